@@ -1,0 +1,177 @@
+//! A packet serialised once, shared by reference.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::engine::{Packet, Sid};
+use crate::frame::Frame;
+use crate::json::quoted;
+use crate::socket::{Attachments, EventName, Namespace};
+
+/// A packet ready for any transport: a head, which is a whole text frame with Engine.IO's
+/// type in front, and its attachments. Cloning shares the bytes, so that a broadcast costs
+/// one serialisation. Head and attachments must leave together, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Empty for a bare binary message, which has no head.
+    head: ByteString,
+    attachments: Attachments,
+}
+
+impl Encoded {
+    /// `0`: the client has joined `ns`; `sid` names its socket there.
+    pub fn connect(ns: &Namespace, sid: Sid) -> Self {
+        Self::plain('0', ns, &format!(r#"{{"sid":"{sid}"}}"#))
+    }
+
+    /// `4`: the client may not join `ns`. `payload` is JSON text, an object with a
+    /// `message` by convention.
+    pub fn connect_error(ns: &Namespace, payload: &str) -> Self {
+        Self::plain('4', ns, payload)
+    }
+
+    /// `4` with a message and nothing else.
+    pub fn connect_refused(ns: &Namespace, message: &str) -> Self {
+        Self::connect_error(ns, &format!(r#"{{"message":{}}}"#, quoted(message)))
+    }
+
+    /// `4` as the official server words it for a namespace that it does not have.
+    pub fn invalid_namespace(ns: &Namespace) -> Self {
+        Self::connect_error(ns, r#"{"message":"Invalid namespace"}"#)
+    }
+
+    /// `1`: the server ends the client's presence in `ns`.
+    pub fn disconnect(ns: &Namespace) -> Self {
+        Self::plain('1', ns, "")
+    }
+
+    /// `2` or `5`: an event. `args` are JSON texts, without the name; what they hold as
+    /// placeholders the attachments must have.
+    pub fn event(
+        ns: &Namespace,
+        ack: Option<u64>,
+        name: &EventName,
+        args: &[&str],
+        attachments: impl IntoIterator<Item = Bytes>,
+    ) -> Self {
+        let mut first = String::new();
+        name.write(&mut first);
+        Self::packet(
+            ['2', '5'],
+            ns,
+            ack,
+            Some(&first),
+            args,
+            attachments.into_iter().collect(),
+        )
+    }
+
+    /// `3` or `6`: the answer to the client's event `id`. `args` are JSON texts.
+    pub fn ack(
+        ns: &Namespace,
+        id: u64,
+        args: &[&str],
+        attachments: impl IntoIterator<Item = Bytes>,
+    ) -> Self {
+        Self::packet(
+            ['3', '6'],
+            ns,
+            Some(id),
+            None,
+            args,
+            attachments.into_iter().collect(),
+        )
+    }
+
+    /// A packet of the Engine.IO layer: a ping, a noop, a close, a bare message.
+    pub fn engine(packet: &Packet) -> Self {
+        match packet.encode() {
+            Frame::Text(head) => Self {
+                head,
+                attachments: Attachments::new(),
+            },
+            Frame::Binary(data) => Self {
+                head: ByteString::new(),
+                attachments: [data].into_iter().collect(),
+            },
+        }
+    }
+
+    /// The frames, in the order in which they must leave.
+    pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
+        let head = (!self.head.is_empty()).then(|| Frame::Text(self.head.clone()));
+        head.into_iter()
+            .chain(self.attachments.iter().cloned().map(Frame::Binary))
+    }
+
+    /// Bytes of all frames, without the transport's own framing.
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Number of frames; each is one Engine.IO packet.
+    pub fn packets(&self) -> usize {
+        usize::from(!self.head.is_empty()) + self.attachments.len()
+    }
+
+    fn plain(kind: char, ns: &Namespace, payload: &str) -> Self {
+        let mut head = String::with_capacity(3 + ns.as_str().len() + payload.len());
+        head.push('4');
+        head.push(kind);
+        write_namespace(&mut head, ns);
+        head.push_str(payload);
+        Self {
+            head: head.into(),
+            attachments: Attachments::new(),
+        }
+    }
+
+    fn packet(
+        [plain, binary]: [char; 2],
+        ns: &Namespace,
+        id: Option<u64>,
+        first: Option<&str>,
+        args: &[&str],
+        attachments: Attachments,
+    ) -> Self {
+        let args = || first.into_iter().chain(args.iter().copied());
+        let length: usize = args().map(|arg| arg.len() + 1).sum();
+        // 32 for types, counts and ids.
+        let mut head = String::with_capacity(32 + ns.as_str().len() + length);
+        head.push('4');
+        match attachments.len() {
+            0 => head.push(plain),
+            count => {
+                head.push(binary);
+                // Writing to a string cannot fail.
+                let _ = write!(head, "{count}-");
+            }
+        }
+        write_namespace(&mut head, ns);
+        if let Some(id) = id {
+            let _ = write!(head, "{id}");
+        }
+        head.push('[');
+        for (index, arg) in args().enumerate() {
+            if index > 0 {
+                head.push(',');
+            }
+            head.push_str(arg);
+        }
+        head.push(']');
+        Self {
+            head: head.into(),
+            attachments,
+        }
+    }
+}
+
+/// The name of a namespace other than `/`, with its comma.
+fn write_namespace(out: &mut String, ns: &Namespace) {
+    if !ns.is_root() {
+        out.push_str(ns.as_str());
+        out.push(',');
+    }
+}

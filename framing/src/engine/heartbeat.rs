@@ -1,0 +1,132 @@
+//! One session's heartbeat and end, whatever carries it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::Packet;
+use crate::close::CloseReason;
+use crate::error::PacketError;
+use crate::frame::Frame;
+
+/// What a frame meant for the layer above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// Nothing: it was a pong, or had no meaning here.
+    Nothing,
+    /// A text message.
+    Message(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+    /// The client closed the session.
+    Closed,
+}
+
+/// The Engine.IO side of one session. It outlives transports: an upgrade does not touch it.
+///
+/// ```text
+///              poll: a ping is due            poll: pong is late
+///   Resting ────────────────────► AwaitingPong ───────────────► Closed
+///      ▲                               │                          ▲
+///      └───────────── pong ────────────┘     close packet, error ─┘
+/// ```
+#[derive(Debug, Clone)]
+pub struct EngineSession {
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Resting { ping_at: Instant },
+    AwaitingPong { until: Instant },
+    Closed { at: Instant },
+}
+
+impl EngineSession {
+    /// A session opened at `now`; its first ping is due one interval later.
+    pub fn new(ping_interval: Duration, ping_timeout: Duration, now: Instant) -> Self {
+        let phase = Phase::Resting {
+            ping_at: now + ping_interval,
+        };
+        Self {
+            ping_interval,
+            ping_timeout,
+            phase,
+        }
+    }
+
+    /// Takes a frame from whatever transport the session is on.
+    ///
+    /// A pong that nobody asked for changes nothing. After the session's end every frame is
+    /// [`Received::Nothing`], as the rest of a polling body is after a close packet.
+    ///
+    /// # Errors
+    ///
+    /// The reason to close: a frame that is no packet, or a ping, which only servers send.
+    pub fn receive(&mut self, frame: Frame, now: Instant) -> Result<Received, CloseReason> {
+        if let Phase::Closed { .. } = self.phase {
+            return Ok(Received::Nothing);
+        }
+        let received = match Packet::decode(frame) {
+            Ok(Packet::Message(text)) => Ok(Received::Message(text)),
+            Ok(Packet::Binary(data)) => Ok(Received::Binary(data)),
+            Ok(Packet::Pong { .. }) => {
+                if let Phase::AwaitingPong { .. } = self.phase {
+                    self.phase = Phase::Resting {
+                        ping_at: now + self.ping_interval,
+                    };
+                }
+                Ok(Received::Nothing)
+            }
+            Ok(Packet::Close) => Ok(Received::Closed),
+            Ok(Packet::Ping { .. }) => Err(CloseReason::HeartbeatDirection),
+            // The official server has no use for these from a client and lets them pass.
+            Ok(Packet::Open(_) | Packet::Upgrade | Packet::Noop) | Err(PacketError::Handshake) => {
+                Ok(Received::Nothing)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if matches!(received, Ok(Received::Closed) | Err(_)) {
+            self.phase = Phase::Closed { at: now };
+        }
+        received
+    }
+
+    /// Lets time pass: a ping to send, if one is due. Call it at the [`deadline`](Self::deadline).
+    ///
+    /// # Errors
+    ///
+    /// [`CloseReason::PingTimeout`], once, if the pong did not come.
+    pub fn poll(&mut self, now: Instant) -> Result<Option<Packet>, CloseReason> {
+        match self.phase {
+            Phase::Resting { ping_at } if ping_at <= now => {
+                self.phase = Phase::AwaitingPong {
+                    until: now + self.ping_timeout,
+                };
+                Ok(Some(Packet::Ping { probe: false }))
+            }
+            Phase::AwaitingPong { until } if until <= now => {
+                self.phase = Phase::Closed { at: now };
+                Err(CloseReason::PingTimeout)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// When to [`poll`](Self::poll) next; the moment of its end for a closed session.
+    pub fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Resting { ping_at } => ping_at,
+            Phase::AwaitingPong { until } => until,
+            Phase::Closed { at } => at,
+        }
+    }
+
+    /// Whether the session has ended, by a close packet or by an error returned here.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+}

@@ -1,0 +1,288 @@
+//! One JSON value, kept as its text.
+
+use std::fmt;
+
+use bytestring::ByteString;
+
+use super::JsString;
+use super::scan::Scanner;
+use crate::error::JsonError;
+
+/// Exactly one valid JSON value, without white space around it. Cloning shares the text.
+///
+/// "Valid" is RFC 8259, half surrogate escapes included (spec §1.2 rule 4).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(ByteString);
+
+/// What a JSON value is, seen from its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool,
+    /// A number of any size.
+    Number,
+    /// A string, perhaps with half surrogates.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl RawJson {
+    /// Checks a text of one value, nested at most `max_depth` deep, and trims the white
+    /// space around it. Shares the text.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError`] with the place of the first fault.
+    pub fn parse(text: ByteString, max_depth: usize) -> Result<Self, JsonError> {
+        let span = Scanner::new(&text, 0).document(max_depth, &mut ())?;
+        Ok(Self::part(&text, span))
+    }
+
+    /// A constant.
+    ///
+    /// # Panics
+    ///
+    /// If the constant is not JSON: for texts in the source, not for input.
+    #[track_caller]
+    pub fn from_static(text: &'static str) -> Self {
+        match Self::parse(ByteString::from_static(text), usize::MAX) {
+            Ok(json) => json,
+            Err(error) => panic!("constant is not json: {error}"),
+        }
+    }
+
+    /// A JSON string of `text`.
+    pub fn string(text: &str) -> Self {
+        Self(super::quoted(text).into())
+    }
+
+    /// A part of text that a scan has found valid.
+    pub(crate) fn part(text: &ByteString, span: std::ops::Range<usize>) -> Self {
+        // The scanner stops at ASCII bytes only, so its spans lie on character boundaries.
+        Self(
+            text.get(span)
+                .map(|part| text.slice_ref(part))
+                .unwrap_or_else(null),
+        )
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, shared.
+    pub fn text(&self) -> ByteString {
+        self.0.clone()
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.0.as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            _ => Kind::Null,
+        }
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// Its value, if it is a boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Its value, if it is a number within the range of a double.
+    pub fn as_f64(&self) -> Option<f64> {
+        let number = (self.kind() == Kind::Number).then(|| self.as_str().parse::<f64>().ok())??;
+        number.is_finite().then_some(number)
+    }
+
+    /// Its value, if it is a whole number from 0 to `u64::MAX`, or up to 2^53 - 1 if it is
+    /// written with a fraction or an exponent (`3.0`, `1e3`).
+    pub fn as_u64(&self) -> Option<u64> {
+        const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
+        if let Ok(number) = self.as_str().parse::<u64>() {
+            return Some(number);
+        }
+        let number = self.as_f64()?;
+        // In this range the conversion is exact.
+        (number.fract() == 0.0 && (0.0..=MAX_SAFE).contains(&number)).then_some(number as u64)
+    }
+
+    /// Its value, if it is a string.
+    pub fn as_js_string(&self) -> Option<JsString> {
+        (self.kind() == Kind::String).then(|| JsString::from_json(&self.0))
+    }
+
+    /// The elements of an array, none of any other value.
+    pub fn elements(&self) -> impl Iterator<Item = RawJson> + use<> {
+        Items::new(self.0.clone(), b'[').map(|item| item.value)
+    }
+
+    /// The members of an object in their order, duplicates included; none of any other value.
+    pub fn members(&self) -> impl Iterator<Item = (JsString, RawJson)> + use<> {
+        Items::new(self.0.clone(), b'{').map(|item| (JsString::from_json(&item.key.0), item.value))
+    }
+
+    /// The member `name` of an object; the last one, if there are several, as in JavaScript.
+    pub fn get(&self, name: &str) -> Option<RawJson> {
+        let [value] = self.fields([name]);
+        value
+    }
+
+    /// Several members at once, in one pass; see [`get`](Self::get).
+    pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<RawJson>; N] {
+        let mut found = [const { None }; N];
+        for item in Items::new(self.0.clone(), b'{') {
+            if let Some(place) = names.iter().position(|name| item.key_is(name))
+                && let Some(slot) = found.get_mut(place)
+            {
+                *slot = Some(item.value);
+            }
+        }
+        found
+    }
+
+    /// An object with some members set: every occurrence of those keys is removed, then
+    /// each is appended once, so that no duplicate can pose as the original (spec §5.1
+    /// rule 6). The rest keeps its order and its text.
+    ///
+    /// A replacement is `(key, JSON text)`; a text that is not one JSON value is written as
+    /// a string, so that it cannot break out. A value that is not an object is returned as
+    /// it is.
+    pub fn replacing(&self, members: &[(&str, &str)]) -> RawJson {
+        if self.kind() != Kind::Object {
+            return self.clone();
+        }
+        let mut out = String::with_capacity(
+            self.0.len()
+                + members
+                    .iter()
+                    .map(|(k, v)| k.len() + v.len() + 6)
+                    .sum::<usize>(),
+        );
+        out.push('{');
+        let separate = |out: &mut String| {
+            if out.len() > 1 {
+                out.push(',');
+            }
+        };
+        for item in Items::new(self.0.clone(), b'{') {
+            if members.iter().any(|(key, _)| item.key_is(key)) {
+                continue;
+            }
+            separate(&mut out);
+            out.push_str(item.key.as_str());
+            out.push(':');
+            out.push_str(item.value.as_str());
+        }
+        for (key, json) in members {
+            separate(&mut out);
+            super::write_string(&mut out, key);
+            out.push(':');
+            match Scanner::new(json, 0).document(usize::MAX, &mut ()) {
+                Ok(_) => out.push_str(json),
+                Err(_) => super::write_string(&mut out, json),
+            }
+        }
+        out.push('}');
+        Self(out.into())
+    }
+}
+
+fn null() -> ByteString {
+    ByteString::from_static("null")
+}
+
+/// One element, or one member with its key as written.
+struct Item {
+    key: RawJson,
+    value: RawJson,
+}
+
+impl Item {
+    fn key_is(&self, name: &str) -> bool {
+        let raw = self.key.as_str();
+        match raw.contains('\\') {
+            true => JsString::from_json(&self.key.0) == *name,
+            false => raw.get(1..raw.len() - 1) == Some(name),
+        }
+    }
+}
+
+/// Walks the parts of a valid array or object.
+struct Items {
+    text: ByteString,
+    at: usize,
+    keyed: bool,
+}
+
+impl Items {
+    /// The parts of `text`, if it begins with `opening`.
+    fn new(text: ByteString, opening: u8) -> Self {
+        let at = match text.as_bytes().first() {
+            Some(&byte) if byte == opening => 1,
+            _ => text.len(),
+        };
+        Self {
+            text,
+            at,
+            keyed: opening == b'{',
+        }
+    }
+}
+
+impl Iterator for Items {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        let mut scan = Scanner::new(&self.text, self.at);
+        scan.white_space();
+        if scan.is_at(b',') {
+            scan.step();
+            scan.white_space();
+        }
+        // The closing bracket is no value, so the last call ends here.
+        let mut key = 0..0;
+        if self.keyed {
+            key = scan.value(usize::MAX, &mut ()).ok()?;
+            scan.white_space();
+            scan.step(); // the colon
+            scan.white_space();
+        }
+        let value = scan.value(usize::MAX, &mut ()).ok()?;
+        self.at = scan.offset();
+        Some(Item {
+            key: RawJson::part(&self.text, key),
+            value: RawJson::part(&self.text, value),
+        })
+    }
+}
+
+impl fmt::Display for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawJson({})", self.0)
+    }
+}

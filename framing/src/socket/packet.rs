@@ -1,0 +1,71 @@
+//! Whole packets, attachments included.
+
+use super::{Args, Attachments, Event, Namespace};
+use crate::json::RawJson;
+
+/// A packet that a client may send. Whether it was sent as text or with attachments is for
+/// its attachments to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    /// `0`: asks to join a namespace.
+    Connect {
+        /// Which one.
+        ns: Namespace,
+        /// The handshake's `auth`: an object, if it was given.
+        auth: Option<RawJson>,
+    },
+    /// `1`: leaves a namespace.
+    Disconnect {
+        /// Which one.
+        ns: Namespace,
+    },
+    /// `2` and `5`.
+    Event {
+        /// Where.
+        ns: Namespace,
+        /// What.
+        event: Event,
+    },
+    /// `3` and `6`: answers an event of ours.
+    Ack {
+        /// Where.
+        ns: Namespace,
+        /// The id that the event carried.
+        id: u64,
+        /// The answer.
+        args: Args,
+        /// What the placeholders of the answer stand for.
+        attachments: Attachments,
+    },
+}
+
+impl Packet {
+    /// The namespace it is for.
+    pub fn ns(&self) -> &Namespace {
+        match self {
+            Self::Connect { ns, .. }
+            | Self::Disconnect { ns }
+            | Self::Event { ns, .. }
+            | Self::Ack { ns, .. } => ns,
+        }
+    }
+
+    /// Bytes of payload, to bound what is held back.
+    pub(super) fn len(&self) -> usize {
+        let parts = |args: &Args, attachments: &Attachments| {
+            args.iter().map(|arg| arg.as_str().len()).sum::<usize>()
+                + attachments
+                    .iter()
+                    .map(|attachment| attachment.len())
+                    .sum::<usize>()
+        };
+        match self {
+            Self::Connect { auth, .. } => auth.as_ref().map_or(0, |auth| auth.as_str().len()),
+            Self::Disconnect { .. } => 0,
+            Self::Event { event, .. } => parts(&event.args, &event.attachments),
+            Self::Ack {
+                args, attachments, ..
+            } => parts(args, attachments),
+        }
+    }
+}
