@@ -46,8 +46,8 @@ pub enum CloseReason {
         /// [`Limits::max_namespaces`](crate::limits::Limits::max_namespaces).
         limit: usize,
     },
-    /// More packets sent ahead of a CONNECT's answer than we hold back.
-    TooManyEarlyPackets,
+    /// More events sent ahead of the answer to a CONNECT than are kept.
+    TooManyEarlyEvents,
     /// No namespace joined in time.
     ConnectTimeout,
     /// A frame longer than `maxPayload`, refused before it was read.
@@ -60,7 +60,7 @@ pub enum CloseReason {
     /// The broker stops. The client may come back, to the next one.
     ShuttingDown,
     /// The broker ended the session for a reason of its own.
-    ForcedClose,
+    ServerDisconnect,
 }
 
 impl CloseReason {
@@ -74,10 +74,11 @@ impl CloseReason {
             }
             Self::BadPacket(_) | Self::BadPayload(_) => "parse error",
             // The official server closes its own connection on a Socket.IO parse error.
-            Self::ParseError(_) | Self::SlowConsumer | Self::ForcedClose => "forced close",
+            Self::ParseError(_) | Self::SlowConsumer => "forced close",
+            Self::ServerDisconnect => "server namespace disconnect",
             Self::NotConnected(_)
             | Self::TooManyNamespaces { .. }
-            | Self::TooManyEarlyPackets
+            | Self::TooManyEarlyEvents
             | Self::ConnectTimeout => "forced server close",
             Self::ShuttingDown => "server shutting down",
         }
@@ -87,7 +88,7 @@ impl CloseReason {
     pub fn initiator(&self) -> Initiator {
         match self {
             Self::PingTimeout | Self::TransportClosed | Self::TransportError => Initiator::Network,
-            Self::SlowConsumer | Self::ShuttingDown | Self::ForcedClose => Initiator::Server,
+            Self::SlowConsumer | Self::ShuttingDown | Self::ServerDisconnect => Initiator::Server,
             _ => Initiator::Client,
         }
     }
@@ -98,7 +99,7 @@ impl CloseReason {
             Self::SlowConsumer | Self::ShuttingDown | Self::ConnectTimeout | Self::ClientClosed => {
                 true
             }
-            Self::ForcedClose => false,
+            Self::ServerDisconnect => false,
             other => other.initiator() == Initiator::Network,
         }
     }
@@ -111,16 +112,17 @@ impl CloseReason {
             Self::TooLarge { .. } => 1009,
             Self::ShuttingDown => 1012,
             Self::SlowConsumer => 1013,
-            Self::ClientClosed | Self::TransportClosed | Self::PingTimeout | Self::ForcedClose => {
-                1000
-            }
+            Self::ClientClosed
+            | Self::TransportClosed
+            | Self::PingTimeout
+            | Self::ServerDisconnect => 1000,
             Self::TransportError => 1011,
             Self::BadPacket(_)
             | Self::BadPayload(_)
             | Self::ParseError(_)
             | Self::HeartbeatDirection
             | Self::NotConnected(_) => 1002,
-            Self::TooManyNamespaces { .. } | Self::TooManyEarlyPackets | Self::ConnectTimeout => {
+            Self::TooManyNamespaces { .. } | Self::TooManyEarlyEvents | Self::ConnectTimeout => {
                 1008
             }
         }
@@ -136,8 +138,8 @@ impl fmt::Display for CloseReason {
             Self::HeartbeatDirection => f.write_str("invalid heartbeat direction"),
             Self::NotConnected(ns) => write!(f, "packet for namespace {ns} that was never joined"),
             Self::TooManyNamespaces { limit } => write!(f, "more than {limit} namespaces"),
-            Self::TooManyEarlyPackets => {
-                f.write_str("too many packets before the namespace was joined")
+            Self::TooManyEarlyEvents => {
+                f.write_str("too many events before the namespace was joined")
             }
             Self::ConnectTimeout => f.write_str("no namespace joined in time"),
             Self::TooLarge { limit } => write!(f, "frame longer than {limit} bytes"),
@@ -147,7 +149,7 @@ impl fmt::Display for CloseReason {
             | Self::TransportClosed
             | Self::TransportError
             | Self::ShuttingDown
-            | Self::ForcedClose => f.write_str(self.text()),
+            | Self::ServerDisconnect => f.write_str(self.text()),
         }
     }
 }

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::engine::{Packet, Sid};
+use smallvec::SmallVec;
+
+use crate::engine::Packet;
 use crate::frame::Frame;
 use crate::json::quoted;
-use crate::socket::{Attachments, EventName, Namespace};
+use crate::socket::{EventName, Namespace};
 
 /// A packet ready for any transport: a head, which is a whole text frame with Engine.IO's
 /// type in front, and its attachments. Cloning shares the bytes, so that a broadcast costs
@@ -17,13 +19,13 @@ use crate::socket::{Attachments, EventName, Namespace};
 pub struct Encoded {
     /// Empty for a bare binary message, which has no head.
     head: ByteString,
-    attachments: Attachments,
+    attachments: SmallVec<[Bytes; 1]>,
 }
 
 impl Encoded {
     /// `0`: the client has joined `ns`; `sid` names its socket there.
-    pub fn connect(ns: &Namespace, sid: Sid) -> Self {
-        Self::plain('0', ns, &format!(r#"{{"sid":"{sid}"}}"#))
+    pub fn connect(ns: &Namespace, sid: &str) -> Self {
+        Self::plain('0', ns, &format!(r#"{{"sid":{}}}"#, quoted(sid)))
     }
 
     /// `4`: the client may not join `ns`. `payload` is JSON text, an object with a
@@ -54,35 +56,16 @@ impl Encoded {
         ack: Option<u64>,
         name: &EventName,
         args: &[&str],
-        attachments: impl IntoIterator<Item = Bytes>,
+        attachments: &[Bytes],
     ) -> Self {
         let mut first = String::new();
         name.write(&mut first);
-        Self::packet(
-            ['2', '5'],
-            ns,
-            ack,
-            Some(&first),
-            args,
-            attachments.into_iter().collect(),
-        )
+        Self::packet(['2', '5'], ns, ack, Some(&first), args, attachments)
     }
 
     /// `3` or `6`: the answer to the client's event `id`. `args` are JSON texts.
-    pub fn ack(
-        ns: &Namespace,
-        id: u64,
-        args: &[&str],
-        attachments: impl IntoIterator<Item = Bytes>,
-    ) -> Self {
-        Self::packet(
-            ['3', '6'],
-            ns,
-            Some(id),
-            None,
-            args,
-            attachments.into_iter().collect(),
-        )
+    pub fn ack(ns: &Namespace, id: u64, args: &[&str], attachments: &[Bytes]) -> Self {
+        Self::packet(['3', '6'], ns, Some(id), None, args, attachments)
     }
 
     /// A packet of the Engine.IO layer: a ping, a noop, a close, a bare message.
@@ -90,11 +73,11 @@ impl Encoded {
         match packet.encode() {
             Frame::Text(head) => Self {
                 head,
-                attachments: Attachments::new(),
+                attachments: SmallVec::new(),
             },
             Frame::Binary(data) => Self {
                 head: ByteString::new(),
-                attachments: [data].into_iter().collect(),
+                attachments: SmallVec::from_buf([data]),
             },
         }
     }
@@ -124,7 +107,7 @@ impl Encoded {
         head.push_str(payload);
         Self {
             head: head.into(),
-            attachments: Attachments::new(),
+            attachments: SmallVec::new(),
         }
     }
 
@@ -134,7 +117,7 @@ impl Encoded {
         id: Option<u64>,
         first: Option<&str>,
         args: &[&str],
-        attachments: Attachments,
+        attachments: &[Bytes],
     ) -> Self {
         let args = || first.into_iter().chain(args.iter().copied());
         let length: usize = args().map(|arg| arg.len() + 1).sum();
@@ -163,7 +146,7 @@ impl Encoded {
         head.push(']');
         Self {
             head: head.into(),
-            attachments,
+            attachments: attachments.into(),
         }
     }
 }

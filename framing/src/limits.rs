@@ -3,8 +3,7 @@
 /// Bounds of one session's protocol state. Each is checked where the bytes arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one frame, of one packet's attachments together, and of the packets
-    /// held back while their namespace is being joined.
+    /// Bytes of one packet's text, and of its attachments together.
     pub max_payload: usize,
     /// Attachments of one packet.
     pub max_attachments: usize,

@@ -1,7 +1,5 @@
 //! A fresh WebSocket that wants to take over a polling session.
 
-use std::time::Instant;
-
 use thiserror::Error;
 
 use super::Packet;
@@ -26,28 +24,18 @@ pub enum ProbeError {
     /// A packet other than a probe's ping or an upgrade.
     #[error("packet other than probe or upgrade on a websocket that has not taken over")]
     Unexpected,
-    /// The client did not finish in time.
-    #[error("upgrade not finished in time")]
-    Timeout,
 }
 
 /// The upgrade's dialogue, as the official server leads it: `2probe` → `3probe` as often as
 /// it is asked, `5` → upgrade, anything else ends it.
-#[derive(Debug, Clone)]
+///
+/// How long it may take is the caller's to watch (the official server allows 10 s).
+#[derive(Debug, Clone, Default)]
 pub struct Probe {
-    deadline: Instant,
     done: bool,
 }
 
 impl Probe {
-    /// A dialogue that must be over by `deadline` (the official server allows 10 s).
-    pub fn new(deadline: Instant) -> Self {
-        Self {
-            deadline,
-            done: false,
-        }
-    }
-
     /// Takes a frame of the fresh WebSocket.
     ///
     /// After [`ProbeStep::Upgrade`] frames belong to the session, not here.
@@ -67,22 +55,5 @@ impl Probe {
         };
         self.done = true;
         step
-    }
-
-    /// Lets time pass.
-    ///
-    /// # Errors
-    ///
-    /// [`ProbeError::Timeout`] at or after the deadline, if the dialogue is not over.
-    pub fn poll(&self, now: Instant) -> Result<(), ProbeError> {
-        match !self.done && self.deadline <= now {
-            true => Err(ProbeError::Timeout),
-            false => Ok(()),
-        }
-    }
-
-    /// When to [`poll`](Self::poll).
-    pub fn deadline(&self) -> Instant {
-        self.deadline
     }
 }

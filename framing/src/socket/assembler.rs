@@ -5,8 +5,9 @@ use bytestring::ByteString;
 
 use super::header::{Header, Kind};
 use super::payload::{self, Name};
-use super::{Args, Attachments, Event, Namespace, Packet};
+use super::{Event, Namespace, Packet};
 use crate::error::ProtocolError;
+use crate::json::RawJson;
 use crate::limits::Limits;
 
 /// A part that must wait and is shorter than this is copied: it may be a small slice of a
@@ -36,14 +37,21 @@ struct Waiting {
     /// `None`: the packet is to be ignored once its attachments have come.
     head: Option<Head>,
     missing: usize,
-    attachments: Attachments,
+    attachments: Vec<Bytes>,
     bytes: usize,
 }
 
 #[derive(Debug)]
 enum Head {
-    Event { ns: Namespace, event: Event },
-    Ack { ns: Namespace, id: u64, args: Args },
+    Event {
+        ns: Namespace,
+        event: Event,
+    },
+    Ack {
+        ns: Namespace,
+        id: u64,
+        args: Vec<RawJson>,
+    },
 }
 
 impl Decoder {
@@ -110,7 +118,7 @@ impl Decoder {
                     event: Event {
                         name,
                         args,
-                        attachments: Attachments::new(),
+                        attachments: Vec::new(),
                         ack: id,
                     },
                 }),
@@ -122,12 +130,12 @@ impl Decoder {
             }
         };
         if attachments == 0 {
-            return Ok(head.map(|head| head.into_packet(Attachments::new())));
+            return Ok(head.map(|head| head.into_packet(Vec::new())));
         }
         self.waiting = Some(Waiting {
             head,
             missing: attachments,
-            attachments: Attachments::new(),
+            attachments: Vec::new(),
             bytes: 0,
         });
         Ok(None)
@@ -174,7 +182,7 @@ impl Decoder {
 }
 
 impl Head {
-    fn into_packet(self, attachments: Attachments) -> Packet {
+    fn into_packet(self, attachments: Vec<Bytes>) -> Packet {
         match self {
             Self::Event { ns, mut event } => {
                 event.attachments = attachments;

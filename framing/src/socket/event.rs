@@ -4,15 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use smallvec::SmallVec;
 
 use crate::json::{RawJson, write_string};
-
-/// Arguments of an event or an ack; few need more than two.
-pub type Args = SmallVec<[RawJson; 2]>;
-
-/// Binary parts of a packet, in the order of their placeholders' numbers.
-pub type Attachments = SmallVec<[Bytes; 1]>;
 
 /// Elements of an event's or ack's array. Each costs some ten times its shortest text, so
 /// they are bounded beside the bytes; no program sends more than a handful.
@@ -37,9 +30,9 @@ pub struct Event {
     /// Its name.
     pub name: EventName,
     /// What follows the name.
-    pub args: Args,
+    pub args: Vec<RawJson>,
     /// What the placeholders stand for.
-    pub attachments: Attachments,
+    pub attachments: Vec<Bytes>,
     /// The id to answer with, if an answer is wanted; at most 2^53 - 1.
     pub ack: Option<u64>,
 }

@@ -9,7 +9,7 @@ mod payload;
 mod session;
 
 pub use assembler::Decoder;
-pub use event::{Args, Attachments, Event, EventName};
+pub use event::{Event, EventName};
 pub use namespace::Namespace;
 pub use packet::Packet;
 pub use session::{Action, SocketSession};

@@ -1,6 +1,8 @@
 //! Whole packets, attachments included.
 
-use super::{Args, Attachments, Event, Namespace};
+use bytes::Bytes;
+
+use super::{Event, Namespace};
 use crate::json::RawJson;
 
 /// A packet that a client may send. Whether it was sent as text or with attachments is for
@@ -33,9 +35,9 @@ pub enum Packet {
         /// The id that the event carried.
         id: u64,
         /// The answer.
-        args: Args,
+        args: Vec<RawJson>,
         /// What the placeholders of the answer stand for.
-        attachments: Attachments,
+        attachments: Vec<Bytes>,
     },
 }
 
@@ -47,25 +49,6 @@ impl Packet {
             | Self::Disconnect { ns }
             | Self::Event { ns, .. }
             | Self::Ack { ns, .. } => ns,
-        }
-    }
-
-    /// Bytes of payload, to bound what is held back.
-    pub(super) fn len(&self) -> usize {
-        let parts = |args: &Args, attachments: &Attachments| {
-            args.iter().map(|arg| arg.as_str().len()).sum::<usize>()
-                + attachments
-                    .iter()
-                    .map(|attachment| attachment.len())
-                    .sum::<usize>()
-        };
-        match self {
-            Self::Connect { auth, .. } => auth.as_ref().map_or(0, |auth| auth.as_str().len()),
-            Self::Disconnect { .. } => 0,
-            Self::Event { event, .. } => parts(&event.args, &event.attachments),
-            Self::Ack {
-                args, attachments, ..
-            } => parts(args, attachments),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
+use super::EventName;
 use super::event::MAX_ARGS;
-use super::{Args, EventName};
 use crate::error::ProtocolError;
 use crate::json::scan::{Scanner, Visitor};
 use crate::json::{JsString, Kind, RawJson};
@@ -45,15 +45,12 @@ pub(super) fn event(
     payload: ByteString,
     attachments: usize,
     max_depth: usize,
-) -> Result<(Name, Args), ProtocolError> {
+) -> Result<(Name, Vec<RawJson>), ProtocolError> {
     if payload.is_empty() {
-        return Ok((Name::Null, Args::new()));
+        return Ok((Name::Null, Vec::new()));
     }
-    let mut args = array(payload, attachments, max_depth, "event")?;
-    if args.is_empty() {
-        return Err(ProtocolError::EventName);
-    }
-    let first = args.remove(0);
+    let mut elements = array(&payload, attachments, max_depth, "event")?;
+    let first = elements.next().ok_or(ProtocolError::EventName)?;
     let name = match first.kind() {
         Kind::Null => Name::Null,
         Kind::Number => Name::Usable(EventName::Number(first.text())),
@@ -69,7 +66,7 @@ pub(super) fn event(
         }
         Kind::Bool | Kind::Array | Kind::Object => return Err(ProtocolError::EventName),
     };
-    Ok((name, args))
+    Ok((name, elements.collect()))
 }
 
 /// Arguments of an ack with `attachments` attachments; none if there is no payload.
@@ -77,30 +74,30 @@ pub(super) fn ack(
     payload: ByteString,
     attachments: usize,
     max_depth: usize,
-) -> Result<Args, ProtocolError> {
+) -> Result<Vec<RawJson>, ProtocolError> {
     match payload.is_empty() {
-        true => Ok(Args::new()),
-        false => array(payload, attachments, max_depth, "ack"),
+        true => Ok(Vec::new()),
+        false => Ok(array(&payload, attachments, max_depth, "ack")?.collect()),
     }
 }
 
 /// The elements of an array, found in the same pass that checks it.
 fn array(
-    payload: ByteString,
+    payload: &ByteString,
     attachments: usize,
     max_depth: usize,
     packet: &'static str,
-) -> Result<Args, ProtocolError> {
-    // The packet's own array is one level above the arguments.
+) -> Result<impl Iterator<Item = RawJson>, ProtocolError> {
     let mut elements = Elements {
         spans: SmallVec::new(),
         count: 0,
         placeholders: None,
     };
     if attachments > 0 {
-        elements.placeholders = Some(Placeholders::new(&payload, attachments));
+        elements.placeholders = Some(Placeholders::new(payload, attachments));
     }
-    let span = Scanner::new(&payload, 0).document(max_depth.saturating_add(1), &mut elements)?;
+    // The packet's own array is one level above the arguments.
+    let span = Scanner::new(payload, 0).document(max_depth.saturating_add(1), &mut elements)?;
     if payload.as_bytes().get(span.start) != Some(&b'[') {
         return Err(ProtocolError::Payload {
             packet,
@@ -122,8 +119,7 @@ fn array(
     Ok(elements
         .spans
         .into_iter()
-        .map(|span| RawJson::part(&payload, span))
-        .collect())
+        .map(|span| RawJson::part(payload, span)))
 }
 
 /// Notes where the elements of the outermost array are.

@@ -1,16 +1,15 @@
 //! One session's namespaces: what it may send where, and by when it must have joined one.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Args, Attachments, Decoder, Event, Namespace, Packet};
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{Decoder, Event, Namespace, Packet};
 use crate::close::CloseReason;
 use crate::engine::Received;
 use crate::json::RawJson;
 use crate::limits::Limits;
-
-/// Packets of one session that wait for their namespace to be joined; see
-/// [`SocketSession::accepted`]. Their bytes are bounded by [`Limits::max_payload`].
-const MAX_HELD: usize = 64;
 
 /// What a packet asks the broker to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +22,8 @@ pub enum Action {
         /// The handshake's `auth`: an object, if it was given.
         auth: Option<RawJson>,
     },
-    /// An event in a joined namespace.
+    /// An event in a namespace that is joined, or is being joined: some clients do not wait
+    /// for the answer to their CONNECT. Then it is the caller's to keep until the decision.
     Event {
         /// The namespace.
         ns: Namespace,
@@ -37,9 +37,9 @@ pub enum Action {
         /// The id that our event carried.
         id: u64,
         /// The answer.
-        args: Args,
+        args: Vec<RawJson>,
         /// What the placeholders of the answer stand for.
-        attachments: Attachments,
+        attachments: Vec<Bytes>,
     },
     /// The client has left the namespace.
     Disconnect {
@@ -53,10 +53,11 @@ pub enum Action {
 /// ```text
 ///                CONNECT              accepted
 ///   (unknown) ────────────► Joining ────────────► Joined
-///       ▲ event: close         │ refused            │ ended, client's DISCONNECT
+///       ▲ others: close        │                    │
+///       │                      │ refused, ended, client's DISCONNECT
 ///       │                      ▼                    ▼
 ///       └─ forgotten ────────  Left  ◄──────────────┘
-///                               │ packets are ignored; CONNECT: Joining again
+///                               │ CONNECT: Joining again; others are ignored
 /// ```
 ///
 /// The official server closes the connection on a packet for a namespace that was left.
@@ -66,11 +67,9 @@ pub enum Action {
 pub struct SocketSession {
     decoder: Decoder,
     limits: Limits,
-    /// At most `max_namespaces` joined or joining, and as many that were left; oldest first.
+    /// At most `max_namespaces` joined or joining, and as many that were left; those last
+    /// left at the end.
     namespaces: Vec<(Namespace, State)>,
-    /// Packets for namespaces in state `Joining`, in their order.
-    held: Vec<Packet>,
-    held_bytes: usize,
     /// By when a namespace must be joined. Not armed once one was, until `ended` says so.
     connect_deadline: Option<Instant>,
 }
@@ -89,134 +88,138 @@ impl SocketSession {
             decoder: Decoder::new(limits),
             limits,
             namespaces: Vec::new(),
-            held: Vec::new(),
-            held_bytes: 0,
             connect_deadline: Some(connect_deadline),
         }
     }
 
-    /// Takes what the Engine.IO side received.
-    ///
-    /// `None` if there is nothing to do: a packet is not whole yet, or to be ignored, or
-    /// waits for its namespace. A second CONNECT to a namespace that is joined or being
-    /// joined is ignored, so that it cannot authenticate twice.
+    /// Takes what the Engine.IO side received; see [`text`](Self::text) and
+    /// [`binary`](Self::binary).
     ///
     /// # Errors
     ///
-    /// The reason to close the session.
+    /// The reason to close the session; [`CloseReason::ClientClosed`] if the client did.
     pub fn receive(&mut self, received: Received) -> Result<Option<Action>, CloseReason> {
-        let packet = match received {
-            Received::Nothing => None,
-            Received::Message(text) => self.decoder.text(text)?,
-            Received::Binary(data) => self.decoder.binary(data)?,
-            Received::Closed => return Err(CloseReason::ClientClosed),
-        };
-        match packet {
+        match received {
+            Received::Nothing => Ok(None),
+            Received::Message(text) => self.text(text),
+            Received::Binary(data) => self.binary(data),
+            Received::Closed => Err(CloseReason::ClientClosed),
+        }
+    }
+
+    /// Takes a text message.
+    ///
+    /// `None` if there is nothing to do: the packet is not whole yet, or to be ignored. A
+    /// second CONNECT to a namespace that is joined or being joined is ignored, so that it
+    /// cannot authenticate twice.
+    ///
+    /// # Errors
+    ///
+    /// The reason to close the session: a packet that a client may not send, or not now, or
+    /// for a namespace that it never asked for.
+    pub fn text(&mut self, text: ByteString) -> Result<Option<Action>, CloseReason> {
+        match self.decoder.text(text)? {
+            Some(packet) => self.route(packet),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a binary message: the next attachment.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Self::text).
+    pub fn binary(&mut self, data: Bytes) -> Result<Option<Action>, CloseReason> {
+        match self.decoder.binary(data)? {
             Some(packet) => self.route(packet),
             None => Ok(None),
         }
     }
 
     fn route(&mut self, packet: Packet) -> Result<Option<Action>, CloseReason> {
-        match packet {
-            Packet::Connect { ns, auth } => self.connect(ns, auth),
-            packet => match self.state(packet.ns()) {
-                None => Err(CloseReason::NotConnected(packet.ns().detached())),
-                Some(State::Left) => Ok(None),
-                Some(State::Joining) => self.hold(packet).map(|()| None),
-                Some(State::Joined) => Ok(self.deliver(packet)),
-            },
-        }
-    }
-
-    fn connect(
-        &mut self,
-        ns: Namespace,
-        auth: Option<RawJson>,
-    ) -> Result<Option<Action>, CloseReason> {
-        match self.state(&ns) {
-            Some(State::Joining | State::Joined) => return Ok(None),
-            Some(State::Left) | None => (),
-        }
-        let limit = self.limits.max_namespaces;
-        if self.active().count() >= limit {
-            return Err(CloseReason::TooManyNamespaces { limit });
-        }
-        let ns = ns.detached();
-        self.set(&ns, State::Joining);
-        Ok(Some(Action::Connect { ns, auth }))
-    }
-
-    /// A packet of a joined namespace, with the name that the session keeps instead of the
-    /// one in the frame's buffer.
-    fn deliver(&mut self, packet: Packet) -> Option<Action> {
-        let ns = self.active().find(|known| *known == packet.ns()).cloned()?;
-        Some(match packet {
-            Packet::Connect { auth, .. } => Action::Connect { ns, auth },
-            Packet::Event { event, .. } => Action::Event { ns, event },
-            Packet::Ack {
-                id,
-                args,
-                attachments,
-                ..
-            } => Action::Ack {
+        let known = self.entry(packet.ns()).cloned();
+        let action = match (packet, known) {
+            (Packet::Connect { .. }, Some((_, State::Joining | State::Joined))) => return Ok(None),
+            (Packet::Connect { ns, auth }, _) => {
+                let ns = self.join(&ns)?;
+                Action::Connect { ns, auth }
+            }
+            (packet, None) => return Err(CloseReason::NotConnected(packet.ns().detached())),
+            (_, Some((_, State::Left))) => return Ok(None),
+            // The name that the session keeps, not the one in the frame's buffer.
+            (Packet::Event { event, .. }, Some((ns, _))) => Action::Event { ns, event },
+            (
+                Packet::Ack {
+                    id,
+                    args,
+                    attachments,
+                    ..
+                },
+                Some((ns, _)),
+            ) => Action::Ack {
                 ns,
                 id,
                 args,
                 attachments,
             },
-            Packet::Disconnect { .. } => {
+            (Packet::Disconnect { .. }, Some((ns, _))) => {
                 self.leave(&ns);
                 Action::Disconnect { ns }
             }
-        })
+        };
+        Ok(Some(action))
     }
 
-    /// The namespace is joined: its CONNECT is answered, and only now may it be.
-    ///
-    /// Returns what the client sent to it in the meantime, to be acted on in this order:
-    /// some clients do not wait for the answer. Does nothing if `ns` is not being joined.
-    #[must_use = "the client's packets that waited for this"]
-    pub fn accepted(&mut self, ns: &Namespace) -> Vec<Action> {
-        if self.state(ns) != Some(State::Joining) {
-            return Vec::new();
+    fn join(&mut self, ns: &Namespace) -> Result<Namespace, CloseReason> {
+        let limit = self.limits.max_namespaces;
+        if self.active().count() >= limit {
+            return Err(CloseReason::TooManyNamespaces { limit });
         }
-        self.connect_deadline = None;
-        self.set(ns, State::Joined);
-        let mut actions = Vec::new();
-        for packet in self.release(ns) {
-            // A DISCONNECT among them ends it again.
-            if self.state(ns) == Some(State::Joined) {
-                actions.extend(self.deliver(packet));
-            }
-        }
-        actions
+        let ns = ns.detached();
+        self.namespaces.retain(|(known, _)| *known != ns);
+        self.namespaces.push((ns.clone(), State::Joining));
+        Ok(ns)
     }
 
-    /// The namespace is not joined: CONNECT_ERROR was sent. What the client sent to it is
-    /// dropped. The deadline is as it was. Does nothing if `ns` is not being joined.
+    /// The namespace is joined: its CONNECT is answered. Does nothing if `ns` is not being
+    /// joined any more.
+    pub fn accepted(&mut self, ns: &Namespace) {
+        let joining = (ns, State::Joining);
+        if let Some((_, state)) = self
+            .namespaces
+            .iter_mut()
+            .find(|(ns, state)| (ns, *state) == joining)
+        {
+            *state = State::Joined;
+            self.connect_deadline = None;
+        }
+    }
+
+    /// The namespace is not joined: CONNECT_ERROR was sent. What the client still sends there
+    /// is ignored until a new CONNECT. The deadline is as it was. Does nothing if `ns` is not
+    /// being joined.
     pub fn refused(&mut self, ns: &Namespace) {
-        if self.state(ns) == Some(State::Joining) {
+        if let Some((_, State::Joining)) = self.entry(ns) {
             self.leave(ns);
         }
     }
 
     /// The server has ended the namespace, by rejection or after a goodbye (spec §3.2 c,
     /// §3.8). Until a new CONNECT, what the client sends there is ignored. If no namespace
-    /// is left, one must be joined by `now + connect_timeout`.
-    pub fn ended(&mut self, ns: &Namespace, now: Instant, connect_timeout: Duration) {
-        if !matches!(self.state(ns), Some(State::Joining | State::Joined)) {
-            return;
-        }
-        self.leave(ns);
-        if self.active().next().is_none() {
-            self.connect_deadline = Some(now + connect_timeout);
+    /// is left, one must be joined by `connect_deadline`. Does nothing if `ns` is neither
+    /// joined nor being joined.
+    pub fn ended(&mut self, ns: &Namespace, connect_deadline: Instant) {
+        if let Some((_, State::Joining | State::Joined)) = self.entry(ns) {
+            self.leave(ns);
+            if self.active().next().is_none() {
+                self.connect_deadline = Some(connect_deadline);
+            }
         }
     }
 
     /// Whether `ns` is joined: accepted, and not left by either side.
     pub fn is_connected(&self, ns: &Namespace) -> bool {
-        self.state(ns) == Some(State::Joined)
+        matches!(self.entry(ns), Some((_, State::Joined)))
     }
 
     /// The joined namespaces, in the order in which they were asked for.
@@ -256,23 +259,13 @@ impl SocketSession {
             .map(|(ns, _)| ns)
     }
 
-    fn state(&self, ns: &Namespace) -> Option<State> {
-        self.namespaces
-            .iter()
-            .find(|(known, _)| known == ns)
-            .map(|(_, state)| *state)
+    /// A few dozen names at most, so a list is searched faster than a map.
+    fn entry(&self, ns: &Namespace) -> Option<&(Namespace, State)> {
+        self.namespaces.iter().find(|(known, _)| known == ns)
     }
 
-    fn set(&mut self, ns: &Namespace, to: State) {
-        match self.namespaces.iter_mut().find(|(known, _)| known == ns) {
-            Some((_, state)) => *state = to,
-            None => self.namespaces.push((ns.clone(), to)),
-        }
-    }
-
-    /// Forgets the oldest of too many namespaces that were left.
+    /// Keeps the name, to ignore what is under way to it; forgets the oldest of too many.
     fn leave(&mut self, ns: &Namespace) {
-        self.release(ns);
         self.namespaces.retain(|(known, _)| known != ns);
         self.namespaces.push((ns.clone(), State::Left));
         let left = |(_, state): &(Namespace, State)| *state == State::Left;
@@ -281,24 +274,5 @@ impl SocketSession {
         {
             self.namespaces.remove(oldest);
         }
-    }
-
-    fn hold(&mut self, packet: Packet) -> Result<(), CloseReason> {
-        let bytes = self.held_bytes.saturating_add(packet.len());
-        if self.held.len() >= MAX_HELD || bytes > self.limits.max_payload {
-            return Err(CloseReason::TooManyEarlyPackets);
-        }
-        self.held_bytes = bytes;
-        self.held.push(packet);
-        Ok(())
-    }
-
-    /// Takes the packets that waited for `ns`.
-    fn release(&mut self, ns: &Namespace) -> Vec<Packet> {
-        let held = std::mem::take(&mut self.held);
-        let (released, held) = held.into_iter().partition(|packet| packet.ns() == ns);
-        self.held = held;
-        self.held_bytes = self.held.iter().map(Packet::len).sum();
-        released
     }
 }
