@@ -1,1 +1,30 @@
-//! placeholder
+//! The broker's actors (DESIGN §5).
+//!
+//! ```text
+//!                     ┌──────────┐  who is there   ┌────────┐
+//!   session ────────► │ registry │ ──────────────► │ router │ ◄── session (LLM_REQUEST)
+//!      │  may I join? └──────────┘                 └────────┘
+//!      ├────────────► trust                             │ Ask, Close, Peers
+//!      │                                                ▼
+//!      └───────────────── Deliver (text) ◄──────── target: an extension's session, or the demo
+//! ```
+//!
+//! Reading order: [`outbox`], [`session`], [`registry`], [`llm_router`], [`stream`], [`broker`]
+//! (what each namespace does with each event), [`trust`], [`functions`], [`demo`].
+
+pub mod outbox;
+pub mod session;
+pub mod sessions;
+
+pub mod ids;
+pub mod protocol;
+
+pub mod llm_router;
+pub mod registry;
+pub mod stream;
+
+pub mod functions;
+pub mod trust;
+
+mod emit;
+pub mod metrics;

@@ -1,0 +1,65 @@
+//! Which request an output answers (spec §5.4 "Attribution", §5.9 "End of a streamed answer").
+
+use framing::ByteString;
+
+use super::{AttributeOutput, OpenedRoute, RouteId, book::Book};
+use crate::{ids::ClientId, registry::SocketKey};
+
+impl Book {
+    /// The route of an output whose extension named no request, or one that its session does not
+    /// hold: another socket of the same extension may hold it.
+    pub(super) fn attribute(&mut self, question: &AttributeOutput) -> Option<OpenedRoute> {
+        let AttributeOutput { socket, target, output_id, request_id } = question;
+        let named = request_id.as_ref().and_then(|named| {
+            self.routes_of(target).find(|(_, route)| route.request == *named).map(|(id, _)| id)
+        });
+        let by_output = || {
+            let output_id = output_id.as_ref()?;
+            self.routes_of(target).find(|(_, route)| route.outputs.contains(output_id)).map(|(id, _)| id)
+        };
+        let id = match named.or_else(by_output) {
+            Some(id) => id,
+            None => {
+                let oldest = self.routes_of(target).find(|(_, route)| route.outputs.is_empty()).map(|(id, _)| id);
+                // An answer that names no request means that the one before it is over.
+                self.displace(target);
+                oldest?
+            }
+        };
+        if let Some(output_id) = output_id {
+            self.output_started(id, output_id.clone());
+        }
+        let holder = self.holder(*socket)?;
+        self.give(id, *socket, &holder)
+    }
+
+    /// Remembers an output of a route.
+    pub(super) fn output_started(&mut self, id: RouteId, output_id: ByteString) {
+        let bound = self.limits.outputs;
+        if let Some(route) = self.routes.get_mut(&id) {
+            if !route.outputs.contains(&output_id) {
+                if route.outputs.len() >= bound {
+                    route.outputs.remove(0);
+                }
+                route.outputs.push(output_id);
+            }
+        }
+    }
+
+    fn displace(&mut self, target: &ClientId) {
+        let answered: Vec<RouteId> =
+            self.routes_of(target).filter(|(_, route)| !route.outputs.is_empty()).map(|(id, _)| id).collect();
+        for id in answered {
+            self.complete(id, None);
+        }
+    }
+
+    /// A target's routes, oldest first.
+    fn routes_of<'a>(&'a self, target: &'a ClientId) -> impl Iterator<Item = (RouteId, &'a super::book::Route)> {
+        self.routes.iter().filter(move |(_, route)| route.target == *target).map(|(id, route)| (*id, route))
+    }
+
+    fn holder(&self, socket: SocketKey) -> Option<actix::Recipient<super::ToTarget>> {
+        self.targets.iter().find(|target| target.socket == socket).map(|target| target.target.clone())
+    }
+}

@@ -1,0 +1,422 @@
+//! The router's book: who can be asked, who asks, and every open request. Pure state; what must be
+//! told to others goes out through the recipients that it holds.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::Recipient;
+use framing::ByteString;
+use log::{debug, warn};
+
+use super::{
+    Deliver, Delivery, Failure, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Requester, RouteId, RouteState,
+    ToTarget, tick_for,
+};
+use crate::{
+    ids::{ClientId, RequestId},
+    registry::SocketKey,
+};
+
+/// Bounds and times of open requests (spec §5.9, appendix A).
+#[derive(Clone, Debug)]
+pub struct RouterLimits {
+    /// Pending requests of one client.
+    pub per_client: usize,
+    /// Pending requests at one extension.
+    pub per_extension: usize,
+    /// Requests in all, pending or answered a short while ago.
+    pub total: usize,
+    /// Targets of one request.
+    pub targets: usize,
+    /// Outputs that one route remembers.
+    pub outputs: usize,
+    /// A request whose target shows no sign of life for so long fails.
+    pub request_timeout: Duration,
+    /// An answer of which nothing came for so long, after at least one stream has ended, is complete.
+    pub idle_timeout: Duration,
+    /// Time that a target may be away before its requests fail (spec §3.8).
+    pub grace: Duration,
+    /// Another client may join a request by naming its id (spec §5.9). Off by default.
+    pub allow_shared: bool,
+}
+
+impl RouterLimits {
+    /// How often deadlines are looked at.
+    pub fn tick(&self) -> Duration {
+        tick_for(self.request_timeout.min(self.idle_timeout).min(self.grace))
+    }
+}
+
+/// Why a request is not forwarded; the texts are protocol (spec §4.4, §5.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another client has a request of that id in flight.
+    Duplicate,
+    /// No live target of that id.
+    TargetNotFound(ByteString),
+    /// A bound of pending requests is reached.
+    TooMany,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Duplicate => f.write_str("Duplicate requestId."),
+            Self::TargetNotFound(target) => write!(f, "Target client not found: {target}"),
+            Self::TooMany => f.write_str("Too many pending requests."),
+        }
+    }
+}
+
+/// One live `/llm` socket of a target, or a built-in target.
+pub(super) struct TargetSocket {
+    pub(super) socket: SocketKey,
+    pub(super) owner: Requester,
+    pub(super) target: Recipient<ToTarget>,
+    /// Shared with every route of this client's targets.
+    pub(super) activity: Arc<AtomicU64>,
+}
+
+/// A request at one target.
+pub(super) struct Route {
+    pub(super) request: RequestId,
+    pub(super) target: ClientId,
+    /// The socket that the request went to, and those that were given the route later.
+    pub(super) holders: Vec<(SocketKey, Recipient<ToTarget>)>,
+    /// Set while none of its holders lives.
+    pub(super) orphaned: Option<Instant>,
+    /// Outputs attributed to it.
+    pub(super) outputs: Vec<ByteString>,
+    pub(super) state: Arc<RouteState>,
+    pub(super) opened: Instant,
+}
+
+pub(super) struct Request {
+    pub(super) requesters: Vec<Requester>,
+    pub(super) routes: Vec<RouteId>,
+}
+
+/// See the module's documentation.
+pub(super) struct Book {
+    pub(super) limits: RouterLimits,
+    epoch: Instant,
+    next_route: u64,
+    /// Oldest first, the newest socket of a client last.
+    pub(super) targets: Vec<TargetSocket>,
+    pub(super) peers: HashMap<Requester, Vec<Peer>>,
+    pub(super) requests: HashMap<RequestId, Request>,
+    /// In the order opened, because ids rise.
+    pub(super) routes: std::collections::BTreeMap<RouteId, Route>,
+}
+
+impl Book {
+    pub(super) fn new(limits: RouterLimits, epoch: Instant) -> Self {
+        Self {
+            limits,
+            epoch,
+            next_route: 0,
+            targets: Vec::new(),
+            peers: HashMap::new(),
+            requests: HashMap::new(),
+            routes: std::collections::BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &RouterLimits {
+        &self.limits
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn live_targets(&self) -> Vec<ClientId> {
+        let mut ids: Vec<ClientId> = Vec::new();
+        for socket in &self.targets {
+            if !ids.contains(&socket.owner.client) {
+                ids.push(socket.owner.client.clone());
+            }
+        }
+        ids
+    }
+
+    // --- sockets -------------------------------------------------------------------------------
+
+    pub(super) fn target_opened(&mut self, socket: SocketKey, owner: Requester, target: Recipient<ToTarget>) {
+        let sibling = self.targets.iter().find(|other| other.owner.client == owner.client);
+        let activity = sibling.map_or_else(Arc::default, |other| other.activity.clone());
+        let client = owner.client.clone();
+        self.targets.push(TargetSocket { socket, owner, target: target.clone(), activity });
+        let orphans: Vec<RouteId> = self
+            .routes
+            .iter()
+            .filter(|(_, route)| route.target == client && route.orphaned.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in orphans {
+            if let Some(opened) = self.give(id, socket, &target) {
+                tell(&target, ToTarget::Adopt { socket, route: opened });
+            }
+        }
+    }
+
+    pub(super) fn requester_opened(&mut self, owner: Requester, peer: Peer) {
+        self.peers.entry(owner.clone()).or_default().push(peer);
+        self.peers_changed(&owner, false);
+    }
+
+    pub(super) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
+        self.targets.retain(|target| target.socket != socket);
+        for route in self.routes.values_mut() {
+            let held = route.holders.len();
+            route.holders.retain(|(holder, _)| *holder != socket);
+            if held > 0 && route.holders.is_empty() {
+                route.orphaned = Some(now + self.limits.grace);
+                // Its streams have ended with the socket.
+                route.state.open_streams.store(0, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let owner = self.peers.iter_mut().find_map(|(owner, peers)| {
+            let before = peers.len();
+            peers.retain(|peer| peer.socket != socket);
+            (peers.len() < before).then(|| owner.clone())
+        });
+        if let Some(owner) = owner {
+            if self.peers.get(&owner).is_some_and(Vec::is_empty) {
+                self.peers.remove(&owner);
+            }
+            self.peers_changed(&owner, false);
+        }
+    }
+
+    /// Tells the holders of a requester's routes which sockets it has now.
+    fn peers_changed(&self, requester: &Requester, gone: bool) {
+        let peers = self.peers.get(requester).cloned().unwrap_or_default();
+        for request in self.requests.values().filter(|request| request.requesters.contains(requester)) {
+            for id in &request.routes {
+                for (_, holder) in self.routes.get(id).into_iter().flat_map(|route| &route.holders) {
+                    let (requester, peers) = (requester.clone(), peers.clone());
+                    tell(holder, ToTarget::Peers { route: *id, requester, peers, gone });
+                }
+            }
+        }
+    }
+
+    pub(super) fn requester_gone(&mut self, requester: &Requester) {
+        if self.peers.contains_key(requester) {
+            return;
+        }
+        self.peers_changed(requester, true);
+        for request in self.requests.values_mut() {
+            // With no requester left the answer is consumed and dropped until it is complete.
+            request.requesters.retain(|other| other != requester);
+        }
+    }
+
+    // --- requests ------------------------------------------------------------------------------
+
+    pub(super) fn open(&mut self, question: OpenRequest, now: Instant) -> Result<(), Refusal> {
+        let OpenRequest { from, request_id, targets, request } = question;
+        let known = self.requests.get(&request_id);
+        let mine = known.is_some_and(|known| known.requesters.contains(&from));
+        if known.is_some() && !mine && !self.limits.allow_shared {
+            return Err(Refusal::Duplicate);
+        }
+        let live: Vec<usize> = targets.iter().filter_map(|target| self.newest(target)).collect();
+        let Some(missing) = targets.first() else {
+            return Err(Refusal::TargetNotFound(ByteString::new()));
+        };
+        if live.is_empty() {
+            return Err(Refusal::TargetNotFound(missing.clone()));
+        }
+        let mut asked: Vec<usize> = Vec::new();
+        for at in live {
+            let client = &self.targets[at].owner.client;
+            let again = asked.iter().any(|other| self.targets[*other].owner.client == *client)
+                || known.is_some_and(|known| {
+                    known.routes.iter().any(|id| self.routes.get(id).is_some_and(|route| route.target == *client))
+                });
+            if !again {
+                asked.push(at);
+            }
+        }
+        self.check_room(&from, &asked)?;
+        let entry = self.requests.entry(request_id.clone()).or_insert_with(|| Request { requesters: Vec::new(), routes: Vec::new() });
+        if !entry.requesters.contains(&from) {
+            entry.requesters.push(from.clone());
+        }
+        if !mine && known_routes(entry) {
+            self.peers_changed(&from, false);
+        }
+        let mut forwarded = 0;
+        let wanted = asked.len();
+        for at in asked {
+            if self.forward(&request_id, at, &request, now) {
+                forwarded += 1;
+            }
+        }
+        if wanted > 0 && forwarded == 0 {
+            self.drop_if_empty(&request_id);
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, request_id: &RequestId, at: usize, request: &ForwardedRequest, now: Instant) -> bool {
+        let TargetSocket { socket, owner, target, activity } = &self.targets[at];
+        let (socket, client, target) = (*socket, owner.client.clone(), target.clone());
+        let state = Arc::new(RouteState {
+            last_event: AtomicU64::new(self.millis(now)),
+            open_streams: AtomicU32::new(0),
+            ended_once: AtomicBool::new(false),
+            target_activity: activity.clone(),
+        });
+        self.next_route += 1;
+        let id = RouteId(self.next_route);
+        let route = Route {
+            request: request_id.clone(),
+            target: client,
+            holders: Vec::new(),
+            orphaned: None,
+            outputs: Vec::new(),
+            state,
+            opened: now,
+        };
+        self.routes.insert(id, route);
+        if let Some(request) = self.requests.get_mut(request_id) {
+            request.routes.push(id);
+        }
+        let Some(route) = self.give(id, socket, &target) else {
+            return false;
+        };
+        let told = tell(&target, ToTarget::Ask { socket, route, request: request.clone() });
+        if !told {
+            self.forget(id);
+        }
+        told
+    }
+
+    /// Gives a route to a socket of its target, which may answer it from here on.
+    pub(super) fn give(&mut self, id: RouteId, socket: SocketKey, holder: &Recipient<ToTarget>) -> Option<OpenedRoute> {
+        let route = self.routes.get_mut(&id)?;
+        if !route.holders.iter().any(|(held, _)| *held == socket) {
+            route.holders.push((socket, holder.clone()));
+        }
+        route.orphaned = None;
+        let request = self.requests.get(&route.request)?;
+        let requesters = request
+            .requesters
+            .iter()
+            .map(|requester| (requester.clone(), self.peers.get(requester).cloned().unwrap_or_default()))
+            .collect();
+        Some(OpenedRoute { route: id, request_id: route.request.clone(), requesters, state: route.state.clone() })
+    }
+
+    /// The newest live socket of a target, by client id first, then by instance (spec §5.1).
+    fn newest(&self, target: &str) -> Option<usize> {
+        let by_client = self.targets.iter().rposition(|socket| socket.owner.client.as_str() == target);
+        by_client.or_else(|| self.targets.iter().rposition(|socket| socket.owner.identity.as_str() == target))
+    }
+
+    fn check_room(&mut self, from: &Requester, asked: &[usize]) -> Result<(), Refusal> {
+        let clients: Vec<ClientId> = asked.iter().map(|at| self.targets[*at].owner.client.clone()).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let of_client = |book: &Self, route: &Route| {
+            let request = book.requests.get(&route.request);
+            request.is_some_and(|request| request.requesters.iter().any(|other| other.client == from.client))
+        };
+        self.make_room(self.limits.per_client, asked.len(), of_client)?;
+        for client in clients {
+            self.make_room(self.limits.per_extension, 1, |_, route| route.target == client)?;
+        }
+        self.make_room(self.limits.total, asked.len(), |_, _| true)
+    }
+
+    /// Refuses when more routes than `limit` are pending; keeps at most `limit` answered ones.
+    fn make_room(&mut self, limit: usize, more: usize, counts: impl Fn(&Self, &Route) -> bool) -> Result<(), Refusal> {
+        let mut pending = 0;
+        let mut quiet = Vec::new();
+        for (id, route) in self.routes.iter().filter(|(_, route)| counts(self, route)) {
+            if route.state.is_quiet() {
+                quiet.push(*id);
+            } else {
+                pending += 1;
+            }
+        }
+        if pending + more > limit {
+            return Err(Refusal::TooMany);
+        }
+        let surplus = (quiet.len() + more).saturating_sub(limit);
+        for id in quiet.into_iter().take(surplus) {
+            self.complete(id, None);
+        }
+        Ok(())
+    }
+
+    // --- ends ----------------------------------------------------------------------------------
+
+    /// Ends one route; a failure is told to everybody who asked.
+    pub(super) fn complete(&mut self, id: RouteId, failure: Option<(&'static str, ByteString)>) {
+        let Some(route) = self.routes.get(&id) else {
+            return;
+        };
+        for (_, holder) in &route.holders {
+            tell(holder, ToTarget::Close { route: id, failure: failure.as_ref().map(|(stream, _)| *stream) });
+        }
+        if let Some((_, message)) = failure {
+            self.tell_requesters(&route.request.clone(), message);
+        }
+        self.forget(id);
+    }
+
+    fn tell_requesters(&self, request_id: &RequestId, message: ByteString) {
+        let Some(request) = self.requests.get(request_id) else {
+            return;
+        };
+        for peer in request.requesters.iter().filter_map(|requester| self.peers.get(requester)).flatten() {
+            let failure = Failure { request_id: request_id.clone(), message: message.clone(), error: None };
+            let deliver = Deliver { socket: peer.socket, delivery: Delivery::Failed(failure) };
+            if peer.deliver.try_send(deliver).is_err() {
+                warn!(request:% = request_id; "a requester could not be told that its request failed");
+            }
+        }
+    }
+
+    fn forget(&mut self, id: RouteId) {
+        let Some(route) = self.routes.remove(&id) else {
+            return;
+        };
+        if let Some(request) = self.requests.get_mut(&route.request) {
+            request.routes.retain(|other| *other != id);
+        }
+        self.drop_if_empty(&route.request);
+    }
+
+    fn drop_if_empty(&mut self, request_id: &RequestId) {
+        if self.requests.get(request_id).is_some_and(|request| request.routes.is_empty()) {
+            debug!(request:% = request_id; "request forgotten");
+            self.requests.remove(request_id);
+        }
+    }
+}
+
+fn known_routes(request: &Request) -> bool {
+    !request.routes.is_empty()
+}
+
+/// Tells a target something. False if it did not take it: its mailbox is full, or it is gone.
+pub(super) fn tell(target: &Recipient<ToTarget>, message: ToTarget) -> bool {
+    target.try_send(message).is_ok()
+}

@@ -1,0 +1,217 @@
+//! Opens, attributes and closes LLM requests (spec §5). It never sees a chunk: those go from the
+//! target's session to the requester's.
+
+mod attribution;
+mod book;
+mod roles;
+mod sweep;
+
+use std::{sync::Arc, time::{Duration, Instant}};
+
+use actix::prelude::*;
+use framing::ByteString;
+use log::{debug, info};
+
+pub use book::{Refusal, RouterLimits};
+use book::Book;
+pub use roles::{
+    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Peer, Requester, RouteId, RouteNotice, RouteState,
+    ToTarget,
+};
+
+use crate::{
+    ids::{ClientId, Identity, RequestId},
+    metrics::Metrics,
+    registry::SocketKey,
+};
+
+/// See the module's documentation.
+pub struct LlmRouter {
+    book: Book,
+    metrics: Arc<Metrics>,
+}
+
+impl LlmRouter {
+    /// A router without any request. `epoch` is the zero of [`RouteState`]'s clock.
+    pub fn new(limits: RouterLimits, epoch: Instant, metrics: Arc<Metrics>) -> Self {
+        Self { book: Book::new(limits, epoch), metrics }
+    }
+
+    fn report(&self) {
+        self.metrics.open_requests.set(i64::try_from(self.book.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Actor for LlmRouter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let tick = self.book.limits().tick();
+        ctx.run_interval(tick, |router, _| {
+            let expired = router.book.sweep(Instant::now());
+            router.metrics.requests_failed.inc_by(expired as u64);
+            router.report();
+        });
+    }
+}
+
+/// A target that lives in this process (spec §5.1 rule 5).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct BuiltInTarget {
+    /// Its reserved id.
+    pub client: ClientId,
+    /// Its place among sockets.
+    pub socket: SocketKey,
+    /// The actor that answers.
+    pub target: Recipient<ToTarget>,
+}
+
+/// An authenticated `/llm` socket has opened.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LlmSocketOpened {
+    /// The socket.
+    pub socket: SocketKey,
+    /// Whose.
+    pub owner: Requester,
+    /// Where answers are delivered.
+    pub deliver: Recipient<Deliver>,
+    /// Set for an extension: where requests go.
+    pub target: Option<Recipient<ToTarget>>,
+}
+
+/// It has closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LlmSocketClosed {
+    /// The socket.
+    pub socket: SocketKey,
+}
+
+/// A client's grace has passed, or it was removed: it is no requester any more (spec §3.8).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RequesterGone(pub Requester);
+
+/// Asks for a request to be forwarded (spec §5.1).
+#[derive(Message)]
+#[rtype(result = "Result<(), Refusal>")]
+pub struct OpenRequest {
+    /// Who asks.
+    pub from: Requester,
+    /// Its id for the request.
+    pub request_id: RequestId,
+    /// Ids as the requester wrote them; at least one.
+    pub targets: Vec<ByteString>,
+    /// What travels.
+    pub request: ForwardedRequest,
+}
+
+/// Asks which request an output answers, when the extension did not say it, or named a request that
+/// its session does not know (spec §5.4 "Attribution").
+#[derive(Message)]
+#[rtype(result = "Option<OpenedRoute>")]
+pub struct AttributeOutput {
+    /// The extension's socket.
+    pub socket: SocketKey,
+    /// The extension.
+    pub target: ClientId,
+    /// Its output, if it named one.
+    pub output_id: Option<ByteString>,
+    /// The request that it named.
+    pub request_id: Option<RequestId>,
+}
+
+/// Asks which extensions are there: ids with a live `/llm` socket, oldest first (spec §4.2 33).
+#[derive(Message)]
+#[rtype(result = "Vec<ClientId>")]
+pub struct ListTargets;
+
+impl Handler<BuiltInTarget> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, BuiltInTarget { client, socket, target }: BuiltInTarget, _: &mut Self::Context) {
+        info!(target_id:% = client; "built-in target ready");
+        let identity = Identity::from(&client);
+        self.book.target_opened(socket, Requester { client, identity }, target);
+    }
+}
+
+impl Handler<LlmSocketOpened> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, opened: LlmSocketOpened, _: &mut Self::Context) {
+        let LlmSocketOpened { socket, owner, deliver, target } = opened;
+        self.book.requester_opened(owner.clone(), Peer { socket, deliver });
+        if let Some(target) = target {
+            self.book.target_opened(socket, owner, target);
+        }
+    }
+}
+
+impl Handler<LlmSocketClosed> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, LlmSocketClosed { socket }: LlmSocketClosed, _: &mut Self::Context) {
+        self.book.socket_closed(socket, Instant::now());
+    }
+}
+
+impl Handler<RequesterGone> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, RequesterGone(requester): RequesterGone, _: &mut Self::Context) {
+        self.book.requester_gone(&requester);
+    }
+}
+
+impl Handler<OpenRequest> for LlmRouter {
+    type Result = Result<(), Refusal>;
+
+    fn handle(&mut self, question: OpenRequest, _: &mut Self::Context) -> Self::Result {
+        let outcome = self.book.open(question, Instant::now());
+        match &outcome {
+            Ok(()) => self.metrics.requests_opened.inc(),
+            Err(refusal) => {
+                debug!(refusal:?; "request refused");
+                self.metrics.requests_refused.inc()
+            }
+        };
+        self.report();
+        outcome
+    }
+}
+
+impl Handler<AttributeOutput> for LlmRouter {
+    type Result = MessageResult<AttributeOutput>;
+
+    fn handle(&mut self, question: AttributeOutput, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.book.attribute(&question))
+    }
+}
+
+impl Handler<ListTargets> for LlmRouter {
+    type Result = MessageResult<ListTargets>;
+
+    fn handle(&mut self, _: ListTargets, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.book.live_targets())
+    }
+}
+
+impl Handler<RouteNotice> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, notice: RouteNotice, _: &mut Self::Context) {
+        match notice {
+            RouteNotice::OutputStarted { route, output_id } => self.book.output_started(route, output_id),
+            RouteNotice::Completed { route } => self.book.complete(route, None),
+        }
+        self.report();
+    }
+}
+
+/// A tick that is short enough for the shortest deadline, and no busier than need be.
+pub(crate) fn tick_for(shortest: Duration) -> Duration {
+    (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}

@@ -1,0 +1,188 @@
+//! The two roles in an LLM request, and what they are told.
+//!
+//! A *requester* asks and is delivered to; a *target* answers. The router and the targets speak to
+//! these roles through `Recipient`s, so a requester or a target need not be a Socket.IO session: the
+//! demo is a target that lives in this process (spec §5.1 rule 5).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use actix::prelude::*;
+use framing::{Bytes, ByteString, json::RawJson};
+
+use crate::{
+    ids::{ClientId, Identity, RequestId},
+    registry::SocketKey,
+    stream::StreamText,
+};
+
+/// One request at one of its targets. Never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u64);
+
+/// Where an answer is delivered: one `/llm` socket of a requester.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// That socket. A delivery to a session whose `/llm` socket is another one is dropped.
+    pub socket: SocketKey,
+    /// Its session.
+    pub deliver: Recipient<Deliver>,
+}
+
+/// The party that asked: every `/llm` socket of one instance of one client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Requester {
+    /// The authenticated client.
+    pub client: ClientId,
+    /// Its instance; the client's id unless it declared one (spec §1.1).
+    pub identity: Identity,
+}
+
+/// What the router reads of a route without asking its target, and the target writes without
+/// telling the router.
+#[derive(Debug)]
+pub struct RouteState {
+    /// Milliseconds on the router's clock of the last stream event or message of this route.
+    pub last_event: AtomicU64,
+    /// Streams that have started and not ended.
+    pub open_streams: AtomicU32,
+    /// At least one stream has ended.
+    pub ended_once: AtomicBool,
+    /// The same clock's last sign of life of the target, on any of its routes.
+    pub target_activity: Arc<AtomicU64>,
+}
+
+impl RouteState {
+    /// Notes a stream event or a message.
+    pub fn touch(&self, now_millis: u64) {
+        self.last_event.store(now_millis, Ordering::Relaxed);
+        self.target_activity.store(now_millis, Ordering::Relaxed);
+    }
+
+    /// All its streams have ended: it no longer counts as pending (spec §5.9).
+    pub fn is_quiet(&self) -> bool {
+        self.ended_once.load(Ordering::Relaxed) && self.open_streams.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A route as its target gets it.
+#[derive(Clone, Debug)]
+pub struct OpenedRoute {
+    /// Its id.
+    pub route: RouteId,
+    /// The requester's id for the request.
+    pub request_id: RequestId,
+    /// Who is delivered to, with all live sockets. A requester without any is away.
+    pub requesters: Vec<(Requester, Vec<Peer>)>,
+    /// Shared with the router.
+    pub state: Arc<RouteState>,
+}
+
+/// A request as it is forwarded: the requester's object with `clientId` and `source` replaced.
+#[derive(Clone, Debug)]
+pub struct ForwardedRequest {
+    /// The payload object; unknown fields, number texts and key order as they came.
+    pub payload: RawJson,
+    /// Its attachments.
+    pub attachments: Vec<Bytes>,
+}
+
+/// The router to a target.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum ToTarget {
+    /// A request to answer; the route is open from here on.
+    Ask {
+        /// The socket that is addressed.
+        socket: SocketKey,
+        /// Where the answer goes.
+        route: OpenedRoute,
+        /// What is asked.
+        request: ForwardedRequest,
+    },
+    /// A route that this target may answer, without the request: its socket is new, and the request
+    /// was forwarded to one that is gone.
+    Adopt {
+        /// The socket that takes over.
+        socket: SocketKey,
+        /// Where the answer goes.
+        route: OpenedRoute,
+    },
+    /// The sockets of a requester have changed.
+    Peers {
+        /// The route.
+        route: RouteId,
+        /// Whose sockets.
+        requester: Requester,
+        /// All of them, now. Empty: it is away, or gone.
+        peers: Vec<Peer>,
+        /// It will not come back: nothing is kept for it any more.
+        gone: bool,
+    },
+    /// The request is over; what still arrives for it is dropped.
+    Close {
+        /// The route.
+        route: RouteId,
+        /// Set when it failed: open streams end as errors with this text.
+        failure: Option<&'static str>,
+    },
+}
+
+/// A target or the router to a requester's session.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Deliver {
+    /// The socket that is meant.
+    pub socket: SocketKey,
+    /// What is delivered.
+    pub delivery: Delivery,
+}
+
+/// One part of an answer.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// Text of a stream, in order.
+    Text(StreamText),
+    /// A stream ends as an error.
+    StreamFailed {
+        /// The stream's key.
+        key: u64,
+        /// Shown to the reader.
+        reason: &'static str,
+    },
+    /// A complete, non-streamed answer (spec §5.8): the payload of the `message` event.
+    Message(ByteString),
+    /// The request failed (spec §5.9).
+    Failed(Failure),
+}
+
+/// Why a request failed, as its requester is told.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The request.
+    pub request_id: RequestId,
+    /// In words.
+    pub message: ByteString,
+    /// The extension's own `error` field, if it sent one.
+    pub error: Option<RawJson>,
+}
+
+/// A target to the router: a route needs nothing more.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum RouteNotice {
+    /// Its first output has begun, and the extension named the request.
+    OutputStarted {
+        /// The route.
+        route: RouteId,
+        /// The output.
+        output_id: ByteString,
+    },
+    /// The target has answered in full, or has failed and said so.
+    Completed {
+        /// The route.
+        route: RouteId,
+    },
+}

@@ -1,0 +1,62 @@
+//! The deadlines of open requests (spec §5.9).
+
+use std::{sync::atomic::Ordering, time::Instant};
+
+use framing::ByteString;
+use log::info;
+
+use super::{RouteId, book::Book};
+
+/// What is due for a route.
+enum Due {
+    /// Nothing came for a while after a stream had ended: the answer was complete.
+    Idle,
+    /// Its target shows no sign of life.
+    TimedOut,
+    /// Its target has been away for longer than the grace.
+    TargetLost,
+}
+
+impl Book {
+    /// Ends what is over. Returns how many requests failed.
+    pub(super) fn sweep(&mut self, now: Instant) -> usize {
+        let due: Vec<(RouteId, Due)> = self.routes.keys().filter_map(|id| Some((*id, self.due(*id, now)?))).collect();
+        let mut failed = 0;
+        for (id, due) in due {
+            let Some(route) = self.routes.get(&id) else {
+                continue;
+            };
+            let failure = match due {
+                Due::Idle => None,
+                Due::TimedOut => Some(("LLM request timed out.", ByteString::from_static("LLM request timed out."))),
+                Due::TargetLost => {
+                    let text = format!("Target client disconnected: {}", route.target);
+                    Some(("Target client disconnected", ByteString::from(text)))
+                }
+            };
+            if let Some((_, message)) = &failure {
+                info!(request:% = route.request, target_id:% = route.target, message:%; "request failed");
+                failed += 1;
+            }
+            self.complete(id, failure);
+        }
+        failed
+    }
+
+    fn due(&self, id: RouteId, now: Instant) -> Option<Due> {
+        let route = self.routes.get(&id)?;
+        if route.orphaned.is_some_and(|until| until <= now) {
+            return Some(Due::TargetLost);
+        }
+        let millis = self.millis(now);
+        let since = |mark: u64| millis.saturating_sub(mark);
+        let last_event = route.state.last_event.load(Ordering::Relaxed);
+        let idle = u64::try_from(self.limits.idle_timeout.as_millis()).unwrap_or(u64::MAX);
+        if route.state.ended_once.load(Ordering::Relaxed) && since(last_event) >= idle {
+            return Some(Due::Idle);
+        }
+        let activity = route.state.target_activity.load(Ordering::Relaxed).max(self.millis(route.opened)).max(last_event);
+        let timeout = u64::try_from(self.limits.request_timeout.as_millis()).unwrap_or(u64::MAX);
+        (since(activity) >= timeout).then_some(Due::TimedOut)
+    }
+}

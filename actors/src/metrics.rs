@@ -1,0 +1,132 @@
+//! Counters and gauges, in the words of the settings that bound what they count.
+
+use framing::close::CloseReason;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Label of [`Metrics::sessions_closed`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Label of the limits' counter.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
+/// Everything that one broker counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Engine.IO sessions opened.
+    pub sessions_opened: Counter,
+    sessions_closed: Family<Reason, Counter>,
+    /// Sessions open now.
+    pub sessions: Gauge,
+    /// Sessions that moved from polling to WebSocket.
+    pub upgrades: Counter,
+    /// Frames received.
+    pub frames_in: Counter,
+    /// WebSocket frames written; many may leave in one system call.
+    pub frames_out: Counter,
+    /// Outboxes that overflowed: slow consumers.
+    pub outbox_overflows: Counter,
+    /// Questions refused because a session had too many open (`limits.max_questions`).
+    pub questions_refused: Counter,
+    /// Emits refused because a socket owed too many acks (`limits.max_pending_acks`).
+    pub acks_refused: Counter,
+    /// LLM requests forwarded.
+    pub requests_opened: Counter,
+    /// LLM requests refused.
+    pub requests_refused: Counter,
+    /// LLM requests that timed out or lost their target.
+    pub requests_failed: Counter,
+    /// LLM requests that are open, or were answered a short while ago.
+    pub open_requests: Gauge,
+    /// Authenticated namespace sockets.
+    pub sockets: Gauge,
+    /// Pieces of text that extensions sent.
+    pub chunks_in: Counter,
+    /// Writes of text to requesters.
+    pub chunks_out: Counter,
+    /// Streams whose text could not be delivered.
+    pub streams_dropped: Counter,
+    limits: Family<Limit, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("newage");
+        macro_rules! register {
+            ($type:ty, $name:literal, $help:literal) => {{
+                let metric = <$type>::default();
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let sessions_opened = register!(Counter, "sessions_opened", "Engine.IO sessions opened");
+        let sessions_closed = register!(Family<Reason, Counter>, "sessions_closed", "Engine.IO sessions closed, by reason");
+        let sessions = register!(Gauge, "sessions", "Engine.IO sessions open");
+        let upgrades = register!(Counter, "upgrades", "sessions that moved from polling to WebSocket");
+        let frames_in = register!(Counter, "frames_in", "frames received");
+        let frames_out = register!(Counter, "frames_out", "WebSocket frames written");
+        let outbox_overflows = register!(Counter, "outbox_overflows", "sessions closed as slow consumers");
+        let questions_refused = register!(Counter, "questions_refused", "events refused by max_questions");
+        let acks_refused = register!(Counter, "acks_refused", "emits refused by max_pending_acks");
+        let requests_opened = register!(Counter, "llm_requests_opened", "LLM requests forwarded");
+        let requests_refused = register!(Counter, "llm_requests_refused", "LLM requests refused");
+        let requests_failed = register!(Counter, "llm_requests_failed", "LLM requests that timed out or lost their target");
+        let open_requests = register!(Gauge, "llm_requests", "LLM requests open or just answered");
+        let sockets = register!(Gauge, "sockets", "authenticated namespace sockets");
+        let chunks_in = register!(Counter, "chunks_in", "pieces of text received from extensions");
+        let chunks_out = register!(Counter, "chunks_out", "writes of text to requesters");
+        let streams_dropped = register!(Counter, "streams_dropped", "streams whose text could not be delivered");
+        let limits = register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
+        Self {
+            registry,
+            sessions_opened,
+            sessions_closed,
+            sessions,
+            upgrades,
+            frames_in,
+            frames_out,
+            outbox_overflows,
+            questions_refused,
+            acks_refused,
+            requests_opened,
+            requests_refused,
+            requests_failed,
+            open_requests,
+            sockets,
+            chunks_in,
+            chunks_out,
+            streams_dropped,
+            limits,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts the end of a session.
+    pub fn session_closed(&self, reason: &CloseReason) {
+        self.sessions_closed.get_or_create(&Reason { reason: reason.text() }).inc();
+    }
+
+    /// Counts a bound, named as in `config.toml`, that refused something.
+    pub fn limit_reached(&self, limit: &'static str) {
+        self.limits.get_or_create(&Limit { limit }).inc();
+    }
+
+    /// The OpenMetrics text of everything.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

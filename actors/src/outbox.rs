@@ -1,0 +1,397 @@
+//! The queue of packets that waits for one session's transport.
+//!
+//! A packet enters whole (head and attachments) or not at all, so a peer never waits for an
+//! attachment that will not come. The queue is bounded in bytes and in packets (spec appendix A);
+//! an empty queue always takes one packet of legal size. Ping, pong and close have a lane of their
+//! own, so a full queue cannot silence the heartbeat.
+//!
+//! The outbox belongs to the session, not to its transport: it survives the upgrade from polling to
+//! WebSocket, and any thread that holds it may push into it. One push wakes the transport once;
+//! everything that is queued by then leaves together.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use framing::{close::CloseReason, encoded::Encoded, frame::Frame};
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use crate::metrics::Metrics;
+
+/// How much may wait for a slow transport (spec appendix A).
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Bytes of heads and attachments together.
+    pub max_bytes: usize,
+    /// Packets, an attachment counting as one.
+    pub max_packets: usize,
+}
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// The peer reads too slowly; the session is being closed with a named reason.
+    Full,
+    /// The session has ended.
+    Closed,
+}
+
+/// The transport that drains an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// HTTP long-polling: a GET takes what waits.
+    Polling,
+    /// A WebSocket response body.
+    WebSocket,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Outbox {
+    limits: OutboxLimits,
+    state: Mutex<State>,
+    /// Wakes the session when `fault` is set from outside its actor.
+    session: AtomicWaker,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct State {
+    packets: VecDeque<Encoded>,
+    queued_bytes: usize,
+    queued_packets: usize,
+    /// A heartbeat waits. One place is enough: a second ping is never due before the first's pong.
+    ping: bool,
+    /// The answer to a WebSocket ping frame. The last one wins (RFC 6455 §5.5.3).
+    pong: Option<Bytes>,
+    drain: Drain,
+    /// A GET is parked or being answered.
+    polling: bool,
+    /// The parked GET must be answered now, with a noop if nothing waits.
+    release_poll: bool,
+    fault: Option<CloseReason>,
+    end: Option<End>,
+    transport: Option<Waker>,
+}
+
+/// How a session's output ends.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Why; decides the WebSocket close code.
+    pub reason: CloseReason,
+    /// What waits is still sent first.
+    pub flush: bool,
+}
+
+/// What a transport finds when it looks.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// A heartbeat is due.
+    pub ping: bool,
+    /// The answer to a WebSocket ping frame.
+    pub pong: Option<Bytes>,
+    /// Whole packets, in order.
+    pub packets: VecDeque<Encoded>,
+    /// Nothing follows.
+    pub end: Option<End>,
+    /// A parked GET must be answered even if nothing waits.
+    pub release: bool,
+}
+
+impl Batch {
+    /// Nothing to write.
+    pub fn is_empty(&self) -> bool {
+        !self.ping && self.pong.is_none() && self.packets.is_empty() && self.end.is_none() && !self.release
+    }
+}
+
+impl Outbox {
+    /// An empty outbox, drained by `drain`.
+    pub fn new(limits: OutboxLimits, drain: Drain, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            state: Mutex::new(State {
+                packets: VecDeque::new(),
+                queued_bytes: 0,
+                queued_packets: 0,
+                ping: false,
+                pong: None,
+                drain,
+                polling: false,
+                release_poll: false,
+                fault: None,
+                end: None,
+                transport: None,
+            }),
+            session: AtomicWaker::new(),
+            metrics,
+        })
+    }
+
+    /// Queues one whole packet.
+    ///
+    /// # Errors
+    /// `Full` when the bounds would be exceeded: the session is then told to close as a slow
+    /// consumer. `Closed` after the end.
+    pub fn push(&self, packet: Encoded) -> Result<(), PushError> {
+        let mut state = self.state.lock();
+        if state.end.is_some() || state.fault.is_some() {
+            return Err(PushError::Closed);
+        }
+        let (bytes, packets) = (packet.bytes(), packet.packets());
+        let fits = state.queued_bytes + bytes <= self.limits.max_bytes
+            && state.queued_packets + packets <= self.limits.max_packets;
+        if !fits && !state.packets.is_empty() {
+            state.fault = Some(CloseReason::SlowConsumer);
+            drop(state);
+            self.metrics.outbox_overflows.inc();
+            self.session.wake();
+            return Err(PushError::Full);
+        }
+        state.queued_bytes += bytes;
+        state.queued_packets += packets;
+        state.packets.push_back(packet);
+        wake(state);
+        Ok(())
+    }
+
+    /// Queues a heartbeat in the control lane.
+    pub fn push_ping(&self) {
+        let mut state = self.state.lock();
+        state.ping = true;
+        wake(state);
+    }
+
+    /// Queues the answer to a WebSocket ping frame in the control lane.
+    pub fn push_pong(&self, payload: Bytes) {
+        let mut state = self.state.lock();
+        state.pong = Some(payload);
+        wake(state);
+    }
+
+    /// Bytes that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.state.lock().queued_bytes
+    }
+
+    /// Ends the output; what waits is sent first if `flush`. The first end wins.
+    pub fn end(&self, reason: CloseReason, flush: bool) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            if !flush {
+                state.clear();
+            }
+            state.end = Some(End { reason, flush });
+        }
+        wake(state);
+    }
+
+    /// Whether the output has ended.
+    pub fn is_ended(&self) -> bool {
+        self.state.lock().end.is_some()
+    }
+
+    /// Tells the session, from any thread, that it must close.
+    pub fn fail(&self, reason: CloseReason) {
+        let mut state = self.state.lock();
+        if state.fault.is_none() {
+            state.fault = Some(reason);
+        }
+        drop(state);
+        self.session.wake();
+    }
+
+    /// The session's side of [`Outbox::fail`]: registers for it and takes what happened.
+    pub fn poll_fault(&self, cx: &mut Context<'_>) -> Option<CloseReason> {
+        self.session.register(cx.waker());
+        self.state.lock().fault.clone()
+    }
+
+    /// The transport that drains this outbox.
+    pub fn drain(&self) -> Drain {
+        self.state.lock().drain
+    }
+
+    /// From here on a WebSocket drains the outbox; a parked GET is answered.
+    pub fn upgraded(&self) {
+        let mut state = self.state.lock();
+        state.drain = Drain::WebSocket;
+        state.release_poll = state.polling;
+        wake(state);
+    }
+
+    /// Answers a parked GET with a noop, as the official server does while a probe runs.
+    pub fn release_poll(&self) {
+        let mut state = self.state.lock();
+        state.release_poll = state.polling;
+        wake(state);
+    }
+
+    /// The WebSocket's side: takes everything that waits.
+    pub fn poll_batch(&self, cx: &mut Context<'_>) -> Poll<Batch> {
+        let mut state = self.state.lock();
+        let batch = state.take();
+        if batch.is_empty() {
+            state.park(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(batch)
+    }
+
+    /// The polling transport's side: reserves the outbox for one GET.
+    ///
+    /// # Errors
+    /// Two GETs at once break the protocol: the session is told to close, and the second is refused.
+    pub fn begin_poll(self: &Arc<Self>) -> Result<PollTurn, Overlap> {
+        let mut state = self.state.lock();
+        if state.drain == Drain::WebSocket {
+            return Err(Overlap::Upgraded);
+        }
+        if state.polling {
+            drop(state);
+            self.fail(CloseReason::TransportError);
+            return Err(Overlap::Concurrent);
+        }
+        state.polling = true;
+        Ok(PollTurn { outbox: Some(self.clone()) })
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Batch {
+        self.queued_bytes = 0;
+        self.queued_packets = 0;
+        Batch {
+            ping: std::mem::take(&mut self.ping),
+            pong: self.pong.take(),
+            packets: std::mem::take(&mut self.packets),
+            end: self.end.clone(),
+            release: std::mem::take(&mut self.release_poll),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.packets.clear();
+        self.queued_bytes = 0;
+        self.queued_packets = 0;
+    }
+
+    fn park(&mut self, cx: &mut Context<'_>) {
+        match &mut self.transport {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+    }
+}
+
+/// Wakes the transport after the lock is released, so that it does not wake into a held lock.
+fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+    let transport = state.transport.take();
+    drop(state);
+    if let Some(transport) = transport {
+        transport.wake();
+    }
+}
+
+/// Why a GET could not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// Another GET of this session is being served.
+    Concurrent,
+    /// The session has moved to a WebSocket.
+    Upgraded,
+}
+
+/// One GET's turn at the outbox. Dropped before its answer (the request was aborted), it ends the
+/// session: what the peer did not read would be lost without a sign.
+#[derive(Debug)]
+pub struct PollTurn {
+    outbox: Option<Arc<Outbox>>,
+}
+
+/// What one GET answers with.
+#[derive(Debug)]
+pub enum PollAnswer {
+    /// Packets that fit one payload, in order; a ping stands before them.
+    Packets {
+        /// A heartbeat is due.
+        ping: bool,
+        /// At least one packet, if there is no ping.
+        packets: VecDeque<Encoded>,
+    },
+    /// Nothing waits, but the request must end (upgrade).
+    Noop,
+    /// The session has ended.
+    Ended(CloseReason),
+}
+
+impl PollTurn {
+    /// Waits until something is there, at most `max_bytes` of it (one packet always fits).
+    pub fn poll(&mut self, max_bytes: usize, cx: &mut Context<'_>) -> Poll<PollAnswer> {
+        let Some(outbox) = &self.outbox else {
+            return Poll::Ready(PollAnswer::Noop);
+        };
+        let mut state = outbox.state.lock();
+        let ping = std::mem::take(&mut state.ping);
+        if ping || !state.packets.is_empty() {
+            let packets = state.take_up_to(max_bytes);
+            state.polling = false;
+            state.release_poll = false;
+            drop(state);
+            self.outbox = None;
+            return Poll::Ready(PollAnswer::Packets { ping, packets });
+        }
+        let answer = if let Some(end) = &state.end {
+            PollAnswer::Ended(end.reason.clone())
+        } else if state.release_poll {
+            state.release_poll = false;
+            PollAnswer::Noop
+        } else {
+            state.park(cx);
+            return Poll::Pending;
+        };
+        state.polling = false;
+        drop(state);
+        self.outbox = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl State {
+    fn take_up_to(&mut self, max_bytes: usize) -> VecDeque<Encoded> {
+        let mut taken = VecDeque::new();
+        let mut size = 0;
+        while let Some(next) = self.packets.front() {
+            let wire = next.frames().map(|frame| polling_len(&frame) + 1).sum::<usize>();
+            if !taken.is_empty() && size + wire > max_bytes {
+                break;
+            }
+            size += wire;
+            self.queued_bytes -= next.bytes();
+            self.queued_packets -= next.packets();
+            taken.extend(self.packets.pop_front());
+        }
+        taken
+    }
+}
+
+/// Length of a frame in a polling body: base64 is a third longer than its bytes, after a `b`.
+fn polling_len(frame: &Frame) -> usize {
+    match frame {
+        Frame::Text(text) => text.len(),
+        Frame::Binary(bytes) => 1 + bytes.len().div_ceil(3) * 4,
+    }
+}
+
+impl Drop for PollTurn {
+    fn drop(&mut self) {
+        if let Some(outbox) = self.outbox.take() {
+            outbox.state.lock().polling = false;
+            outbox.fail(CloseReason::TransportError);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Who is connected: the sockets of every client, presence, and the lists that others are sent
+//! (spec §3.7, §3.8, §4.2, §4.3).
+
+mod dialect;
+mod lists;
+mod rooms;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use framing::{ByteString, encoded::Encoded, engine::Sid, json::RawJson};
+use log::{debug, info};
+
+pub use dialect::{ClientDialect, SharedDialect};
+pub use lists::{ListConnected, ListMembers};
+pub use rooms::{RoomCommand, RoomRefusal, RunRoomCommand};
+use rooms::Rooms;
+
+use crate::{
+    emit,
+    ids::{ClientId, Identity},
+    llm_router::{Deliver, LlmRouter, LlmSocketClosed, LlmSocketOpened, Requester, RequesterGone, ToTarget},
+    metrics::Metrics,
+    outbox::Outbox,
+    protocol::{MsgType, Namespace},
+    trust::ServerSettings,
+};
+
+/// One namespace socket; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketKey(u64);
+
+impl SocketKey {
+    /// A fresh key.
+    pub fn next() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Bounds of presence (spec appendix A).
+#[derive(Clone, Debug)]
+pub struct RegistryLimits {
+    /// Engine.IO sessions of one client.
+    pub connections_per_client: usize,
+    /// Namespace sockets of one client.
+    pub sockets_per_client: usize,
+    /// User-made rooms.
+    pub rooms: usize,
+    /// Members of one room.
+    pub members_per_room: usize,
+}
+
+/// One authenticated namespace socket.
+#[derive(Clone, Debug)]
+pub struct SocketEntry {
+    /// Its key.
+    pub key: SocketKey,
+    /// Its session.
+    pub sid: Sid,
+    /// Its namespace.
+    pub ns: Namespace,
+    /// The client that it authenticated as.
+    pub client: ClientId,
+    /// The client's instance.
+    pub identity: Identity,
+    /// `clientType`, a label.
+    pub client_type: ByteString,
+    /// `desc`, sanitised.
+    pub desc: Option<ByteString>,
+    /// `clienthtml`.
+    pub html: Option<ByteString>,
+    /// A trusted extension (spec §4 "E-only").
+    pub extension: bool,
+    /// Administrator's rights by the settings file.
+    pub admin: bool,
+    /// Where packets for it are pushed.
+    pub outbox: Arc<Outbox>,
+    /// What this socket has shown of its dialect.
+    pub dialect: SharedDialect,
+}
+
+
+/// How the rest of the broker reaches an `/llm` or `/function_call` socket.
+#[derive(Clone, Debug)]
+pub enum SocketLink {
+    /// Only packets are pushed to it.
+    Outbox,
+    /// `/llm`: answers are delivered, and requests too if it is an extension.
+    Llm {
+        /// To the requester.
+        deliver: Recipient<Deliver>,
+        /// To the target.
+        target: Option<Recipient<ToTarget>>,
+    },
+    /// An extension's `/function_call`.
+    Functions(Recipient<CallExtension>),
+}
+
+/// Asks an extension to run a function (spec §6.1).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Option<RawJson>")]
+pub struct CallExtension {
+    /// The socket that is addressed.
+    pub socket: SocketKey,
+    /// The payload that is forwarded.
+    pub payload: RawJson,
+    /// Its attachments.
+    pub attachments: Vec<framing::Bytes>,
+}
+
+/// A socket asks to be admitted. On success the answer to its CONNECT is pushed before anybody can
+/// push anything else to it.
+#[derive(Message)]
+#[rtype(result = "Result<Admitted, TooMany>")]
+pub struct OpenSocket {
+    /// The socket.
+    pub entry: SocketEntry,
+    /// How it is reached.
+    pub link: SocketLink,
+    /// The answer to its CONNECT.
+    pub connected: Encoded,
+}
+
+/// What an admitted socket shares with its siblings.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The client's dialect.
+    pub dialect: ClientDialect,
+}
+
+/// Which bound refuses another socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    /// `limits.connections_per_client`
+    Connections,
+    /// `limits.sockets_per_client`
+    Sockets,
+}
+
+/// A socket has left its namespace.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SocketClosed(pub SocketKey);
+
+/// Asks for the newest `/function_call` socket of an extension.
+#[derive(Message)]
+#[rtype(result = "Option<(SocketKey, Recipient<CallExtension>)>")]
+pub struct FindFunctionSocket(pub ByteString);
+
+/// The sockets of a client whose key was removed must go (spec §4.3 18).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DisconnectClient(pub ClientId);
+
+struct Socket {
+    entry: SocketEntry,
+    link: SocketLink,
+}
+
+/// One client with a live socket, or within its grace.
+#[derive(Default)]
+struct Client {
+    /// Its live sockets; at most `limits.sockets_per_client`.
+    sockets: Vec<(SocketKey, Sid)>,
+    instances: HashMap<Identity, Instance>,
+    /// It was an extension when last seen.
+    extension: bool,
+}
+
+/// One running instance of a client.
+#[derive(Default)]
+struct Instance {
+    sockets: usize,
+    dialect: ClientDialect,
+    /// Set while no socket is there: when its requests are given up.
+    away_until: Option<Instant>,
+}
+
+/// Lists that are sent whole are sent at most so often, however many clients come and go.
+const LIST_DELAY: Duration = Duration::from_millis(20);
+
+/// See the module's documentation.
+pub struct Registry {
+    /// In the order opened.
+    sockets: BTreeMap<SocketKey, Socket>,
+    by_namespace: HashMap<Namespace, BTreeSet<SocketKey>>,
+    /// Bounded by the number of trusted clients.
+    clients: HashMap<ClientId, Client>,
+    /// Which lists have changed since they were last sent.
+    client_list_changed: bool,
+    members_changed: bool,
+    rooms: Rooms,
+    router: Addr<LlmRouter>,
+    settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
+    limits: RegistryLimits,
+    metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(
+        router: Addr<LlmRouter>,
+        settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
+        limits: RegistryLimits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rooms = Rooms::new(&limits);
+        Self {
+            sockets: BTreeMap::new(),
+            by_namespace: HashMap::new(),
+            clients: HashMap::new(),
+            client_list_changed: false,
+            members_changed: false,
+            rooms,
+            router,
+            settings,
+            limits,
+            metrics,
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        self.settings.load().reconnect_grace()
+    }
+
+    fn check_bounds(&self, entry: &SocketEntry) -> Result<(), TooMany> {
+        let Some(client) = self.clients.get(&entry.client) else {
+            return Ok(());
+        };
+        if client.sockets.len() >= self.limits.sockets_per_client {
+            self.metrics.limit_reached("limits.sockets_per_client");
+            return Err(TooMany::Sockets);
+        }
+        let sids: std::collections::HashSet<Sid> = client.sockets.iter().map(|(_, sid)| *sid).collect();
+        if !sids.contains(&entry.sid) && sids.len() >= self.limits.connections_per_client {
+            self.metrics.limit_reached("limits.connections_per_client");
+            return Err(TooMany::Connections);
+        }
+        Ok(())
+    }
+
+    fn owner(entry: &SocketEntry) -> Requester {
+        Requester { client: entry.client.clone(), identity: entry.identity.clone() }
+    }
+
+    fn open(&mut self, question: OpenSocket, ctx: &mut Context<Self>) -> Result<Admitted, TooMany> {
+        let OpenSocket { mut entry, link, connected } = question;
+        self.check_bounds(&entry)?;
+        let owner = Self::owner(&entry);
+        let client = self.clients.entry(entry.client.clone()).or_default();
+        client.extension = entry.extension;
+        client.sockets.push((entry.key, entry.sid));
+        let instance = client.instances.entry(entry.identity.clone()).or_default();
+        instance.sockets += 1;
+        instance.away_until = None;
+        let dialect = instance.dialect.clone();
+        entry.dialect.join(dialect.clone());
+        // A full outbox closes the session; its notice takes the socket away again.
+        let _ = entry.outbox.push(connected);
+        if let SocketLink::Llm { deliver, target } = &link {
+            let opened = LlmSocketOpened { socket: entry.key, owner, deliver: deliver.clone(), target: target.clone() };
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.router.do_send(opened);
+        }
+        debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
+        self.changed(&entry, ctx);
+        self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
+        self.sockets.insert(entry.key, Socket { entry, link });
+        self.metrics.sockets.inc();
+        Ok(Admitted { dialect })
+    }
+
+    fn closed(&mut self, key: SocketKey, ctx: &mut Context<Self>) {
+        let Some(Socket { entry, link }) = self.sockets.remove(&key) else {
+            return;
+        };
+        self.metrics.sockets.dec();
+        if let Some(keys) = self.by_namespace.get_mut(&entry.ns) {
+            keys.remove(&key);
+        }
+        if let SocketLink::Llm { .. } = link {
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.router.do_send(LlmSocketClosed { socket: key });
+        }
+        let grace = self.grace();
+        if let Some(client) = self.clients.get_mut(&entry.client) {
+            client.sockets.retain(|(other, _)| *other != key);
+            if let Some(instance) = client.instances.get_mut(&entry.identity) {
+                instance.sockets = instance.sockets.saturating_sub(1);
+                if instance.sockets == 0 {
+                    instance.away_until = Some(Instant::now() + grace);
+                    let owner = Self::owner(&entry);
+                    ctx.run_later(grace, move |registry, _| registry.grace_over(&owner));
+                }
+            }
+        }
+        self.changed(&entry, ctx);
+    }
+
+    /// An instance that did not come back is forgotten, and its client with the last one (spec §3.8).
+    fn grace_over(&mut self, owner: &Requester) {
+        let Some(client) = self.clients.get_mut(&owner.client) else {
+            return;
+        };
+        let away = client.instances.get(&owner.identity).and_then(|instance| instance.away_until);
+        if away.is_none_or(|until| until > Instant::now()) {
+            return;
+        }
+        client.instances.remove(&owner.identity);
+        let last = client.instances.is_empty();
+        let extension = client.extension;
+        #[expect(clippy::disallowed_methods, reason = "once per client presence")]
+        self.router.do_send(RequesterGone(owner.clone()));
+        if !last {
+            return;
+        }
+        info!(client:% = owner.client; "client did not come back");
+        self.clients.remove(&owner.client);
+        self.rooms.forget(&owner.client);
+        if extension {
+            return;
+        }
+        let text = format!("Client {} disconnected and failed to reconnect. Room deleted.", owner.client);
+        for entry in self.of(Namespace::SillyTavern).filter(|entry| entry.extension) {
+            emit::error(entry, &text);
+        }
+    }
+
+    /// The sockets of one namespace, oldest first.
+    fn of(&self, ns: Namespace) -> impl Iterator<Item = &SocketEntry> {
+        let keys = self.by_namespace.get(&ns).into_iter().flatten();
+        keys.filter_map(|key| Some(&self.sockets.get(key)?.entry))
+    }
+
+    /// A socket came or went: the lists that show it are sent soon.
+    fn changed(&mut self, entry: &SocketEntry, ctx: &mut Context<Self>) {
+        let idle = !self.client_list_changed && !self.members_changed;
+        self.client_list_changed |= entry.ns == Namespace::Auth && !entry.extension;
+        self.members_changed |= self.of(Namespace::Clients).any(|entry| entry.dialect.is_named());
+        if idle && (self.client_list_changed || self.members_changed) {
+            ctx.run_later(LIST_DELAY, |registry, _| registry.push_lists());
+        }
+    }
+
+    fn push_lists(&mut self) {
+        if std::mem::take(&mut self.client_list_changed) {
+            // Spec §3.7: extensions listen on `/clients`, the reference pushed on `/auth`.
+            let payload = format!("{{\"clients\":{}}}", lists::connected_json(&self.connected()));
+            for entry in self.of(Namespace::Auth).chain(self.of(Namespace::Clients)).filter(|entry| entry.extension) {
+                emit::event(entry, MsgType::ConnectedClientsUpdate, &payload);
+            }
+        }
+        if std::mem::take(&mut self.members_changed) {
+            // Spec §4.3, dialect 2: every member change is broadcast on `/clients`.
+            let payload = format!("{{\"clients\":{}}}", lists::members_json(&self.members()));
+            for entry in self.of(Namespace::Clients).filter(|entry| entry.dialect.is_named()) {
+                emit::event(entry, MsgType::UpdateConnectedClients, &payload);
+            }
+        }
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+}
+
+impl Handler<OpenSocket> for Registry {
+    type Result = Result<Admitted, TooMany>;
+
+    fn handle(&mut self, question: OpenSocket, ctx: &mut Self::Context) -> Self::Result {
+        self.open(question, ctx)
+    }
+}
+
+impl Handler<SocketClosed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, SocketClosed(key): SocketClosed, ctx: &mut Self::Context) {
+        self.closed(key, ctx);
+    }
+}
+
+impl Handler<FindFunctionSocket> for Registry {
+    type Result = MessageResult<FindFunctionSocket>;
+
+    fn handle(&mut self, FindFunctionSocket(target): FindFunctionSocket, _: &mut Self::Context) -> Self::Result {
+        let of_target = |key: &&SocketKey| self.sockets.get(key).is_some_and(|socket| socket.entry.client == *target);
+        let newest = self
+            .by_namespace
+            .get(&Namespace::FunctionCall)
+            .into_iter()
+            .flatten()
+            .rev()
+            .filter(of_target)
+            .find_map(|key| match &self.sockets.get(key)?.link {
+                SocketLink::Functions(call) => Some((*key, call.clone())),
+                SocketLink::Outbox | SocketLink::Llm { .. } => None,
+            });
+        MessageResult(newest)
+    }
+}
+
+impl Handler<DisconnectClient> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, DisconnectClient(client): DisconnectClient, _: &mut Self::Context) {
+        for socket in self.sockets.values().filter(|socket| socket.entry.client == client) {
+            socket.entry.outbox.fail(framing::close::CloseReason::ServerDisconnect);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What an application can do while it handles something: send, ask another actor, close.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use actix::prelude::*;
+use framing::{close::CloseReason, encoded::Encoded, engine::Sid};
+
+use super::{Application, Phase, SessionActor, SessionConfig, Shared, pushed};
+use crate::{
+    metrics::Metrics,
+    outbox::Outbox,
+};
+
+/// The session around an application, for the time of one call.
+pub struct Cx<'a, A: Application> {
+    ctx: &'a mut Context<SessionActor<A>>,
+    shared: &'a Arc<Shared<A>>,
+    sid: Sid,
+    outbox: &'a Arc<Outbox>,
+    asked: &'a mut usize,
+    close: Option<CloseReason>,
+    now: Instant,
+}
+
+/// A session has as many questions open as it may have (`limits.max_questions`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyQuestions;
+
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It did not come in time (`limits.question_timeout`).
+    TimedOut,
+    /// The actor that was asked has stopped.
+    Gone,
+}
+
+impl<'a, A: Application> Cx<'a, A> {
+    pub(super) fn new(
+        ctx: &'a mut Context<SessionActor<A>>,
+        shared: &'a Arc<Shared<A>>,
+        sid: Sid,
+        outbox: &'a Arc<Outbox>,
+        asked: &'a mut usize,
+    ) -> Self {
+        Self { ctx, shared, sid, outbox, asked, close: None, now: Instant::now() }
+    }
+
+    pub(super) fn into_close(self) -> Option<CloseReason> {
+        self.close
+    }
+
+    /// The instant at which this call began.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The session's id.
+    pub fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// The session's outbox, for others to push into.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        self.outbox
+    }
+
+    /// An address of this session.
+    pub fn address(&self) -> Addr<SessionActor<A>> {
+        self.ctx.address()
+    }
+
+    /// The server's timings and bounds.
+    pub fn config(&self) -> &SessionConfig {
+        &self.shared.config
+    }
+
+    /// The server's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Queues a packet. False if the session is closing: as a slow consumer, or for another reason.
+    pub fn push(&self, packet: Encoded) -> bool {
+        pushed(self.outbox.push(packet))
+    }
+
+    /// Closes the session once this call returns. The first reason wins.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.close.get_or_insert(reason);
+    }
+
+    /// Asks another actor; `answered` runs when the answer, or the lack of one, is known. Answers
+    /// may come in another order than questions.
+    ///
+    /// # Errors
+    /// Too many open questions: nothing was asked.
+    pub fn ask<M, T, F>(&mut self, to: &Addr<T>, question: M, answered: F) -> Result<(), TooManyQuestions>
+    where
+        T: Actor + Handler<M>,
+        T::Context: actix::dev::ToEnvelope<T, M>,
+        M: Message + Send + 'static,
+        M::Result: Send + 'static,
+        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
+    {
+        if *self.asked >= self.shared.config.max_questions {
+            self.shared.metrics.questions_refused.inc();
+            return Err(TooManyQuestions);
+        }
+        // `send` enqueues at once, so questions of one session arrive in the order asked.
+        let answer = to.send(question).timeout(self.shared.config.question_timeout);
+        self.wait_for(answer, move |app, cx, answer| {
+            answered(
+                app,
+                cx,
+                answer.map_err(|error| match error {
+                    MailboxError::Timeout => NoAnswer::TimedOut,
+                    MailboxError::Closed => NoAnswer::Gone,
+                }),
+            )
+        });
+        Ok(())
+    }
+
+    fn wait_for<R: Send + 'static>(
+        &mut self,
+        answer: impl Future<Output = R> + 'static,
+        then: impl FnOnce(&mut A, &mut Cx<'_, A>, R) -> Result<(), CloseReason> + Send + 'static,
+    ) {
+        *self.asked += 1;
+        let answer = actix::fut::wrap_future::<_, SessionActor<A>>(answer).map(move |answer, session, ctx| {
+            session.resume(ctx, move |app, cx| {
+                *cx.asked -= 1;
+                then(app, cx, answer)
+            });
+        });
+        self.ctx.spawn(answer);
+    }
+}
+
+type Continuation<A> = Box<dyn FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send>;
+
+/// An answer that arrived at an address from which the session has moved.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Resume<A: Application>(Continuation<A>);
+
+impl<A: Application> SessionActor<A> {
+    /// Runs what waited for an answer, wherever the session lives by now.
+    fn resume(
+        &mut self,
+        ctx: &mut Context<Self>,
+        run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send + 'static,
+    ) {
+        if let Phase::Moved(to) = &self.phase {
+            #[expect(clippy::disallowed_methods, reason = "one per open question, bounded by max_questions")]
+            to.do_send(Resume(Box::new(run)));
+            return;
+        }
+        self.with_app(ctx, run);
+    }
+}
+
+impl<A: Application> Handler<Resume<A>> for SessionActor<A> {
+    type Result = ();
+
+    fn handle(&mut self, Resume(run): Resume<A>, ctx: &mut Self::Context) {
+        self.resume(ctx, run);
+    }
+}

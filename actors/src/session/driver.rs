@@ -1,0 +1,128 @@
+//! What a session actor polls: its WebSocket's frames, its one timer, and faults from outside.
+//!
+//! All three are one item of the actor's context, because every wake polls every item
+//! (facts §3.3). The timer is armed late: it fires at the earliest deadline that was known when it
+//! was armed, finds what is due, and is armed again.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context as Task, Poll},
+    time::Instant,
+};
+
+use actix::prelude::*;
+use actix::fut::ActorFuture;
+use framing::close::CloseReason;
+use futures::StreamExt;
+use tokio::time::Sleep;
+
+use super::{Application, FrameStream, Phase, SessionActor};
+
+/// Frames handled before other tasks of the worker get their turn.
+const FRAMES_PER_TURN: usize = 64;
+
+pub(super) struct Driver {
+    frames: Option<FrameStream>,
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn new(frames: Option<FrameStream>) -> Self {
+        Self { frames, timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)), armed: None }
+    }
+
+    fn read<A: Application>(
+        &mut self,
+        session: &mut SessionActor<A>,
+        ctx: &mut Context<SessionActor<A>>,
+        task: &mut Task<'_>,
+    ) {
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
+        for _ in 0..FRAMES_PER_TURN {
+            if session.is_waiting() {
+                return;
+            }
+            match frames.poll_next_unpin(task) {
+                Poll::Ready(Some(Ok(frame))) => session.receive(frame, ctx),
+                Poll::Ready(Some(Err(reason))) => {
+                    self.frames = None;
+                    return session.transport_ended(reason, ctx);
+                }
+                Poll::Ready(None) => {
+                    self.frames = None;
+                    return session.transport_ended(CloseReason::TransportClosed, ctx);
+                }
+                Poll::Pending => return,
+            }
+        }
+        // More may be waiting, and nothing else will wake this actor for it.
+        task.waker().wake_by_ref();
+    }
+
+    fn fire<A: Application>(
+        &mut self,
+        session: &mut SessionActor<A>,
+        ctx: &mut Context<SessionActor<A>>,
+        task: &mut Task<'_>,
+    ) {
+        while let Some(due) = session.next_deadline() {
+            if self.armed.is_none_or(|armed| due < armed) {
+                self.timer.as_mut().reset(due.into());
+                self.armed = Some(due);
+            }
+            if self.timer.as_mut().poll(task).is_pending() {
+                return;
+            }
+            self.armed = None;
+            session.deadline_passed(ctx);
+        }
+    }
+}
+
+impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        session: &mut SessionActor<A>,
+        ctx: &mut Context<SessionActor<A>>,
+        task: &mut Task<'_>,
+    ) -> Poll<()> {
+        self.read(session, ctx, task);
+        if let Some(reason) = session.poll_fault(task) {
+            session.transport_ended(reason, ctx);
+        }
+        self.fire(session, ctx, task);
+        match session.phase {
+            // An actor without an item ends as soon as nobody holds its address.
+            Phase::Moved(_) | Phase::Ended => Poll::Ready(()),
+            Phase::Live(_) | Phase::Probing(_) => Poll::Pending,
+        }
+    }
+}
+
+impl<A: Application> SessionActor<A> {
+    /// While the core is on its way here, frames stay in the socket.
+    fn is_waiting(&self) -> bool {
+        matches!(&self.phase, Phase::Probing(probing) if probing.is_taking_over())
+    }
+
+    fn poll_fault(&self, task: &mut Task<'_>) -> Option<CloseReason> {
+        match &self.phase {
+            Phase::Live(core) => core.outbox.poll_fault(task),
+            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended => None,
+        }
+    }
+
+    fn transport_ended(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
+        match self.phase {
+            Phase::Live(_) => self.close(reason, ctx),
+            Phase::Probing(_) => self.probe_failed(super::ProbeError::Closed, ctx),
+            Phase::Moved(_) | Phase::Ended => (),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! One actor per Engine.IO session.
+//!
+//! ```text
+//!  frames ──► driver ──► EngineSession ──► Application (Socket.IO, or a bare echo)
+//!                              │                 │
+//!                           heartbeat         packets ──► outbox ──► transport
+//! ```
+//!
+//! The actor runs on the worker that owns its transport. A WebSocket's frames are read by the
+//! [`driver`] in the actor's own poll, so an inbound frame costs no mailbox hop; a polling request
+//! may land on any worker and reaches the actor as a [`PollingPayload`].
+//!
+//! At the upgrade a fresh actor on the WebSocket's worker takes the session's [`Core`] over
+//! ([`upgrade`]); the old actor hands on what still arrives at its address, in order, one message at
+//! a time, until nobody holds that address any more.
+
+mod ask;
+mod driver;
+pub mod socketio;
+mod upgrade;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use framing::{
+    Bytes, ByteString,
+    close::CloseReason,
+    encoded::Encoded,
+    engine::{EngineSession, Open, Packet, Received, Sid},
+    frame::Frame,
+};
+use futures::Stream;
+use log::debug;
+
+use crate::{
+    metrics::Metrics,
+    outbox::{Outbox, OutboxLimits, PushError},
+    sessions::Sessions,
+};
+pub use ask::Cx;
+pub use upgrade::ProbeError;
+
+/// What every session of one server shares.
+#[derive(Debug)]
+pub struct SessionConfig {
+    /// Time between two pings.
+    pub ping_interval: Duration,
+    /// Time that a pong may take.
+    pub ping_timeout: Duration,
+    /// Advertised bound of one message, in bytes.
+    pub max_payload: usize,
+    /// Time that a WebSocket may take from its opening to the end of the probe.
+    pub upgrade_timeout: Duration,
+    /// Bounds of the outbox.
+    pub outbox: OutboxLimits,
+    /// Messages that may wait in a session's mailbox, next to one per holder of its address.
+    pub mailbox: usize,
+    /// Questions to other actors that one session may have open.
+    pub max_questions: usize,
+    /// Time that a question may take.
+    pub question_timeout: Duration,
+}
+
+/// The layer above Engine.IO: Socket.IO for the broker, an echo for the bare conformance endpoint.
+pub trait Application: Send + Unpin + Sized + 'static {
+    /// The session has opened.
+    fn opened(&mut self, cx: &mut Cx<'_, Self>);
+    /// A text message arrived.
+    fn text(&mut self, cx: &mut Cx<'_, Self>, text: ByteString) -> Result<(), CloseReason>;
+    /// A binary message arrived.
+    fn binary(&mut self, cx: &mut Cx<'_, Self>, bytes: Bytes) -> Result<(), CloseReason>;
+    /// The earliest instant at which [`Application::poll`] has something to do.
+    fn deadline(&self) -> Option<Instant>;
+    /// A deadline has passed.
+    fn poll(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), CloseReason>;
+    /// The session is over. Nothing can be sent any more.
+    fn closed(&mut self, cx: &mut Cx<'_, Self>, reason: &CloseReason);
+}
+
+/// The frames of a WebSocket, as the edge reads them. It stays on the worker that owns the socket.
+pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, CloseReason>>>>;
+
+/// The part of a session that moves between workers at the upgrade.
+pub(crate) struct Core<A> {
+    sid: Sid,
+    engine: EngineSession,
+    app: A,
+    outbox: Arc<Outbox>,
+    /// Open questions to other actors.
+    asked: usize,
+}
+
+/// Where a session actor stands.
+///
+/// ```text
+///            polling or WebSocket handshake
+///                        │
+///                        ▼      TakeOver
+///   Probing ──5──────► Live ───────────────► Moved
+///      │                 │
+///      └── probe fails ──┴──► Ended
+/// ```
+enum Phase<A: Application> {
+    /// A WebSocket that wants to take a polling session over.
+    Probing(upgrade::Probing<A>),
+    /// The session lives here.
+    Live(Box<Core<A>>),
+    /// It has moved to this address.
+    Moved(Addr<SessionActor<A>>),
+    /// It is over.
+    Ended,
+}
+
+/// See the module's documentation.
+pub struct SessionActor<A: Application> {
+    phase: Phase<A>,
+    shared: Arc<Shared<A>>,
+    /// Taken by the driver when the actor starts.
+    frames: Option<FrameStream>,
+    driver: Option<SpawnHandle>,
+}
+
+/// What the sessions of one endpoint share.
+pub struct Shared<A: Application> {
+    /// Timings and bounds.
+    pub config: SessionConfig,
+    /// Every open session, by id.
+    pub sessions: Sessions<A>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a peer learns when its session opens.
+fn open_packet(config: &SessionConfig, sid: Sid, upgrades: bool) -> Packet {
+    Packet::Open(Open {
+        sid,
+        upgrades,
+        ping_interval: config.ping_interval,
+        ping_timeout: config.ping_timeout,
+        max_payload: config.max_payload,
+    })
+}
+
+impl<A: Application> SessionActor<A> {
+    /// Opens a session on the current worker. `frames` is its WebSocket, or none for polling. The
+    /// open packet is the first thing in the outbox.
+    pub fn open(
+        shared: Arc<Shared<A>>,
+        sid: Sid,
+        app: A,
+        outbox: Arc<Outbox>,
+        frames: Option<FrameStream>,
+        now: Instant,
+    ) -> Addr<Self> {
+        let config = &shared.config;
+        let opened = outbox.push(Encoded::engine(&open_packet(config, sid, frames.is_none())));
+        debug_assert_eq!(opened, Ok(()), "a new outbox takes the open packet");
+        let engine = EngineSession::new(config.ping_interval, config.ping_timeout, now);
+        let core = Box::new(Core { sid, engine, app, outbox: outbox.clone(), asked: 0 });
+        let session = Self::start_in(Phase::Live(core), shared.clone(), frames);
+        // Here and not in `started`: the peer's next request may be faster than the actor's start.
+        shared.sessions.insert(sid, session.clone(), outbox);
+        shared.metrics.sessions_opened.inc();
+        session
+    }
+
+    fn start_in(phase: Phase<A>, shared: Arc<Shared<A>>, frames: Option<FrameStream>) -> Addr<Self> {
+        Self::create(move |ctx| {
+            ctx.set_mailbox_capacity(shared.config.mailbox);
+            Self { phase, shared, frames, driver: None }
+        })
+    }
+
+    /// Gives the application a context, unless the session does not live here.
+    pub(crate) fn with_app(
+        &mut self,
+        ctx: &mut Context<Self>,
+        run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason>,
+    ) {
+        let Phase::Live(core) = &mut self.phase else {
+            return;
+        };
+        let Core { sid, app, outbox, asked, .. } = &mut **core;
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
+        let outcome = run(app, &mut cx);
+        let closing = cx.into_close();
+        if let Err(reason) = outcome {
+            self.close(reason, ctx);
+        } else if let Some(reason) = closing {
+            self.close(reason, ctx);
+        }
+    }
+
+    /// A message for the application, from another actor. If the session has moved it is handed on;
+    /// the mailbox waits until it has arrived, so that order holds and nothing piles up elsewhere.
+    pub(crate) fn deliver<M>(
+        &mut self,
+        message: M,
+        ctx: &mut Context<Self>,
+        run: impl FnOnce(&mut A, &mut Cx<'_, A>, M) -> Result<(), CloseReason>,
+    ) where
+        M: Message<Result = ()> + Send + 'static,
+        Self: Actor<Context = Context<Self>> + Handler<M>,
+    {
+        if let Phase::Moved(to) = &self.phase {
+            ctx.wait(to.send(message).into_actor(self).map(|_, _, _| ()));
+            return;
+        }
+        self.with_app(ctx, |app, cx| run(app, cx, message));
+    }
+
+    fn receive(&mut self, frame: Frame, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let core = match &mut self.phase {
+            Phase::Live(core) => core,
+            Phase::Probing(_) => return self.probe(frame, ctx),
+            Phase::Moved(_) | Phase::Ended => return,
+        };
+        self.shared.metrics.frames_in.inc();
+        match core.engine.receive(frame, now) {
+            Ok(Received::Nothing) => (),
+            Ok(Received::Message(text)) => self.with_app(ctx, |app, cx| app.text(cx, text)),
+            Ok(Received::Binary(bytes)) => self.with_app(ctx, |app, cx| app.binary(cx, bytes)),
+            Ok(Received::Closed) => self.close(CloseReason::ClientClosed, ctx),
+            Err(reason) => self.close(reason, ctx),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Live(core) => {
+                let heartbeat = core.engine.deadline();
+                Some(core.app.deadline().map_or(heartbeat, |app| app.min(heartbeat)))
+            }
+            Phase::Probing(probing) => Some(probing.deadline()),
+            Phase::Moved(_) | Phase::Ended => None,
+        }
+    }
+
+    fn deadline_passed(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        match &mut self.phase {
+            Phase::Live(core) => {
+                if core.engine.deadline() <= now {
+                    match core.engine.poll(now) {
+                        Ok(Some(_ping)) => core.outbox.push_ping(),
+                        Ok(None) => (),
+                        Err(reason) => return self.close(reason, ctx),
+                    }
+                }
+                if core.app.deadline().is_some_and(|due| due <= now) {
+                    self.with_app(ctx, |app, cx| app.poll(cx));
+                }
+            }
+            Phase::Probing(probing) if probing.deadline() <= now => {
+                self.probe_failed(ProbeError::TimedOut, ctx);
+            }
+            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended => (),
+        }
+    }
+
+    /// Ends the session: the application hears of it once, the transport sends what it may.
+    fn close(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
+        let Phase::Live(mut core) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return;
+        };
+        debug!(sid:% = core.sid, reason:% = reason; "session closed");
+        self.shared.metrics.session_closed(&reason);
+        // A peer that does not read will not read a farewell either.
+        let flush = !matches!(reason, CloseReason::SlowConsumer | CloseReason::PingTimeout);
+        core.outbox.end(reason.clone(), flush);
+        self.shared.sessions.remove(core.sid);
+        let Core { sid, app, outbox, asked, .. } = &mut *core;
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
+        app.closed(&mut cx, &reason);
+        ctx.stop();
+    }
+}
+
+impl<A: Application> Actor for SessionActor<A> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let frames = self.frames.take();
+        self.driver = Some(ctx.spawn(driver::Driver::new(frames)));
+        self.with_app(ctx, |app, cx| {
+            app.opened(cx);
+            Ok(())
+        });
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        // The worker stops, or the transport went away without a word.
+        self.close(CloseReason::TransportClosed, ctx);
+        Running::Stop
+    }
+}
+
+/// The packets of one polling POST, in order.
+#[derive(Message)]
+#[rtype(result = "Result<(), CloseReason>")]
+pub struct PollingPayload(pub Vec<Frame>);
+
+impl<A: Application> Handler<PollingPayload> for SessionActor<A> {
+    type Result = Result<(), CloseReason>;
+
+    fn handle(&mut self, PollingPayload(frames): PollingPayload, ctx: &mut Self::Context) -> Self::Result {
+        for frame in frames {
+            let Phase::Live(_) = self.phase else {
+                return Err(CloseReason::TransportClosed);
+            };
+            self.receive(frame, ctx);
+        }
+        match &self.phase {
+            Phase::Live(_) => Ok(()),
+            _ => Err(CloseReason::TransportClosed),
+        }
+    }
+}
+
+/// Closes a session from outside its actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CloseSession(pub CloseReason);
+
+impl<A: Application> Handler<CloseSession> for SessionActor<A> {
+    type Result = ();
+
+    fn handle(&mut self, message: CloseSession, ctx: &mut Self::Context) {
+        if let Phase::Moved(to) = &self.phase {
+            ctx.wait(to.send(message).into_actor(self).map(|_, _, _| ()));
+            return;
+        }
+        self.close(message.0, ctx);
+    }
+}
+
+/// What a full outbox means to whoever pushed: nothing more to do, the session closes itself.
+pub(crate) fn pushed(outcome: Result<(), PushError>) -> bool {
+    outcome.is_ok()
+}
