@@ -1,0 +1,132 @@
+//! One stream at one receiver.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
+use super::types::{StreamText, WireId};
+use crate::stream::StreamInfo;
+use crate::stream::text::TextBuffer;
+
+/// Number of an entry; ascending in the order of creation, which is the order of announcement.
+pub(super) type EntryId = u64;
+/// Number of a lane.
+pub(super) type LaneId = u64;
+
+/// What later text is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Group {
+    /// [`StreamInfo::key`].
+    Stream(u64),
+    /// All streams of an output, see [`OutputKey`].
+    Output(OutputKey),
+}
+
+/// An output of a request; the ids of two extensions could be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct OutputKey {
+    pub(super) output_id: ByteString,
+    pub(super) request_id: ByteString,
+}
+
+impl OutputKey {
+    pub(super) fn of(info: &StreamInfo) -> Self {
+        Self { output_id: info.output_id.clone(), request_id: info.request_id.clone() }
+    }
+}
+
+/// How far the announcement is.
+///
+/// ```text
+/// Waiting ─► Probing ─► Unread ─► Open ─► Ended (ack outstanding) ─► gone
+///        └───── one name ──┘
+/// ```
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Not announced.
+    Waiting,
+    /// Announced once per event name (by its place in the list); none was read.
+    Probing(SmallVec<[(usize, WireId); 2]>),
+    /// Announced, not read.
+    Unread(WireId),
+    /// Read at least once.
+    Open(WireId),
+    /// `$stream-end` or `$stream-error` is sent, the last ack is outstanding.
+    Ended(WireId),
+}
+
+/// How the stream will end, once its text is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// Not yet known: more text may come.
+    No,
+    End,
+    Error(Cow<'static, str>),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) info: Arc<StreamInfo>,
+    pub(super) lane: LaneId,
+    /// Neighbours in the lane; an ended entry has left it.
+    pub(super) prev: Option<EntryId>,
+    pub(super) next: Option<EntryId>,
+    pub(super) text: TextBuffer,
+    pub(super) closing: Closing,
+    pub(super) phase: Phase,
+    /// A read that no write has answered yet.
+    pub(super) permit: bool,
+    /// A write of this stream waits for its ack: there is never more than one.
+    pub(super) unacked: bool,
+    pub(super) writes: u32,
+    /// When it was announced, or else the last read or ack, or the last moment at which waiting
+    /// was not the receiver's fault.
+    pub(super) progress: Instant,
+    /// The one entry in the timer set.
+    pub(super) timer: Option<Instant>,
+}
+
+impl Entry {
+    /// A stream with its first text, not yet announced.
+    pub(super) fn new(first: StreamText, lane: LaneId, now: Instant) -> Self {
+        let mut text = TextBuffer::default();
+        text.push(first.text);
+        Self {
+            info: first.info,
+            lane,
+            prev: None,
+            next: None,
+            text,
+            closing: Closing::No,
+            phase: Phase::Waiting,
+            permit: false,
+            unacked: false,
+            writes: 0,
+            progress: now,
+            timer: None,
+        }
+    }
+
+    /// Whether the receiver knows the stream and has not read it.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.phase, Phase::Probing(_) | Phase::Unread(_))
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting)
+    }
+
+    /// The ids under which the receiver may know the stream.
+    pub(super) fn wires(&self) -> SmallVec<[WireId; 2]> {
+        match &self.phase {
+            Phase::Waiting => SmallVec::new(),
+            Phase::Probing(wires) => wires.iter().map(|(_, wire)| *wire).collect(),
+            Phase::Unread(wire) | Phase::Open(wire) | Phase::Ended(wire) => {
+                SmallVec::from_slice(&[*wire])
+            }
+        }
+    }
+}
