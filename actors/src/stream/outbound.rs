@@ -378,6 +378,7 @@ impl StreamSender {
         if let Some(mut entry) = self.remove(id)
             && let Some(prev) = self.entries.get_mut(&prev_id)
         {
+            self.queued += entry.text.len();
             prev.text.push(entry.text.take_all());
         }
         prev_id
