@@ -9,5 +9,5 @@ pub mod permissions;
 pub mod registry;
 pub mod static_resources;
 
-pub use registry::{Functions, FunctionReply};
+pub use registry::{FunctionReply, Functions};
 pub use static_resources::{StaticMap, StaticResource, StaticResources};

@@ -16,8 +16,12 @@ pub fn module(dialect: Dialect) -> String {
     let messages = own
         .chain(EXTRA_CONSTANTS.iter().copied())
         .filter_map(|(constant, msg)| msg.wire(dialect).map(|wire| (constant, wire.to_string())));
-    let streams = StreamEvent::ALL.iter().map(|event| (event.constant(), quoted(event.wire())));
-    let namespaces = Namespace::ALL.iter().map(|ns| (ns.constant(), quoted(ns.wire())));
+    let streams = StreamEvent::ALL
+        .iter()
+        .map(|event| (event.constant(), quoted(event.wire())));
+    let namespaces = Namespace::ALL
+        .iter()
+        .map(|ns| (ns.constant(), quoted(ns.wire())));
 
     let mut text = String::new();
     object(&mut text, "MSG_TYPE", messages);
@@ -30,13 +34,10 @@ fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn object(
-    text: &mut String,
-    name: &str,
-    entries: impl Iterator<Item = (&'static str, String)>,
-) {
+fn object(text: &mut String, name: &str, entries: impl Iterator<Item = (&'static str, String)>) {
     let mut write = |line: std::fmt::Arguments<'_>| {
-        text.write_fmt(line).expect("writing to a string cannot fail");
+        text.write_fmt(line)
+            .expect("writing to a string cannot fail");
     };
     write(format_args!("export const {name} = {{\n"));
     for (constant, value) in entries {
@@ -94,8 +95,10 @@ mod tests {
         for dialect in [Dialect::Numeric, Dialect::Named] {
             let text = module(dialect);
             for block in text.split("export const") {
-                let mut names: Vec<_> =
-                    block.lines().filter_map(|l| l.trim().split_once(": ").map(|p| p.0)).collect();
+                let mut names: Vec<_> = block
+                    .lines()
+                    .filter_map(|l| l.trim().split_once(": ").map(|p| p.0))
+                    .collect();
                 let all = names.len();
                 names.sort_unstable();
                 names.dedup();

@@ -31,6 +31,9 @@ mod tests {
         ] {
             assert_eq!(sanitize(given).as_deref(), kept);
         }
-        assert_eq!(sanitize(&"é".repeat(1000)).unwrap().chars().count(), MAX_DESCRIPTION);
+        assert_eq!(
+            sanitize(&"é".repeat(1000)).unwrap().chars().count(),
+            MAX_DESCRIPTION
+        );
     }
 }

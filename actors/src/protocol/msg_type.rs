@@ -216,8 +216,9 @@ impl MsgType {
         match name {
             EventName::Number(text) => {
                 let number = text.parse::<f64>().ok()?;
-                let found =
-                    Self::ALL.iter().find(|msg| msg.number().is_some_and(|n| f64::from(n) == number));
+                let found = Self::ALL
+                    .iter()
+                    .find(|msg| msg.number().is_some_and(|n| f64::from(n) == number));
                 found.map(|msg| (*msg, Some(Dialect::Numeric)))
             }
             EventName::Name("CLIENT_DISCONNETED") => {
@@ -233,7 +234,10 @@ impl MsgType {
                     _ => None,
                 })
                 .or_else(|| {
-                    ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, msg)| (*msg, None))
+                    ALIASES
+                        .iter()
+                        .find(|(alias, _)| *alias == name)
+                        .map(|(_, msg)| (*msg, None))
                 }),
         }
     }
@@ -293,16 +297,31 @@ mod tests {
         use Dialect::Named;
         for (name, expected) in [
             ("LLM_REQUEST", Some((MsgType::LlmRequest, Some(Named)))),
-            ("CLIENT_DISCONNECTED", Some((MsgType::ClientDisconnected, Some(Named)))),
-            ("CLIENT_DISCONNETED", Some((MsgType::ClientDisconnected, Some(Named)))),
+            (
+                "CLIENT_DISCONNECTED",
+                Some((MsgType::ClientDisconnected, Some(Named))),
+            ),
+            (
+                "CLIENT_DISCONNETED",
+                Some((MsgType::ClientDisconnected, Some(Named))),
+            ),
             ("READ_LOG", Some((MsgType::ReadLog, Some(Named)))),
-            ("TEMP_ROOM_ASSIGNED", Some((MsgType::TempRoomAssigned, None))),
+            (
+                "TEMP_ROOM_ASSIGNED",
+                Some((MsgType::TempRoomAssigned, None)),
+            ),
             ("getRooms", Some((MsgType::GetRooms, None))),
             ("getClientList", Some((MsgType::GetClientList, None))),
             ("getClientsInRoom", Some((MsgType::GetClientsInRoom, None))),
-            ("update_connected_clients", Some((MsgType::UpdateConnectedClients, None))),
+            (
+                "update_connected_clients",
+                Some((MsgType::UpdateConnectedClients, None)),
+            ),
             ("new_message", Some((MsgType::NewMessage, None))),
-            ("member_role_changed", Some((MsgType::MemberRoleChanged, None))),
+            (
+                "member_role_changed",
+                Some((MsgType::MemberRoleChanged, None)),
+            ),
             ("message", None),
             ("$stream", None),
             ("CLIENT_STREAM_START", None),
@@ -312,7 +331,11 @@ mod tests {
             ("constructor", None),
             ("", None),
         ] {
-            assert_eq!(MsgType::from_wire(EventName::Name(name)), expected, "{name}");
+            assert_eq!(
+                MsgType::from_wire(EventName::Name(name)),
+                expected,
+                "{name}"
+            );
         }
     }
 
@@ -321,7 +344,13 @@ mod tests {
         let text = |msg: MsgType, dialect| msg.wire(dialect).unwrap().to_string();
         assert_eq!(text(MsgType::Error, Dialect::Numeric), "21");
         assert_eq!(text(MsgType::Error, Dialect::Named), "\"ERROR\"");
-        assert_eq!(text(MsgType::ServerStatus, Dialect::Numeric), "\"SERVER_STATUS\"");
-        assert_eq!(text(MsgType::TempRoomAssigned, Dialect::Numeric), "\"TEMP_ROOM_ASSIGNED\"");
+        assert_eq!(
+            text(MsgType::ServerStatus, Dialect::Numeric),
+            "\"SERVER_STATUS\""
+        );
+        assert_eq!(
+            text(MsgType::TempRoomAssigned, Dialect::Numeric),
+            "\"TEMP_ROOM_ASSIGNED\""
+        );
     }
 }

@@ -26,12 +26,24 @@ impl From<Code> for Value {
 
 /// Builds an object from its fields, in their order.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Value::Object(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
-fn with(first: [(&str, Value); 1], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+fn with(
+    first: [(&str, Value); 1],
+    fields: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Value {
     let mut map: Map<String, Value> = first.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    map.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    map.extend(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
     Value::Object(map)
 }
 
@@ -57,7 +69,11 @@ pub fn failure(message: &str) -> Value {
 
 /// `{requestId, success:true, result}`; the request's id goes back as it came.
 pub fn function_result(request_id: Value, result: Value) -> Value {
-    object([("requestId", request_id), ("success", true.into()), ("result", result)])
+    object([
+        ("requestId", request_id),
+        ("success", true.into()),
+        ("result", result),
+    ])
 }
 
 /// `{requestId, success:false, error:{message}}`.
@@ -89,7 +105,10 @@ pub fn error(
     let code = code.map(|code| ("code", Value::from(code)));
     with(
         [("type", type_field(MsgType::Error, dialect))],
-        [("message", Value::from(message))].into_iter().chain(request_id).chain(code),
+        [("message", Value::from(message))]
+            .into_iter()
+            .chain(request_id)
+            .chain(code),
     )
 }
 
@@ -126,10 +145,19 @@ mod tests {
         let client = ClientId::new("my-app").unwrap();
         for (built, text) in [
             (status_ok([]), r#"{"status":"ok"}"#),
-            (status_ok([("key", json!("k"))]), r#"{"status":"ok","key":"k"}"#),
-            (status_error("Unauthorized"), r#"{"status":"error","message":"Unauthorized"}"#),
+            (
+                status_ok([("key", json!("k"))]),
+                r#"{"status":"ok","key":"k"}"#,
+            ),
+            (
+                status_error("Unauthorized"),
+                r#"{"status":"error","message":"Unauthorized"}"#,
+            ),
             (success([]), r#"{"success":true}"#),
-            (failure("Incorrect password."), r#"{"success":false,"message":"Incorrect password."}"#),
+            (
+                failure("Incorrect password."),
+                r#"{"success":false,"message":"Incorrect password."}"#,
+            ),
             (
                 function_error(json!("r"), "no"),
                 r#"{"requestId":"r","success":false,"error":{"message":"no"}}"#,
@@ -138,9 +166,17 @@ mod tests {
                 function_result(json!(1), json!({"success": true})),
                 r#"{"requestId":1,"success":true,"result":{"success":true}}"#,
             ),
-            (error(Dialect::Numeric, "m", None, None), r#"{"type":21,"message":"m"}"#),
             (
-                error(Dialect::Named, "m", Some(&id), Some(Code::Word("rate_limited"))),
+                error(Dialect::Numeric, "m", None, None),
+                r#"{"type":21,"message":"m"}"#,
+            ),
+            (
+                error(
+                    Dialect::Named,
+                    "m",
+                    Some(&id),
+                    Some(Code::Word("rate_limited")),
+                ),
                 r#"{"type":"ERROR","message":"m","requestId":"r1","code":"rate_limited"}"#,
             ),
             (
@@ -156,8 +192,14 @@ mod tests {
                 r#"{"type":"GET_CLIENT_KEY","key":"k","clientId":"my-app"}"#,
             ),
             (client_key("k"), r#"{"Key":"k"}"#),
-            (client_key_assigned(Ok("k")), r#"{"success":true,"key":"k"}"#),
-            (client_key_assigned(Err("no")), r#"{"success":false,"message":"no"}"#),
+            (
+                client_key_assigned(Ok("k")),
+                r#"{"success":true,"key":"k"}"#,
+            ),
+            (
+                client_key_assigned(Err("no")),
+                r#"{"success":false,"message":"no"}"#,
+            ),
         ] {
             assert_eq!(built.to_string(), text);
         }

@@ -97,7 +97,9 @@ pub struct KeyPushes {
 
 impl fmt::Debug for KeyPushes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyPushes").field("assigned", &self.assigned).finish_non_exhaustive()
+        f.debug_struct("KeyPushes")
+            .field("assigned", &self.assigned)
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +150,9 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,9 +179,11 @@ impl fmt::Debug for LoginOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Success { grant, .. } => f.debug_tuple("Success").field(grant).finish(),
-            Self::Failure { message, code } => {
-                f.debug_struct("Failure").field("message", message).field("code", code).finish()
-            }
+            Self::Failure { message, code } => f
+                .debug_struct("Failure")
+                .field("message", message)
+                .field("code", code)
+                .finish(),
         }
     }
 }
@@ -187,10 +193,14 @@ impl LoginOutcome {
     pub fn to_ack(&self) -> Value {
         match self {
             Self::Success { .. } => object([("success", true.into())]),
-            Self::Failure { message, code: None } => {
-                object([("success", false.into()), ("message", (*message).into())])
-            }
-            Self::Failure { message, code: Some(code) } => object([
+            Self::Failure {
+                message,
+                code: None,
+            } => object([("success", false.into()), ("message", (*message).into())]),
+            Self::Failure {
+                message,
+                code: Some(code),
+            } => object([
                 ("success", false.into()),
                 ("message", (*message).into()),
                 ("code", Code::Word(code).into()),
@@ -272,8 +282,10 @@ pub fn keys_object(listings: &[KeyListing]) -> Value {
             ("rooms", listing.rooms.clone()),
         ])
     };
-    let map: Map<String, Value> =
-        listings.iter().map(|listing| (listing.client_id.clone(), record(listing))).collect();
+    let map: Map<String, Value> = listings
+        .iter()
+        .map(|listing| (listing.client_id.clone(), record(listing)))
+        .collect();
     Value::Object(map)
 }
 
@@ -321,7 +333,7 @@ pub enum SettingsError {
     Busy,
 }
 
-/// Runs a server function (spec §6). The answer becomes an ack with [`FunctionReply::into_ack`].
+/// Runs a server function (spec §6). The answer becomes an ack with [`FunctionReply::to_ack`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "FunctionReply")]
 pub struct RunFunction {

@@ -15,27 +15,42 @@ pub struct Rejection {
 impl Rejection {
     /// Rule 1: the id is missing or malformed.
     pub const fn client_id_required() -> Self {
-        Self { message: "clientId is required.", code: None }
+        Self {
+            message: "clientId is required.",
+            code: None,
+        }
     }
 
     /// Rule 2: no settings file trusts the id.
     pub const fn not_trusted() -> Self {
-        Self { message: "Client is not trusted.", code: None }
+        Self {
+            message: "Client is not trusted.",
+            code: None,
+        }
     }
 
     /// Rule 6: the key does not verify.
     pub const fn invalid_key() -> Self {
-        Self { message: "Invalid key.", code: None }
+        Self {
+            message: "Invalid key.",
+            code: None,
+        }
     }
 
     /// Rule 6 while the peer is banned.
     pub const fn rate_limited() -> Self {
-        Self { message: "Invalid key.", code: Some("rate_limited") }
+        Self {
+            message: "Invalid key.",
+            code: Some("rate_limited"),
+        }
     }
 
     /// Too many hashes wait; the key was not looked at.
     pub const fn busy() -> Self {
-        Self { message: "Server is busy, try again later.", code: Some("busy") }
+        Self {
+            message: "Server is busy, try again later.",
+            code: Some("busy"),
+        }
     }
 }
 
@@ -140,7 +155,11 @@ pub fn decide(facts: &Facts) -> Decision {
 }
 
 fn accept(pushes: bool, assigned: bool) -> Decision {
-    if pushes { Decision::AcceptWithKeyPushes { assigned } } else { Decision::Accept }
+    if pushes {
+        Decision::AcceptWithKeyPushes { assigned }
+    } else {
+        Decision::Accept
+    }
 }
 
 /// The rows of spec §2.6 for `networkSafe: false`.
@@ -157,7 +176,9 @@ fn without_key(facts: &Facts, wants_pushes: bool) -> Decision {
             Some("Incorrect password.")
         }
     };
-    Decision::Limited { assigned_failure: failure.filter(|_| wants_pushes) }
+    Decision::Limited {
+        assigned_failure: failure.filter(|_| wants_pushes),
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +219,9 @@ mod tests {
 
     const PUSHES: Decision = Decision::AcceptWithKeyPushes { assigned: false };
     const ASSIGNED: Decision = Decision::AcceptWithKeyPushes { assigned: true };
-    const LIMITED: Decision = Decision::Limited { assigned_failure: None };
+    const LIMITED: Decision = Decision::Limited {
+        assigned_failure: None,
+    };
     const INVALID: Decision = Decision::Reject(Rejection::invalid_key());
     const RATED: Decision = Decision::Reject(Rejection::rate_limited());
 
@@ -210,69 +233,310 @@ mod tests {
     fn table_of_3_2() {
         use KeyState::{GetKey, Invalid, Missing, Valid};
         let base = facts();
-        let safe = Facts { network_safe: true, peer: LAN, ..base };
+        let safe = Facts {
+            network_safe: true,
+            peer: LAN,
+            ..base
+        };
         for key in [Valid, Invalid, GetKey, Missing] {
             let untrusted = Decision::Reject(Rejection::not_trusted());
-            check("2", Facts { trusted: false, key, ..base }, untrusted);
-            check("2 safe", Facts { trusted: false, key, ..safe }, untrusted);
+            check(
+                "2",
+                Facts {
+                    trusted: false,
+                    key,
+                    ..base
+                },
+                untrusted,
+            );
+            check(
+                "2 safe",
+                Facts {
+                    trusted: false,
+                    key,
+                    ..safe
+                },
+                untrusted,
+            );
         }
-        check("3", Facts { key: Invalid, ..safe }, Decision::Accept);
-        check("3 missing", Facts { key: Missing, ..safe }, Decision::Accept);
-        check("3 limited", Facts { key: Invalid, limited: true, ..safe }, Decision::Accept);
+        check(
+            "3",
+            Facts {
+                key: Invalid,
+                ..safe
+            },
+            Decision::Accept,
+        );
+        check(
+            "3 missing",
+            Facts {
+                key: Missing,
+                ..safe
+            },
+            Decision::Accept,
+        );
+        check(
+            "3 limited",
+            Facts {
+                key: Invalid,
+                limited: true,
+                ..safe
+            },
+            Decision::Accept,
+        );
         check("5", base, Decision::Accept);
-        check("5 limited", Facts { limited: true, ..base }, Decision::Accept);
-        check("6", Facts { key: Invalid, ..base }, INVALID);
-        check("6 loopback", Facts { key: Invalid, peer: LOOPBACK, ..base }, INVALID);
-        check("6 limited", Facts { key: Invalid, limited: true, ..base }, RATED);
-        let temp = Facts { key: Invalid, invalid_key_policy: InvalidKeyPolicy::TempRoom, ..base };
+        check(
+            "5 limited",
+            Facts {
+                limited: true,
+                ..base
+            },
+            Decision::Accept,
+        );
+        check(
+            "6",
+            Facts {
+                key: Invalid,
+                ..base
+            },
+            INVALID,
+        );
+        check(
+            "6 loopback",
+            Facts {
+                key: Invalid,
+                peer: LOOPBACK,
+                ..base
+            },
+            INVALID,
+        );
+        check(
+            "6 limited",
+            Facts {
+                key: Invalid,
+                limited: true,
+                ..base
+            },
+            RATED,
+        );
+        let temp = Facts {
+            key: Invalid,
+            invalid_key_policy: InvalidKeyPolicy::TempRoom,
+            ..base
+        };
         check("6 temp", temp, Decision::TempRoom);
-        check("6 temp limited", Facts { limited: true, ..temp }, RATED);
-        check("6 password", Facts { key: Invalid, password: PasswordState::Matches, ..base }, INVALID);
+        check(
+            "6 temp limited",
+            Facts {
+                limited: true,
+                ..temp
+            },
+            RATED,
+        );
+        check(
+            "6 password",
+            Facts {
+                key: Invalid,
+                password: PasswordState::Matches,
+                ..base
+            },
+            INVALID,
+        );
     }
 
     #[test]
     fn network_safe_holds_by_scope() {
-        let safe = Facts { network_safe: true, key: KeyState::Invalid, ..facts() };
+        let safe = Facts {
+            network_safe: true,
+            key: KeyState::Invalid,
+            ..facts()
+        };
         check("public, local", safe, INVALID);
-        check("public, any", Facts { scope: NetworkSafeScope::Any, ..safe }, Decision::Accept);
+        check(
+            "public, any",
+            Facts {
+                scope: NetworkSafeScope::Any,
+                ..safe
+            },
+            Decision::Accept,
+        );
         check("lan, local", Facts { peer: LAN, ..safe }, Decision::Accept);
-        check("loopback, local", Facts { peer: LOOPBACK, ..safe }, Decision::Accept);
+        check(
+            "loopback, local",
+            Facts {
+                peer: LOOPBACK,
+                ..safe
+            },
+            Decision::Accept,
+        );
     }
 
     #[test]
     fn table_of_2_6() {
         use KeyState::{GetKey, Missing};
         use PasswordState::{Matches, NotSet, Unchecked, Wrong};
-        let get = Facts { key: GetKey, ..facts() };
-        let safe = Facts { network_safe: true, peer: LAN, ..get };
+        let get = Facts {
+            key: GetKey,
+            ..facts()
+        };
+        let safe = Facts {
+            network_safe: true,
+            peer: LAN,
+            ..get
+        };
         check("safe", safe, PUSHES);
-        check("safe, password", Facts { password: Unchecked, ..safe }, PUSHES);
-        check("safe, elsewhere", Facts { on_auth: false, ..safe }, Decision::Accept);
-        check("safe, missing", Facts { key: Missing, ..safe }, Decision::Accept);
+        check(
+            "safe, password",
+            Facts {
+                password: Unchecked,
+                ..safe
+            },
+            PUSHES,
+        );
+        check(
+            "safe, elsewhere",
+            Facts {
+                on_auth: false,
+                ..safe
+            },
+            Decision::Accept,
+        );
+        check(
+            "safe, missing",
+            Facts {
+                key: Missing,
+                ..safe
+            },
+            Decision::Accept,
+        );
 
-        let loopback = Facts { peer: LOOPBACK, ..get };
+        let loopback = Facts {
+            peer: LOOPBACK,
+            ..get
+        };
         check("loopback", loopback, PUSHES);
-        check("loopback, password", Facts { password: Unchecked, ..loopback }, ASSIGNED);
-        check("loopback, missing", Facts { key: Missing, ..loopback }, Decision::Accept);
-        check("loopback, off", Facts { get_key_from_loopback: false, ..loopback }, LIMITED);
-        check("loopback, limited", Facts { limited: true, ..loopback }, PUSHES);
+        check(
+            "loopback, password",
+            Facts {
+                password: Unchecked,
+                ..loopback
+            },
+            ASSIGNED,
+        );
+        check(
+            "loopback, missing",
+            Facts {
+                key: Missing,
+                ..loopback
+            },
+            Decision::Accept,
+        );
+        check(
+            "loopback, off",
+            Facts {
+                get_key_from_loopback: false,
+                ..loopback
+            },
+            LIMITED,
+        );
+        check(
+            "loopback, limited",
+            Facts {
+                limited: true,
+                ..loopback
+            },
+            PUSHES,
+        );
 
-        check("password", Facts { password: Matches, ..get }, ASSIGNED);
-        check("password, elsewhere", Facts { password: Matches, on_auth: false, ..get }, Decision::Accept);
-        let missing = Facts { key: Missing, ..get };
-        check("password, missing", Facts { password: Matches, ..missing }, Decision::Accept);
-        check("password, limited", Facts { password: Unchecked, limited: true, ..get }, RATED);
+        check(
+            "password",
+            Facts {
+                password: Matches,
+                ..get
+            },
+            ASSIGNED,
+        );
+        check(
+            "password, elsewhere",
+            Facts {
+                password: Matches,
+                on_auth: false,
+                ..get
+            },
+            Decision::Accept,
+        );
+        let missing = Facts {
+            key: Missing,
+            ..get
+        };
+        check(
+            "password, missing",
+            Facts {
+                password: Matches,
+                ..missing
+            },
+            Decision::Accept,
+        );
+        check(
+            "password, limited",
+            Facts {
+                password: Unchecked,
+                limited: true,
+                ..get
+            },
+            RATED,
+        );
 
         check("other", get, LIMITED);
         check("other, lan", Facts { peer: LAN, ..get }, LIMITED);
         check("other, missing", missing, LIMITED);
-        check("other, limited", Facts { limited: true, ..get }, LIMITED);
-        let wrong = Decision::Limited { assigned_failure: Some("Incorrect password.") };
-        check("wrong password", Facts { password: Wrong, ..get }, wrong);
-        let unset = Decision::Limited { assigned_failure: Some("Password not set on server.") };
-        check("no password", Facts { password: NotSet, ..get }, unset);
-        check("wrong, missing", Facts { password: Wrong, ..missing }, LIMITED);
-        check("wrong, elsewhere", Facts { password: Wrong, on_auth: false, ..get }, LIMITED);
+        check(
+            "other, limited",
+            Facts {
+                limited: true,
+                ..get
+            },
+            LIMITED,
+        );
+        let wrong = Decision::Limited {
+            assigned_failure: Some("Incorrect password."),
+        };
+        check(
+            "wrong password",
+            Facts {
+                password: Wrong,
+                ..get
+            },
+            wrong,
+        );
+        let unset = Decision::Limited {
+            assigned_failure: Some("Password not set on server."),
+        };
+        check(
+            "no password",
+            Facts {
+                password: NotSet,
+                ..get
+            },
+            unset,
+        );
+        check(
+            "wrong, missing",
+            Facts {
+                password: Wrong,
+                ..missing
+            },
+            LIMITED,
+        );
+        check(
+            "wrong, elsewhere",
+            Facts {
+                password: Wrong,
+                on_auth: false,
+                ..get
+            },
+            LIMITED,
+        );
     }
 
     #[test]
@@ -282,18 +546,38 @@ mod tests {
 
     #[test]
     fn defect_8_05_get_key_is_not_a_universal_key() {
-        check("8-05", Facts { key: KeyState::GetKey, ..facts() }, LIMITED);
+        check(
+            "8-05",
+            Facts {
+                key: KeyState::GetKey,
+                ..facts()
+            },
+            LIMITED,
+        );
     }
 
     #[test]
     fn defect_8_06_the_same_table_serves_every_namespace() {
-        let elsewhere = Facts { trusted: false, on_auth: false, ..facts() };
-        check("8-06", elsewhere, Decision::Reject(Rejection::not_trusted()));
+        let elsewhere = Facts {
+            trusted: false,
+            on_auth: false,
+            ..facts()
+        };
+        check(
+            "8-06",
+            elsewhere,
+            Decision::Reject(Rejection::not_trusted()),
+        );
     }
 
     #[test]
     fn defect_8_07_network_safe_does_not_skip_trust() {
-        let safe = Facts { trusted: false, network_safe: true, peer: LOOPBACK, ..facts() };
+        let safe = Facts {
+            trusted: false,
+            network_safe: true,
+            peer: LOOPBACK,
+            ..facts()
+        };
         check("8-07", safe, Decision::Reject(Rejection::not_trusted()));
     }
 }

@@ -1,0 +1,637 @@
+//! Keys: persistent ones as hashes in `keys/clients.json`, session keys in memory (spec §2.4).
+//!
+//! A key is compared with digests first: of the session key, of plaintext this process made, of a key that
+//! already verified. Only a persistent key that was made by an earlier process costs a bcrypt comparison,
+//! and that once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use log::{error, warn};
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::atomic_file::{self, Mode};
+use super::json_text::{self, JsonProblem};
+use super::messages::{KeyError, KeyListing};
+use super::password;
+use crate::ids::ClientId;
+
+/// The file's name inside `keys/`.
+pub const FILE: &str = "clients.json";
+
+/// Records made without being asked for are written in groups of this size.
+const BATCH: usize = 16;
+
+type Digest = [u8; 32];
+
+/// What a comparison without hashing says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quick {
+    /// The key is valid.
+    Valid,
+    /// The key is not valid.
+    Invalid,
+    /// Only a bcrypt comparison with this hash can tell; report its success to [`KeyStore::verified`].
+    Hash(String),
+}
+
+/// The key store. Methods marked "blocks" belong on the blocking pool.
+pub struct KeyStore {
+    folder: PathBuf,
+    max_bytes: u64,
+    max_depth: usize,
+    cost: u32,
+    secret: [u8; 32],
+    /// Held across read, hash-free change and write of the file: one writer.
+    writer: Mutex<()>,
+    /// Held for moments only, never across I/O or hashing.
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The file's content, unknown records and fields included.
+    records: Map<String, Value>,
+    /// Why the file cannot be used; it is then never written.
+    damaged: bool,
+    stamp: Option<Stamp>,
+    /// Plaintext of persistent keys that this process made, with or without their record on disk.
+    plain: HashMap<ClientId, String>,
+    sessions: HashMap<ClientId, String>,
+    verified: HashMap<ClientId, Digest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+impl State {
+    fn hash(&self, id: &str) -> Option<&str> {
+        self.records
+            .get(id)?
+            .get("key")?
+            .as_str()
+            .filter(|key| key.starts_with('$'))
+    }
+}
+
+impl KeyStore {
+    /// Opens the store below a folder, which need not exist yet. Blocks.
+    pub fn open(
+        folder: PathBuf,
+        cost: u32,
+        max_bytes: u64,
+        max_depth: usize,
+    ) -> Result<Self, getrandom::Error> {
+        // The folder is made now so that it can be watched; a failure will show again at the first write.
+        let _ = private_folder(&folder);
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        let store = Self {
+            folder,
+            max_bytes,
+            max_depth,
+            cost,
+            secret,
+            writer: Mutex::new(()),
+            state: RwLock::default(),
+        };
+        store.reload();
+        Ok(store)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Digest of a key, for comparisons whose timing tells nothing: the secret is not known outside.
+    fn digest(&self, id: &ClientId, key: &str) -> Digest {
+        let mut hasher = Sha256::new();
+        hasher.update(self.secret);
+        hasher.update((id.as_str().len() as u64).to_le_bytes());
+        hasher.update(id.as_str());
+        hasher.update(key);
+        hasher.finalize().into()
+    }
+
+    /// Compares without hashing.
+    pub fn quick(&self, id: &ClientId, key: &str) -> Quick {
+        let given = self.digest(id, key);
+        let state = self.state.read();
+        let is = |known: &String| self.digest(id, known) == given;
+        if state.sessions.get(id).is_some_and(is) {
+            return Quick::Valid;
+        }
+        if let Some(plain) = state.plain.get(id) {
+            return if is(plain) {
+                Quick::Valid
+            } else {
+                Quick::Invalid
+            };
+        }
+        match (state.verified.get(id), state.hash(id.as_str())) {
+            (Some(digest), _) if *digest == given => Quick::Valid,
+            // The hash has one key, and it is known to be another.
+            (Some(_), _) | (None, None) => Quick::Invalid,
+            (None, Some(hash)) => Quick::Hash(hash.to_owned()),
+        }
+    }
+
+    /// Remembers that a key verified against a hash, unless the record changed meanwhile.
+    pub fn verified(&self, id: &ClientId, key: &str, hash: &str) -> bool {
+        let digest = self.digest(id, key);
+        let mut state = self.state.write();
+        let current = state.hash(id.as_str()) == Some(hash);
+        if current {
+            state.verified.insert(id.clone(), digest);
+        }
+        current
+    }
+
+    /// The session key of an id, made if there is none.
+    pub fn session_key(&self, id: &ClientId) -> Result<String, KeyError> {
+        if let Some(key) = self.state.read().sessions.get(id) {
+            return Ok(key.clone());
+        }
+        let fresh = fresh_key()?;
+        Ok(self
+            .state
+            .write()
+            .sessions
+            .entry(id.clone())
+            .or_insert(fresh)
+            .clone())
+    }
+
+    /// The plaintext of a key, if this process knows it: the persistent one, else the session key.
+    pub fn plaintext(&self, id: &ClientId) -> Option<String> {
+        let state = self.state.read();
+        state
+            .plain
+            .get(id)
+            .or_else(|| state.sessions.get(id))
+            .cloned()
+    }
+
+    /// The ids with a record, in the file's order, then those whose record is still being written.
+    pub fn list(&self) -> Vec<KeyListing> {
+        let state = self.state.read();
+        let stored = state
+            .records
+            .iter()
+            .filter(|(_, record)| record.is_object())
+            .map(|(id, record)| {
+                let rooms = record.get("rooms").filter(|rooms| rooms.is_array());
+                let rooms = rooms.cloned().unwrap_or_else(|| json!([]));
+                KeyListing {
+                    client_id: id.clone(),
+                    rooms,
+                }
+            });
+        let mut pending: Vec<&str> = state
+            .plain
+            .keys()
+            .map(ClientId::as_str)
+            .filter(|id| !state.records.contains_key(*id))
+            .collect();
+        pending.sort_unstable();
+        let pending = pending.into_iter().map(|id| KeyListing {
+            client_id: id.to_owned(),
+            rooms: json!([]),
+        });
+        stored.chain(pending).collect()
+    }
+
+    /// Gives every id without a record a key, at once and in memory; [`KeyStore::persist_pending`] stores them.
+    pub fn ensure(&self, ids: &[ClientId]) -> bool {
+        let mut state = self.state.write();
+        for id in ids {
+            if !state.records.contains_key(id.as_str())
+                && !state.plain.contains_key(id)
+                && let Ok(key) = fresh_key()
+            {
+                state.plain.insert(id.clone(), key);
+            }
+        }
+        !state.damaged
+            && state
+                .plain
+                .keys()
+                .any(|id| !state.records.contains_key(id.as_str()))
+    }
+
+    /// Forgets what is in memory for ids that are no longer trusted.
+    pub fn retain(&self, trusted: impl Fn(&ClientId) -> bool) {
+        let mut state = self.state.write();
+        state.sessions.retain(|id, _| trusted(id));
+        state.plain.retain(|id, _| trusted(id));
+        state.verified.retain(|id, _| trusted(id));
+    }
+
+    /// Hashes and writes the keys that [`KeyStore::ensure`] made. Blocks, for long if there are many.
+    pub fn persist_pending(&self) -> Result<(), KeyError> {
+        loop {
+            let batch: Vec<(ClientId, String)> = {
+                let state = self.state.read();
+                let missing = state
+                    .plain
+                    .iter()
+                    .filter(|(id, _)| !state.records.contains_key(id.as_str()));
+                missing
+                    .take(BATCH)
+                    .map(|(id, key)| (id.clone(), key.clone()))
+                    .collect()
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let hashed = batch
+                .into_iter()
+                .map(|(id, key)| Ok((self.hash(&key)?, id, key)))
+                .collect::<Result<Vec<_>, KeyError>>()?;
+            self.change(|state, records| {
+                for (hash, id, key) in hashed {
+                    // A key generated or removed meanwhile takes precedence.
+                    if state.plain.get(&id) == Some(&key) && !records.contains_key(id.as_str()) {
+                        records.insert(id.as_str().to_owned(), json!({"key": hash, "rooms": []}));
+                    }
+                }
+            })?;
+        }
+    }
+
+    /// Replaces the persistent key of an id and revokes its session key. Blocks.
+    pub fn generate(&self, id: &ClientId) -> Result<String, KeyError> {
+        let key = fresh_key()?;
+        let hash = self.hash(&key)?;
+        self.change(|_, records| match records.get_mut(id.as_str()) {
+            Some(Value::Object(record)) => {
+                record.insert("key".to_owned(), hash.into());
+            }
+            _ => {
+                records.insert(id.as_str().to_owned(), json!({"key": hash, "rooms": []}));
+            }
+        })?;
+        let mut state = self.state.write();
+        state.sessions.remove(id);
+        state.verified.remove(id);
+        state.plain.insert(id.clone(), key.clone());
+        Ok(key)
+    }
+
+    /// Removes the record and the session key of an id. Blocks.
+    pub fn remove(&self, id: &ClientId) -> Result<(), KeyError> {
+        {
+            // First in memory: whatever happens to the disk, the key must stop working.
+            let mut state = self.state.write();
+            state.sessions.remove(id);
+            state.plain.remove(id);
+            state.verified.remove(id);
+        }
+        if !self.path().exists() {
+            return Ok(());
+        }
+        self.change(|_, records| {
+            records.shift_remove(id.as_str());
+        })
+    }
+
+    fn hash(&self, key: &str) -> Result<String, KeyError> {
+        bcrypt::hash(key, self.cost).map_err(|_| KeyError::NotStored)
+    }
+
+    /// Changes the file: fresh content in, written content out, memory last.
+    fn change(&self, edit: impl FnOnce(&State, &mut Map<String, Value>)) -> Result<(), KeyError> {
+        let _one_writer = self.writer.lock();
+        self.reload_locked();
+        let records = {
+            let state = self.state.read();
+            if state.damaged {
+                return Err(KeyError::NotStored);
+            }
+            let mut records = state.records.clone();
+            edit(&state, &mut records);
+            records
+        };
+        let compact = Value::Object(records.clone()).to_string();
+        let mut text = json_text::pretty(&compact);
+        text.push('\n');
+        if text.len() as u64 > self.max_bytes {
+            error!(file = FILE, limit = self.max_bytes; "key file would grow beyond its limit");
+            return Err(KeyError::NotStored);
+        }
+        self.write(text.as_bytes()).map_err(|error| {
+            error!(file = FILE, error:% = error.kind(); "key file not written");
+            KeyError::NotStored
+        })?;
+        let stamp = self.stamp();
+        let mut state = self.state.write();
+        state.records = records;
+        state.stamp = stamp;
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+        private_folder(&self.folder)?;
+        atomic_file::write(&self.path(), bytes, Mode::Secret)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let meta = std::fs::metadata(self.path()).ok()?;
+        Some(Stamp {
+            modified: meta.modified().ok(),
+            len: meta.len(),
+        })
+    }
+
+    /// Reads the file if another process changed it (the command line adds and revokes keys). Blocks.
+    pub fn reload(&self) {
+        let _one_writer = self.writer.lock();
+        self.reload_locked();
+    }
+
+    fn reload_locked(&self) {
+        let stamp = self.stamp();
+        if stamp.is_some() && stamp == self.state.read().stamp {
+            return;
+        }
+        let read = match stamp {
+            None => Ok(Map::new()),
+            Some(_) => self.read(),
+        };
+        let mut state = self.state.write();
+        state.stamp = stamp;
+        match read {
+            Ok(records) => {
+                // A record that another process replaced or removed revokes what was in memory for it.
+                let old = std::mem::replace(&mut state.records, records);
+                let changed = |state: &State, id: &ClientId| {
+                    let before = old.get(id.as_str()).and_then(|record| record.get("key"));
+                    let after = state
+                        .records
+                        .get(id.as_str())
+                        .and_then(|record| record.get("key"));
+                    before.is_some() && before != after
+                };
+                let known: Vec<ClientId> = state
+                    .sessions
+                    .keys()
+                    .chain(state.plain.keys())
+                    .chain(state.verified.keys())
+                    .filter(|id| changed(&state, id))
+                    .cloned()
+                    .collect();
+                for id in known {
+                    state.sessions.remove(&id);
+                    state.plain.remove(&id);
+                    state.verified.remove(&id);
+                }
+                state.damaged = false;
+            }
+            Err(problem) => {
+                if !state.damaged {
+                    error!(file = FILE, problem:% = problem; "key file cannot be used and is left alone");
+                }
+                state.damaged = true;
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Map<String, Value>, JsonProblem> {
+        let bytes = atomic_file::read(&self.path(), self.max_bytes).map_err(|error| {
+            warn!(file = FILE, error:% = error.kind(); "key file not read");
+            JsonProblem::TooLarge {
+                limit: self.max_bytes,
+            }
+        })?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| JsonProblem::Encoding)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if json_text::depth(text) > self.max_depth {
+            return Err(JsonProblem::TooDeep {
+                limit: self.max_depth,
+            });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+}
+
+/// Makes a folder that only its owner may enter, unless it exists.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    if !folder.exists() {
+        std::fs::create_dir_all(folder)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+        }
+    }
+    Ok(())
+}
+
+/// A random UUID v4.
+fn fresh_key() -> Result<String, KeyError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| KeyError::NotStored)?;
+    Ok(uuid::Builder::from_random_bytes(random)
+        .into_uuid()
+        .to_string())
+}
+
+/// Compares a key with a hash. Blocks for tens of milliseconds.
+pub fn verify(key: &str, hash: &str, max_cost: u32) -> bool {
+    password::verify(key, hash, max_cost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn open(root: &Path) -> KeyStore {
+        KeyStore::open(root.join("keys"), 4, 1 << 20, 64).unwrap()
+    }
+
+    fn id(text: &str) -> ClientId {
+        ClientId::new(text).unwrap()
+    }
+
+    fn full_check(store: &KeyStore, id: &ClientId, key: &str) -> bool {
+        match store.quick(id, key) {
+            Quick::Valid => true,
+            Quick::Invalid => false,
+            Quick::Hash(hash) => verify(key, &hash, 15) && store.verified(id, key, &hash),
+        }
+    }
+
+    #[test]
+    fn defect_8_10_persistent_keys_survive_a_restart_and_are_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let a = id("a");
+        let key = open(root.path()).generate(&a).unwrap();
+        assert_eq!(uuid::Uuid::parse_str(&key).unwrap().get_version_num(), 4);
+        let before = fs::read(root.path().join("keys/clients.json")).unwrap();
+        let again = open(root.path());
+        assert!(!again.ensure(std::slice::from_ref(&a)), "a record exists");
+        again.persist_pending().unwrap();
+        assert!(full_check(&again, &a, &key));
+        assert_eq!(again.quick(&a, &key), Quick::Valid, "cached");
+        assert_eq!(again.quick(&a, "other"), Quick::Invalid, "without hashing");
+        assert_eq!(
+            fs::read(root.path().join("keys/clients.json")).unwrap(),
+            before
+        );
+    }
+
+    #[test]
+    fn defect_8_11_never_a_hash() {
+        let root = tempfile::tempdir().unwrap();
+        let a = id("a");
+        open(root.path()).generate(&a).unwrap();
+        let store = open(root.path());
+        assert_eq!(store.plaintext(&a), None, "made by an earlier process");
+        let session = store.session_key(&a).unwrap();
+        assert_eq!(store.plaintext(&a), Some(session));
+        let fresh = store.generate(&a).unwrap();
+        assert_eq!(store.plaintext(&a), Some(fresh));
+        let shown = format!("{:?}", store.list());
+        assert!(!shown.contains('$'), "{shown}");
+    }
+
+    #[test]
+    fn defect_8_12_the_file_holds_hashes_only() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let key = store.generate(&id("a")).unwrap();
+        store.ensure(&[id("b")]);
+        let pending = store.plaintext(&id("b")).unwrap();
+        assert_eq!(store.list().len(), 2, "listed at once");
+        store.persist_pending().unwrap();
+        let text = fs::read_to_string(root.path().join("keys/clients.json")).unwrap();
+        assert!(!text.contains(&key) && !text.contains(&pending));
+        assert_eq!(text.matches("$2b$04$").count(), 2);
+        assert!(full_check(&open(root.path()), &id("b"), &pending));
+    }
+
+    #[test]
+    fn session_keys_are_one_per_client_and_valid_beside_the_persistent_key() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, a, b) = (open(root.path()), id("a"), id("b"));
+        let persistent = store.generate(&a).unwrap();
+        let session = store.session_key(&a).unwrap();
+        assert_eq!(store.session_key(&a).unwrap(), session);
+        assert!(full_check(&store, &a, &session) && full_check(&store, &a, &persistent));
+        assert!(!full_check(&store, &b, &session) && !full_check(&store, &b, &persistent));
+        let next = store.generate(&a).unwrap();
+        for old in [&session, &persistent] {
+            assert!(!full_check(&store, &a, old));
+        }
+        assert!(full_check(&store, &a, &next));
+        let session = store.session_key(&a).unwrap();
+        store.remove(&a).unwrap();
+        store.remove(&a).unwrap();
+        assert!(!full_check(&store, &a, &session) && !full_check(&store, &a, &next));
+        assert!(store.list().is_empty());
+    }
+
+    #[test]
+    fn unknown_records_and_fields_survive_and_rooms_are_listed() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("keys")).unwrap();
+        let file = root.path().join("keys/clients.json");
+        fs::write(
+            &file,
+            r#"{"x/y":{"key":"$2b$10$q","rooms":["r"],"note":1},"odd":7}"#,
+        )
+        .unwrap();
+        let store = open(root.path());
+        store.generate(&id("a")).unwrap();
+        let text: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(
+            text["x/y"],
+            json!({"key": "$2b$10$q", "rooms": ["r"], "note": 1})
+        );
+        assert_eq!(text["odd"], json!(7));
+        let listed = store.list();
+        assert_eq!(listed[0].rooms, json!(["r"]));
+        assert_eq!(listed.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_file_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("keys")).unwrap();
+        let file = root.path().join("keys/clients.json");
+        fs::write(&file, "{ oops").unwrap();
+        let store = open(root.path());
+        assert_eq!(store.generate(&id("a")), Err(KeyError::NotStored));
+        assert!(!store.ensure(&[id("a")]));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{ oops");
+        let session = store.session_key(&id("a")).unwrap();
+        assert!(
+            full_check(&store, &id("a"), &session),
+            "session keys still work"
+        );
+    }
+
+    #[test]
+    fn defect_8_51_concurrent_changes_are_all_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (open(root.path()), open(root.path()));
+        std::thread::scope(|scope| {
+            for i in 0..8 {
+                let one = &one;
+                scope.spawn(move || one.generate(&id(&format!("c{i}"))).unwrap());
+            }
+        });
+        two.generate(&id("other-process")).unwrap();
+        one.reload();
+        assert_eq!(one.list().len(), 9);
+        assert_eq!(open(root.path()).list().len(), 9);
+    }
+
+    #[test]
+    fn another_process_revokes() {
+        let root = tempfile::tempdir().unwrap();
+        let (broker, command, a) = (open(root.path()), open(root.path()), id("a"));
+        let key = broker.generate(&a).unwrap();
+        let session = broker.session_key(&a).unwrap();
+        command.remove(&a).unwrap();
+        broker.reload();
+        assert!(!full_check(&broker, &a, &key) && !full_check(&broker, &a, &session));
+        let next = command.generate(&a).unwrap();
+        broker.reload();
+        assert!(full_check(&broker, &a, &next));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        open(root.path()).generate(&id("a")).unwrap();
+        let mode = |path: &str| {
+            fs::metadata(root.path().join(path))
+                .unwrap()
+                .permissions()
+                .mode()
+        };
+        assert_eq!(mode("keys/clients.json") & 0o777, 0o600);
+        assert_eq!(mode("keys") & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_file_has_a_bound() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path().join("keys"), 4, 300, 64).unwrap();
+        let made = (0..10)
+            .map_while(|i| store.generate(&id(&format!("c{i}"))).ok())
+            .count();
+        assert!((1..10).contains(&made), "{made}");
+        assert_eq!(open(root.path()).list().len(), made);
+    }
+}

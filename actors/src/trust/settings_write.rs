@@ -1,0 +1,182 @@
+//! Writing settings files on behalf of a caller (spec §4.6 12, §6.3 rule 4).
+
+use std::io;
+use std::path::Path;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::atomic_file::{self, Mode};
+use super::json_text::{JsonProblem, RawObject};
+use super::messages::{Caller, ClientClass, SettingsError};
+use super::password;
+use super::settings_file::{self, NEVER_WRITTEN, ServerSettings};
+use super::store::TrustStore;
+
+/// What happens to keys that spec §2.1 does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// They are left out (`CLIENT_SETTINGS` merges known keys).
+    Ignore,
+    /// They refuse the save (`saveJsonToFile`), unless the caller is an administrator.
+    Refuse,
+}
+
+/// Fields of a client file that only an administrator may change.
+const PROTECTED: [&str; 4] = ["clientId", "isTrust", "role", "clientType"];
+
+/// The rest of the names under which secrets were ever kept; compared without letter case.
+const SECRETS: [&str; 6] = [
+    "sillytavernpassword",
+    "sillytavernmasterkey",
+    "clientkeys",
+    "password",
+    "key",
+    "keys",
+];
+
+/// Whether a key of a settings file holds a secret, which no caller may read.
+pub fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key.to_ascii_lowercase().as_str())
+}
+
+impl TrustStore {
+    /// Serves `CLIENT_SETTINGS`. Blocks.
+    pub fn client_settings(&self, caller: &Caller, json: &str) -> Result<(), SettingsError> {
+        if caller.class != ClientClass::Extension {
+            return Err(SettingsError::NotAnExtension);
+        }
+        if json.len() as u64 > self.config().max_json_bytes {
+            return Err(SettingsError::TooLarge);
+        }
+        let mut given = RawObject::parse(json, self.config().max_json_depth)
+            .map_err(|_| SettingsError::NotAnObject)?;
+        // The envelope of the event is no setting.
+        given.retain(settings_file::is_known);
+        self.write_server_settings(caller, given, UnknownKeys::Ignore)
+    }
+
+    /// Merges keys into `server_settings.json` within the caller's rights, and puts them into force. Blocks.
+    pub fn write_server_settings(
+        &self,
+        caller: &Caller,
+        mut given: RawObject,
+        unknown: UnknownKeys,
+    ) -> Result<(), SettingsError> {
+        let mut scan = self.files.lock();
+        let path = self.settings_path();
+        let mut current = self.read_for_merge(&path)?;
+        given.retain(|key| !NEVER_WRITTEN.contains(&key));
+        if unknown == UnknownKeys::Ignore {
+            given.retain(settings_file::is_known);
+        }
+        let allowed = |key: &str| match key {
+            _ if caller.admin => true,
+            "networkSafe" => caller.peer.on_loopback,
+            "restrictedFiles" => false,
+            _ => settings_file::is_known(key),
+        };
+        if let Some(field) = first_denied(&current, &given, allowed, effective_setting) {
+            return Err(SettingsError::FieldDenied { field });
+        }
+        current.merge(given);
+        self.finish(&path, &current)?;
+        self.rescan_locked(&mut scan);
+        Ok(())
+    }
+
+    /// Merges keys into a client's file within the caller's rights, and puts them into force. Blocks.
+    pub fn write_client_file(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        given: RawObject,
+    ) -> Result<(), SettingsError> {
+        let mut scan = self.files.lock();
+        let mut current = self.read_for_merge(path)?;
+        let allowed = |key: &str| caller.admin || !(PROTECTED.contains(&key) || is_secret(key));
+        if let Some(field) = first_denied(&current, &given, allowed, |_, raw| json_value(raw)) {
+            return Err(SettingsError::FieldDenied { field });
+        }
+        current.merge(given);
+        // A plain password from an administrator must not reach the disk.
+        if let Some(password::Stored::Plain(plain)) = password::find(&current) {
+            let hash =
+                bcrypt::hash(plain, self.config().bcrypt_cost).map_err(|_| SettingsError::Io)?;
+            password::replace_plain(&mut current, &hash);
+        }
+        self.finish(path, &current)?;
+        self.rescan_locked(&mut scan);
+        Ok(())
+    }
+
+    /// Merges keys into a data file. Blocks.
+    pub fn write_data_file(&self, path: &Path, given: RawObject) -> Result<(), SettingsError> {
+        let _one_writer = self.files.lock();
+        let mut current = self.read_for_merge(path)?;
+        current.merge(given);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|_| SettingsError::Io)?;
+        }
+        self.finish(path, &current)
+    }
+
+    fn read_for_merge(&self, path: &Path) -> Result<RawObject, SettingsError> {
+        let config = self.config();
+        let bytes = match atomic_file::read(path, config.max_json_bytes) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(RawObject::default());
+            }
+            Err(_) => return Err(SettingsError::Io),
+        };
+        RawObject::parse_bytes(&bytes, config.max_json_bytes, config.max_json_depth)
+            .map_err(|_: JsonProblem| SettingsError::Unparsable)
+    }
+
+    fn finish(&self, path: &Path, object: &RawObject) -> Result<(), SettingsError> {
+        let text = object.to_pretty();
+        if text.len() as u64 > self.config().max_json_bytes {
+            return Err(SettingsError::TooLarge);
+        }
+        atomic_file::write(path, text.as_bytes(), Mode::Keep).map_err(|_| SettingsError::Io)
+    }
+}
+
+/// The first key that the caller may not change and would; repeating a current value changes nothing.
+fn first_denied(
+    current: &RawObject,
+    given: &RawObject,
+    allowed: impl Fn(&str) -> bool,
+    meaning: impl Fn(&str, Option<&RawValue>) -> Option<Value>,
+) -> Option<String> {
+    let changes = |key: &str, raw: &RawValue| {
+        current.raw(key).map(RawValue::get) != Some(raw.get())
+            && meaning(key, current.raw(key)) != meaning(key, Some(raw))
+    };
+    given
+        .iter()
+        .find(|(key, raw)| !allowed(key) && changes(key, raw))
+        .map(|(key, _)| key.to_owned())
+}
+
+fn json_value(raw: Option<&RawValue>) -> Option<Value> {
+    // What cannot be read equals nothing but itself, and that was compared as text.
+    raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get())))
+}
+
+/// What a value of `server_settings.json` comes to: an absent `networkSafe` is `true`, as is a misspelt one.
+fn effective_setting(key: &str, raw: Option<&RawValue>) -> Option<Value> {
+    let mut alone = RawObject::default();
+    if let Some(raw) = raw {
+        alone.set_raw(key, raw.to_owned());
+    }
+    match key {
+        "networkSafe" => Some(ServerSettings::read(&alone).0.network_safe.into()),
+        _ => json_value(raw),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_write_tests.rs"]
+mod tests;

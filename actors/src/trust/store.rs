@@ -1,0 +1,458 @@
+//! The truth about trust in memory, and its reading from disk (spec §2).
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use log::{error, info, warn};
+use parking_lot::Mutex;
+
+use super::atomic_file::{self, Mode};
+use super::client_file::ClientFile;
+use super::config::TrustConfig;
+use super::json_text::{JsonProblem, RawObject};
+use super::keys::KeyStore;
+use super::messages::{ClientClass, Grant};
+use super::password::{self, Stored};
+use super::settings_file::{self, ServerSettings};
+use crate::ids::{ClientId, MONITOR};
+
+/// The folder of the settings files inside the root.
+pub const SETTINGS: &str = "settings";
+/// The folder of the key file inside the root.
+pub const KEYS: &str = "keys";
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The root is missing or cannot be entered.
+    #[error("cannot use the server root {path}: {source}")]
+    Root {
+        /// The configured root.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The settings folder cannot be made or read.
+    #[error("cannot use the settings folder: {0}")]
+    Settings(io::Error),
+    /// The system has no randomness to offer.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// What the settings files say about one client.
+#[derive(Clone)]
+pub struct ClientEntry {
+    /// The id.
+    pub client_id: ClientId,
+    /// Whether every file of this id says so.
+    pub trusted: bool,
+    /// Whether every file of this id says so, or it is `monitor`.
+    pub admin: bool,
+    /// The hash of its password.
+    pub(super) password: Option<Arc<str>>,
+    /// The name of its (first) file inside `settings/`.
+    pub file: String,
+}
+
+/// All clients that the settings files describe, at one moment.
+#[derive(Clone, Default)]
+pub struct TrustSnapshot {
+    clients: HashMap<ClientId, ClientEntry>,
+    files: HashMap<String, ClientId>,
+    patterns: Arc<[String]>,
+    reserved: Arc<HashSet<ClientId>>,
+}
+
+impl TrustSnapshot {
+    /// What the files say about an id.
+    pub fn entry(&self, id: &str) -> Option<&ClientEntry> {
+        self.clients.get(id)
+    }
+
+    /// The client that a file inside `settings/` describes.
+    pub fn owner(&self, file: &str) -> Option<&ClientId> {
+        self.files.get(file)
+    }
+
+    /// Every client with a file.
+    pub fn entries(&self) -> impl Iterator<Item = &ClientEntry> {
+        self.clients.values()
+    }
+
+    /// The rights of an id, if it is trusted. Reserved ids never are.
+    pub fn grant(&self, id: &ClientId) -> Option<Grant> {
+        if self.reserved.contains(id) {
+            return None;
+        }
+        let class = if id.is_extension() {
+            ClientClass::Extension
+        } else {
+            ClientClass::Client
+        };
+        match self.clients.get(id) {
+            Some(entry) => entry.trusted.then_some(Grant {
+                class,
+                admin: entry.admin,
+            }),
+            None => self.matches_pattern(id).then_some(Grant {
+                class,
+                admin: false,
+            }),
+        }
+    }
+
+    fn matches_pattern(&self, id: &ClientId) -> bool {
+        // A pattern must not make an extension or an administrator: those need a file.
+        !id.is_extension()
+            && *id != MONITOR
+            && self
+                .patterns
+                .iter()
+                .any(|pattern| glob(pattern, id.as_str()))
+    }
+}
+
+/// Whether a text matches a pattern in which `*` stands for any text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+/// The store: snapshots for reading without asking, and the files behind them.
+pub struct TrustStore {
+    config: TrustConfig,
+    root: PathBuf,
+    snapshot: Arc<ArcSwap<TrustSnapshot>>,
+    settings: Arc<ArcSwap<ServerSettings>>,
+    keys: KeyStore,
+    /// One writer of JSON files below the root; scans take it too, because they replace plain passwords.
+    pub(super) files: Mutex<Scan>,
+}
+
+/// What the last scan saw.
+#[derive(Default)]
+pub(super) struct Scan {
+    started: Option<Instant>,
+    /// File → problem, so that each is logged once.
+    problems: HashMap<String, String>,
+    /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
+    /// folder must not cost a hash at every scan.
+    unwritten: HashMap<String, (String, String)>,
+}
+
+impl TrustStore {
+    /// Reads everything. Blocks; call it before the port opens (spec §8.1 8-50).
+    pub fn open(config: TrustConfig) -> Result<Self, TrustError> {
+        let root = fs::canonicalize(&config.root).map_err(|source| TrustError::Root {
+            path: config.root.clone(),
+            source,
+        })?;
+        fs::create_dir_all(root.join(SETTINGS)).map_err(TrustError::Settings)?;
+        let keys = KeyStore::open(
+            root.join(KEYS),
+            config.bcrypt_cost,
+            // The file of keys grows with the number of clients, not with what one of them sends.
+            config.max_json_bytes.saturating_mul(8),
+            config.max_json_depth,
+        )
+        .map_err(TrustError::Random)?;
+        let store = Self {
+            root,
+            snapshot: Arc::default(),
+            settings: Arc::new(ArcSwap::from_pointee(ServerSettings::default())),
+            keys,
+            files: Mutex::default(),
+            config,
+        };
+        store.create_settings().map_err(TrustError::Settings)?;
+        store
+            .scan(&mut store.files.lock())
+            .map_err(TrustError::Settings)?;
+        Ok(store)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TrustConfig {
+        &self.config
+    }
+
+    /// The server root, with symlinks resolved.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The clients, to be read without asking the actor.
+    pub fn snapshot(&self) -> Arc<ArcSwap<TrustSnapshot>> {
+        Arc::clone(&self.snapshot)
+    }
+
+    /// The server settings, to be read without asking the actor.
+    pub fn settings(&self) -> Arc<ArcSwap<ServerSettings>> {
+        Arc::clone(&self.settings)
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &KeyStore {
+        &self.keys
+    }
+
+    /// The rights of an id, if it is trusted.
+    pub fn grant(&self, id: &ClientId) -> Option<Grant> {
+        self.snapshot.load().grant(id)
+    }
+
+    /// The password hash of an id: from its file, else from the legacy map of `server_settings.json`.
+    pub(super) fn password(&self, id: &ClientId) -> Option<Arc<str>> {
+        let own = self
+            .snapshot
+            .load()
+            .entry(id.as_str())
+            .and_then(|entry| entry.password.clone());
+        own.or_else(|| {
+            self.settings
+                .load()
+                .legacy_passwords
+                .get(id.as_str())
+                .map(|hash| Arc::from(&**hash))
+        })
+    }
+
+    pub(super) fn settings_path(&self) -> PathBuf {
+        self.root.join(SETTINGS).join(settings_file::FILE)
+    }
+
+    fn create_settings(&self) -> io::Result<()> {
+        let path = self.settings_path();
+        if path.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        let mut object = RawObject::default();
+        if let Some(defaults) = settings_file::defaults().as_object() {
+            defaults
+                .iter()
+                .for_each(|(key, value)| object.set(key, value));
+        }
+        info!(file = settings_file::FILE; "settings file created with defaults");
+        atomic_file::write(&path, object.to_pretty().as_bytes(), Mode::Keep)
+    }
+
+    /// Reads settings and keys again. Blocks.
+    pub fn rescan(&self) {
+        self.rescan_since(Instant::now());
+    }
+
+    /// Reads settings and keys again, unless a scan began after `asked`. Blocks.
+    pub fn rescan_since(&self, asked: Instant) {
+        let mut scan = self.files.lock();
+        if scan.started.is_none_or(|started| started < asked) {
+            self.rescan_locked(&mut scan);
+        }
+    }
+
+    pub(super) fn rescan_locked(&self, scan: &mut Scan) {
+        if let Err(error) = self.scan(scan) {
+            error!(error:% = error.kind(); "settings folder not read, the last state stays");
+        }
+        self.keys.reload();
+    }
+
+    fn scan(&self, scan: &mut Scan) -> io::Result<()> {
+        scan.started = Some(Instant::now());
+        let folder = self.root.join(SETTINGS);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            // Names that are no text cannot be addressed by a client either.
+            if let Ok(name) = entry?.file_name().into_string()
+                && name.ends_with(".json")
+                && !name.starts_with('.')
+                && name != settings_file::FILE
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        if names.len() > self.config.max_client_files {
+            warn!(files = names.len(), limit = self.config.max_client_files; "too many client files, the last are ignored");
+            names.truncate(self.config.max_client_files);
+        }
+
+        let mut problems = HashMap::new();
+        self.read_settings(&mut problems);
+        let mut snapshot = TrustSnapshot {
+            patterns: self.config.trust_patterns.as_slice().into(),
+            reserved: Arc::new(self.config.reserved_ids.iter().cloned().collect()),
+            ..TrustSnapshot::default()
+        };
+        scan.unwritten.retain(|name, _| names.contains(name));
+        for name in names {
+            match self.read_client(&folder.join(&name), &name, scan) {
+                Ok(client) => {
+                    if !client.file.says_trust {
+                        problems.insert(name.clone(), "isTrust is missing".to_owned());
+                    }
+                    snapshot.add(name, client);
+                }
+                Err(problem) => {
+                    problems.insert(name, problem);
+                }
+            }
+        }
+        for (file, problem) in &problems {
+            if scan.problems.get(file) != Some(problem) {
+                error!(file:%, problem:%; "settings file not used as it is");
+            }
+        }
+        scan.problems = problems;
+
+        self.keys.retain(|id| snapshot.grant(id).is_some());
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// Every id with a trusted file, for which a key record must exist.
+    pub fn trusted_ids(&self) -> Vec<ClientId> {
+        let snapshot = self.snapshot.load();
+        let trusted = snapshot
+            .entries()
+            .filter(|entry| snapshot.grant(&entry.client_id).is_some());
+        let mut ids: Vec<ClientId> = trusted.map(|entry| entry.client_id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn read_object(&self, path: &Path) -> Result<RawObject, String> {
+        let bytes = atomic_file::read(path, self.config.max_json_bytes)
+            .map_err(|error| error.kind().to_string())?;
+        RawObject::parse_bytes(
+            &bytes,
+            self.config.max_json_bytes,
+            self.config.max_json_depth,
+        )
+        .map_err(|problem: JsonProblem| problem.to_string())
+    }
+
+    fn read_settings(&self, problems: &mut HashMap<String, String>) {
+        let file = settings_file::FILE.to_owned();
+        match self.read_object(&self.settings_path()) {
+            Ok(object) => {
+                let (settings, unusable) = ServerSettings::read(&object);
+                if !unusable.is_empty() {
+                    problems.insert(file, format!("unusable: {}", unusable.join(", ")));
+                }
+                if *self.settings.load_full() != settings {
+                    self.settings.store(Arc::new(settings));
+                }
+            }
+            // The settings that were last read stay in force; at start, the defaults.
+            Err(problem) => {
+                problems.insert(file, problem);
+            }
+        }
+    }
+
+    fn read_client(&self, path: &Path, name: &str, scan: &mut Scan) -> Result<Client, String> {
+        let mut object = self.read_object(path)?;
+        let file = ClientFile::read(&object).map_err(|error| error.to_string())?;
+        let hash = match &file.password {
+            None => None,
+            Some(Stored::Hash(hash)) if !password::holds_plain(&object) => Some(hash.clone()),
+            Some(Stored::Hash(hash)) => {
+                let hash = hash.clone();
+                self.replace_password(path, name, &mut object, &hash);
+                Some(hash)
+            }
+            Some(Stored::Plain(plain)) => {
+                let known = scan.unwritten.get(name).filter(|(text, _)| text == plain);
+                let hash = match known {
+                    Some((_, hash)) => Ok(hash.clone()),
+                    None => bcrypt::hash(plain, self.config.bcrypt_cost)
+                        .map_err(|_| "password cannot be hashed".to_owned()),
+                }?;
+                if self.replace_password(path, name, &mut object, &hash) {
+                    scan.unwritten.remove(name);
+                } else {
+                    scan.unwritten
+                        .insert(name.to_owned(), (plain.clone(), hash.clone()));
+                }
+                Some(hash)
+            }
+        };
+        Ok(Client {
+            file,
+            password: hash.map(Arc::from),
+        })
+    }
+
+    fn replace_password(
+        &self,
+        path: &Path,
+        name: &str,
+        object: &mut RawObject,
+        hash: &str,
+    ) -> bool {
+        password::replace_plain(object, hash);
+        match atomic_file::write(path, object.to_pretty().as_bytes(), Mode::Keep) {
+            Ok(()) => {
+                info!(file = name; "plain password replaced by its hash");
+                true
+            }
+            Err(error) => {
+                error!(file = name, error:% = error.kind(); "plain password stays in the file");
+                false
+            }
+        }
+    }
+}
+
+struct Client {
+    file: ClientFile,
+    password: Option<Arc<str>>,
+}
+
+impl TrustSnapshot {
+    /// Adds a file; of two for one id both must say so, for trust as for administration.
+    fn add(&mut self, name: String, client: Client) {
+        let id = client.file.client_id;
+        self.files.insert(name.clone(), id.clone());
+        match self.clients.get_mut(&id) {
+            Some(entry) => {
+                entry.trusted &= client.file.trusted;
+                entry.admin &= client.file.admin;
+                entry.password = entry.password.take().or(client.password);
+            }
+            None => {
+                let entry = ClientEntry {
+                    client_id: id.clone(),
+                    trusted: client.file.trusted,
+                    admin: client.file.admin,
+                    password: client.password,
+                    file: name,
+                };
+                self.clients.insert(id, entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
