@@ -84,9 +84,13 @@ impl<R: Clone> InboundStreams<R> {
             return Err(StartError::Duplicate);
         }
         if self.streams.len() >= self.limits.max_streams {
-            return Err(StartError::TooMany { limit: self.limits.max_streams });
+            return Err(StartError::TooMany {
+                limit: self.limits.max_streams,
+            });
         }
-        let hold = start.num_streams.is_some_and(|n| n <= u64::from(self.limits.hold_max_pieces));
+        let hold = start
+            .num_streams
+            .is_some_and(|n| n <= u64::from(self.limits.hold_max_pieces));
         let hold_until = hold.then(|| now + self.limits.hold);
         let info = self.info(&start);
         let key = info.key;
@@ -134,7 +138,10 @@ impl<R: Clone> InboundStreams<R> {
                     return Ok(());
                 }
                 let grown = stream.pieces.bytes_with(index, piece) + stream.text.len();
-                let shared = self.outputs.get(&stream.info.output_id).map_or(0, |o| o.bytes);
+                let shared = self
+                    .outputs
+                    .get(&stream.info.output_id)
+                    .map_or(0, |o| o.bytes);
                 if let Some(error) = overflow(&self.limits, grown, shared - before + grown) {
                     self.fail(key, STREAM_OVERFLOW, out);
                     return Err(error);
@@ -162,7 +169,10 @@ impl<R: Clone> InboundStreams<R> {
         _now: Instant,
         out: &mut Vec<Emit<R>>,
     ) -> Result<R, EndError> {
-        let (_, key) = self.by_id.remove_entry(stream_id).ok_or(EndError::UnknownStream)?;
+        let (_, key) = self
+            .by_id
+            .remove_entry(stream_id)
+            .ok_or(EndError::UnknownStream)?;
         let mut stream = self.streams.remove(&key).ok_or(EndError::UnknownStream)?;
         self.timers.remove(&(stream.timer, key));
         let kept = stream.bytes();
@@ -173,7 +183,12 @@ impl<R: Clone> InboundStreams<R> {
         if !stream.text.is_empty() || stream.emitted {
             let (route, info) = (stream.route.clone(), Arc::clone(&stream.info));
             let text = stream.take_text();
-            out.push(Emit::Text { route, info, text, end: true });
+            out.push(Emit::Text {
+                route,
+                info,
+                text,
+                end: true,
+            });
         }
         self.recycle(stream.text);
         self.bound_carries(out);
@@ -214,7 +229,10 @@ impl<R: Clone> InboundStreams<R> {
         reason: &'static str,
         out: &mut Vec<Emit<R>>,
     ) {
-        let open = self.streams.iter().filter(|(_, stream)| selected(&stream.route));
+        let open = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| selected(&stream.route));
         for key in open.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.fail(key, reason, out);
         }
@@ -258,8 +276,11 @@ impl<R: Clone> InboundStreams<R> {
         let (output_id, request_id) = match &self.last {
             Some(last) if last.output_id == start.output_id => {
                 let same = last.request_id == start.request_id;
-                let request_id =
-                    if same { last.request_id.clone() } else { copied(&start.request_id) };
+                let request_id = if same {
+                    last.request_id.clone()
+                } else {
+                    copied(&start.request_id)
+                };
                 (last.output_id.clone(), request_id)
             }
             _ => (copied(&start.output_id), copied(&start.request_id)),
@@ -272,8 +293,12 @@ impl<R: Clone> InboundStreams<R> {
     /// After a change: emits what need not wait, and counts what stays. `before` is what the
     /// stream kept before the change.
     fn settle(&mut self, key: u64, before: usize, out: &mut Vec<Emit<R>>) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let Some(output) = self.outputs.get_mut(&stream.info.output_id) else { return };
+        let Some(stream) = self.streams.get_mut(&key) else {
+            return;
+        };
+        let Some(output) = self.outputs.get_mut(&stream.info.output_id) else {
+            return;
+        };
         let shared = output.bytes - before + stream.bytes();
         if overflow(&self.limits, stream.bytes(), shared).is_some() {
             // Holding back is a courtesy; text in order never overflows.
@@ -288,7 +313,9 @@ impl<R: Clone> InboundStreams<R> {
 
     /// Ends a stream as an error.
     fn fail(&mut self, key: u64, reason: &'static str, out: &mut Vec<Emit<R>>) {
-        let Some(mut stream) = self.streams.remove(&key) else { return };
+        let Some(mut stream) = self.streams.remove(&key) else {
+            return;
+        };
         self.by_id.remove::<str>(&stream.info.stream_id);
         self.timers.remove(&(stream.timer, key));
         let kept = stream.bytes();
@@ -299,14 +326,20 @@ impl<R: Clone> InboundStreams<R> {
         self.leave_output(&mut stream, kept, false);
         out.extend(stream.emit_ready());
         self.recycle(std::mem::take(&mut stream.text));
-        out.push(Emit::Fail { route: stream.route, info: stream.info, reason });
+        out.push(Emit::Fail {
+            route: stream.route,
+            info: stream.info,
+            reason,
+        });
     }
 
     /// Uncounts a stream that is over, and leaves its half of a character to the next stream of
     /// the output, or completes its text if there is no next one.
     fn leave_output(&mut self, stream: &mut OpenStream<R>, kept: usize, is_final: bool) {
         self.bytes -= kept;
-        let Some(output) = self.outputs.get_mut(&stream.info.output_id) else { return };
+        let Some(output) = self.outputs.get_mut(&stream.info.output_id) else {
+            return;
+        };
         output.bytes -= kept;
         output.open -= 1;
         output.finished |= is_final;
@@ -323,7 +356,11 @@ impl<R: Clone> InboundStreams<R> {
                 stream.text.push_str(&joiner.finish().unwrap_or_default());
             } else {
                 let (route, info) = (stream.route.clone(), Arc::clone(&stream.info));
-                output.carry = Some(Carry { joiner, info, route });
+                output.carry = Some(Carry {
+                    joiner,
+                    info,
+                    route,
+                });
             }
         }
         self.outputs.forget_if_over(&stream.info.output_id);
@@ -332,7 +369,9 @@ impl<R: Clone> InboundStreams<R> {
     /// Completes the oldest half characters while too many outputs wait for the other half.
     fn bound_carries(&mut self, out: &mut Vec<Emit<R>>) {
         while self.outputs.len() > 2 * self.limits.max_streams {
-            let Some(output_id) = self.outputs.oldest_waiting() else { return };
+            let Some(output_id) = self.outputs.oldest_waiting() else {
+                return;
+            };
             self.finish_output(&output_id, out);
         }
     }
@@ -373,9 +412,13 @@ fn append<R>(stream: &mut OpenStream<R>, outputs: &mut Outputs<R>, piece: &JsStr
 /// Which limit a stream and its output would pass.
 fn overflow(limits: &InboundLimits, stream: usize, output: usize) -> Option<DataError> {
     if stream > limits.max_stream_bytes {
-        Some(DataError::StreamOverflow { limit: limits.max_stream_bytes })
+        Some(DataError::StreamOverflow {
+            limit: limits.max_stream_bytes,
+        })
     } else if output > limits.max_output_bytes {
-        Some(DataError::OutputOverflow { limit: limits.max_output_bytes })
+        Some(DataError::OutputOverflow {
+            limit: limits.max_output_bytes,
+        })
     } else {
         None
     }
@@ -383,12 +426,25 @@ fn overflow(limits: &InboundLimits, stream: usize, output: usize) -> Option<Data
 
 /// Completes a half character in a stream of its own.
 fn emit_carry<R>(carry: Carry<R>, out: &mut Vec<Emit<R>>) {
-    let Carry { mut joiner, info, route } = carry;
+    let Carry {
+        mut joiner,
+        info,
+        route,
+    } = carry;
     if let Some(text) = joiner.finish() {
         let (stream_id, output_id) = (info.stream_id.clone(), info.output_id.clone());
-        let info = Arc::new(StreamInfo::new(stream_id, output_id, info.request_id.clone()));
+        let info = Arc::new(StreamInfo::new(
+            stream_id,
+            output_id,
+            info.request_id.clone(),
+        ));
         let text: Bytes = text.into_bytes();
-        out.push(Emit::Text { route, info, text, end: true });
+        out.push(Emit::Text {
+            route,
+            info,
+            text,
+            end: true,
+        });
     }
 }
 

@@ -34,9 +34,7 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-pub use types::{
-    Command, OutboundLimits, StreamGrouping, StreamText, WireId, WireIdError, reason,
-};
+pub use types::{Command, OutboundLimits, StreamGrouping, StreamText, WireId, WireIdError, reason};
 
 use super::StreamInfo;
 use entry::{Closing, Entry, EntryId, Group, OutputKey, Phase};
@@ -191,7 +189,9 @@ impl StreamSender {
 
     /// `$stream-read`: a permit for one write. Permits do not accumulate (rule 2).
     pub fn on_read(&mut self, id: &str, now: Instant, out: &mut Vec<Command>) {
-        let Ok(wire) = id.parse::<WireId>() else { return };
+        let Ok(wire) = id.parse::<WireId>() else {
+            return;
+        };
         if wire.0 >= self.next_wire {
             return;
         }
@@ -216,8 +216,12 @@ impl StreamSender {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        let Some(Wire::Entry(id)) = self.wires.get(&wire).copied() else { return };
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.unacked) else { return };
+        let Some(Wire::Entry(id)) = self.wires.get(&wire).copied() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.unacked) else {
+            return;
+        };
         if result.is_err() {
             // Rule 12: the id is dead at the receiver, so it hears nothing of it.
             self.discard(id, reason::REFUSED, false, now, out);
@@ -328,14 +332,21 @@ impl StreamSender {
             if matches!(group, Group::Stream(_)) {
                 self.ignored.insert(group.clone());
             }
-            out.push(Command::Dropped { info: text.info, reason: reason::DEAF });
+            out.push(Command::Dropped {
+                info: text.info,
+                reason: reason::DEAF,
+            });
             return None;
         }
         while self.entries.len() >= self.limits.max_streams.max(1)
             && let Some((&oldest, entry)) = self.entries.first_key_value()
         {
             let ended = matches!(entry.phase, Phase::Ended(_));
-            let reason = if ended { reason::UNACKED } else { reason::TOO_SLOW };
+            let reason = if ended {
+                reason::UNACKED
+            } else {
+                reason::TOO_SLOW
+            };
             self.discard(oldest, reason, true, now, out);
         }
         self.make_room(text.text.len(), now, out);
@@ -351,7 +362,9 @@ impl StreamSender {
 
     /// Nothing will be added to this stream.
     fn close(&mut self, id: EntryId, closing: Closing, now: Instant, out: &mut Vec<Command>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         entry.closing = closing;
         if entry.is_waiting() {
             let into = self.merge_into_previous(id);
@@ -367,7 +380,9 @@ impl StreamSender {
     /// into one write together: that one needs no round trip. Returns the survivor.
     fn merge_into_previous(&mut self, id: EntryId) -> EntryId {
         let mergeable = |entry: &Entry| entry.is_waiting() && entry.closing == Closing::End;
-        let Some(entry) = self.entries.get(&id).filter(|entry| mergeable(entry)) else { return id };
+        let Some(entry) = self.entries.get(&id).filter(|entry| mergeable(entry)) else {
+            return id;
+        };
         let Some(prev_id) = entry.prev else { return id };
         let Some(prev) = self.entries.get(&prev_id).filter(|prev| mergeable(prev)) else {
             return id;
@@ -387,13 +402,23 @@ impl StreamSender {
     /// Announces what may be announced, oldest first.
     fn announce(&mut self, now: Instant, out: &mut Vec<Command>) {
         while let Some(&id) = self.waiting.first() {
-            let names = if self.learned.is_some() { 1 } else { self.limits.event_names.len() };
-            let limit = if self.deaf { names } else { self.limits.max_unread };
+            let names = if self.learned.is_some() {
+                1
+            } else {
+                self.limits.event_names.len()
+            };
+            let limit = if self.deaf {
+                names
+            } else {
+                self.limits.max_unread
+            };
             if self.unread_wires > 0 && self.unread_wires + names > limit {
                 return;
             }
             self.waiting.pop_first();
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
             let mut announce = |event: &ByteString| {
                 let wire = WireId(self.next_wire);
                 self.next_wire += 1;
@@ -417,14 +442,18 @@ impl StreamSender {
 
     /// A read for a stream.
     fn permit(&mut self, id: EntryId, wire: WireId, now: Instant, out: &mut Vec<Command>) {
-        let Some(entry) = self.entries.get(&id) else { return };
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
         if let Phase::Probing(wires) = &entry.phase
             && let Some(&(name, _)) = wires.iter().find(|(_, probe)| *probe == wire)
         {
             self.choose(id, name);
             self.learn(name);
         }
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         match entry.phase {
             Phase::Unread(wire) => {
                 self.unread_wires -= 1;
@@ -445,7 +474,10 @@ impl StreamSender {
             return;
         }
         self.learned = self.limits.event_names.get(name).cloned();
-        let probing = self.entries.iter().filter(|(_, e)| matches!(e.phase, Phase::Probing(_)));
+        let probing = self
+            .entries
+            .iter()
+            .filter(|(_, e)| matches!(e.phase, Phase::Probing(_)));
         for id in probing.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.choose(id, name);
         }
@@ -453,11 +485,20 @@ impl StreamSender {
 
     /// Settles a probe on the wire of one name.
     fn choose(&mut self, id: EntryId, name: usize) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Phase::Probing(probes) = &entry.phase else { return };
-        let Some(&(_, chosen)) = probes.iter().find(|(at, _)| *at == name) else { return };
-        let spare: SmallVec<[WireId; 2]> =
-            probes.iter().map(|(_, wire)| *wire).filter(|wire| *wire != chosen).collect();
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let Phase::Probing(probes) = &entry.phase else {
+            return;
+        };
+        let Some(&(_, chosen)) = probes.iter().find(|(at, _)| *at == name) else {
+            return;
+        };
+        let spare: SmallVec<[WireId; 2]> = probes
+            .iter()
+            .map(|(_, wire)| *wire)
+            .filter(|wire| *wire != chosen)
+            .collect();
         entry.phase = Phase::Unread(chosen);
         self.unread_wires -= spare.len();
         for wire in spare {
@@ -472,13 +513,19 @@ impl StreamSender {
         now: Instant,
         out: &mut Vec<Command>,
     ) {
-        let Ok(wire) = id.parse::<WireId>() else { return };
-        let Some(&role) = self.wires.get(&wire) else { return };
+        let Ok(wire) = id.parse::<WireId>() else {
+            return;
+        };
+        let Some(&role) = self.wires.get(&wire) else {
+            return;
+        };
         let Wire::Entry(id) = role else {
             self.wires.remove(&wire);
             return;
         };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         match &mut entry.phase {
             // The echo of our own end; the ack is still to come.
             Phase::Ended(_) => return,

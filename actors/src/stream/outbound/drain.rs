@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::StreamSender;
 use super::entry::{Closing, Entry, EntryId, Group, LaneId, OutputKey, Phase};
 use super::types::{Command, StreamGrouping, reason};
-use super::StreamSender;
 
 impl StreamSender {
     /// Writes what the lane of this stream allows.
@@ -54,8 +54,12 @@ impl StreamSender {
 
     /// Ends the head of a lane, all of whose text is written.
     fn end(&mut self, id: EntryId, now: Instant, out: &mut Vec<Command>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Phase::Open(wire) = entry.phase else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let Phase::Open(wire) = entry.phase else {
+            return;
+        };
         let info = entry.info.clone();
         match std::mem::replace(&mut entry.closing, Closing::End) {
             Closing::Error(message) => out.push(Command::Error { wire, message }),
@@ -97,7 +101,10 @@ impl StreamSender {
     /// Drops the oldest waiting text until `more` bytes fit, or nothing waits.
     pub(super) fn make_room(&mut self, more: usize, now: Instant, out: &mut Vec<Command>) {
         while self.queued > 0 && self.queued + more > self.limits.max_queued_bytes {
-            let oldest = self.entries.iter().find(|(_, entry)| !entry.text.is_empty());
+            let oldest = self
+                .entries
+                .iter()
+                .find(|(_, entry)| !entry.text.is_empty());
             let Some((&id, _)) = oldest else { return };
             self.discard(id, reason::TOO_SLOW, true, now, out);
         }
@@ -114,9 +121,12 @@ impl StreamSender {
         out: &mut Vec<Command>,
     ) {
         let Some(entry) = self.remove(id) else { return };
-        if tell && !matches!(entry.phase, Phase::Ended(_)) {
+        if tell {
             let errors = entry.wires().into_iter();
-            out.extend(errors.map(|wire| Command::Error { wire, message: reason.into() }));
+            out.extend(errors.map(|wire| Command::Error {
+                wire,
+                message: reason.into(),
+            }));
         }
         if entry.closing == Closing::No {
             let group = match self.limits.grouping {
@@ -126,7 +136,10 @@ impl StreamSender {
             self.by_group.remove(&group);
             self.ignored.insert(group);
         }
-        out.push(Command::Dropped { info: entry.info, reason });
+        out.push(Command::Dropped {
+            info: entry.info,
+            reason,
+        });
         self.advance(entry.lane, now, out);
     }
 

@@ -34,7 +34,10 @@ pub(super) struct OutputKey {
 
 impl OutputKey {
     pub(super) fn of(info: &StreamInfo) -> Self {
-        Self { output_id: info.output_id.clone(), request_id: info.request_id.clone() }
+        Self {
+            output_id: info.output_id.clone(),
+            request_id: info.request_id.clone(),
+        }
     }
 }
 

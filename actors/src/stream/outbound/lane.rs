@@ -42,8 +42,13 @@ impl Lanes {
     /// The lane of an output, made if there is none.
     pub(super) fn of(&mut self, key: OutputKey) -> LaneId {
         *self.by_key.entry(key).or_insert_with_key(|key| {
-            let lane =
-                Lane { key: key.clone(), head: None, tail: None, unacked: 0, barrier: false };
+            let lane = Lane {
+                key: key.clone(),
+                head: None,
+                tail: None,
+                unacked: 0,
+                barrier: false,
+            };
             self.next += 1;
             self.map.insert(self.next, lane);
             self.next
@@ -52,8 +57,12 @@ impl Lanes {
 
     /// Puts a new entry at the end of its lane.
     pub(super) fn link(&mut self, entries: &mut BTreeMap<EntryId, Entry>, id: EntryId) {
-        let Some(entry) = entries.get_mut(&id) else { return };
-        let Some(lane) = self.map.get_mut(&entry.lane) else { return };
+        let Some(entry) = entries.get_mut(&id) else {
+            return;
+        };
+        let Some(lane) = self.map.get_mut(&entry.lane) else {
+            return;
+        };
         entry.prev = lane.tail.replace(id);
         match entry.prev {
             Some(prev) => set_next(entries, prev, Some(id)),
@@ -63,9 +72,13 @@ impl Lanes {
 
     /// Takes an entry out of its lane.
     pub(super) fn unlink(&mut self, entries: &mut BTreeMap<EntryId, Entry>, id: EntryId) {
-        let Some(entry) = entries.get_mut(&id) else { return };
+        let Some(entry) = entries.get_mut(&id) else {
+            return;
+        };
         let (prev, next) = (entry.prev.take(), entry.next.take());
-        let Some(lane) = self.map.get_mut(&entry.lane) else { return };
+        let Some(lane) = self.map.get_mut(&entry.lane) else {
+            return;
+        };
         match prev {
             Some(prev) => set_next(entries, prev, next),
             None if lane.head == Some(id) => lane.head = next,
@@ -91,7 +104,9 @@ impl Lanes {
 
     /// Forgets the lane if nothing of it is left.
     pub(super) fn forget_if_over(&mut self, id: LaneId) {
-        if self.get(id).is_some_and(|lane| lane.head.is_none() && lane.unacked == 0)
+        if self
+            .get(id)
+            .is_some_and(|lane| lane.head.is_none() && lane.unacked == 0)
             && let Some(lane) = self.map.remove(&id)
         {
             self.by_key.remove(&lane.key);

@@ -11,7 +11,9 @@ impl StreamSender {
     pub fn poll(&mut self, now: Instant, out: &mut Vec<Command>) {
         while let Some(&(at, id)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id));
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
             entry.timer = None;
             match self.due(id) {
                 Some(due) if due <= now => self.stalled(id, now, out),
@@ -53,7 +55,9 @@ impl StreamSender {
     }
 
     fn stalled(&mut self, id: EntryId, now: Instant, out: &mut Vec<Command>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         if entry.is_unread() {
             self.discard(id, reason::UNREAD, true, now, out);
             self.never_read = self.never_read.saturating_add(1);
@@ -64,7 +68,9 @@ impl StreamSender {
         }
         let others = self.lanes.get(entry.lane).map_or(0, |lane| lane.unacked);
         if matches!(entry.phase, Phase::Ended(_)) {
-            self.discard(id, reason::UNACKED, false, now, out);
+            // If the receiver still keeps the write somewhere, it must not come out behind later
+            // text. One that has done with the stream ignores the error.
+            self.discard(id, reason::UNACKED, true, now, out);
         } else if entry.permit && !entry.unacked && others > 0 {
             // It may write, but an earlier ack is missing: that stream's own timer settles it.
             entry.progress = now;
@@ -78,7 +84,10 @@ impl StreamSender {
     fn become_deaf(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.deaf = true;
         let ids = |pick: fn(&Entry) -> bool| {
-            self.entries.iter().filter(move |(_, entry)| pick(entry)).map(|(id, _)| *id)
+            self.entries
+                .iter()
+                .filter(move |(_, entry)| pick(entry))
+                .map(|(id, _)| *id)
         };
         let (unread, waiting) = (ids(Entry::is_unread), ids(Entry::is_waiting));
         let others: Vec<EntryId> = unread.chain(waiting).skip(1).collect();

@@ -129,7 +129,7 @@ pub enum Command {
         /// The id.
         wire: WireId,
     },
-    /// `$stream-error`.
+    /// `$stream-error`. May follow an [`Command::End`] whose stream was never acked.
     Error {
         /// The id.
         wire: WireId,
@@ -180,7 +180,18 @@ mod tests {
         for text in ["s1", "s42", "s18446744073709551615"] {
             assert_eq!(text.parse::<WireId>().unwrap().to_string(), text);
         }
-        for text in ["", "s", "1", "s0", "s01", "s+1", "s-1", "s1 ", "S1", "s18446744073709551616"] {
+        for text in [
+            "",
+            "s",
+            "1",
+            "s0",
+            "s01",
+            "s+1",
+            "s-1",
+            "s1 ",
+            "S1",
+            "s18446744073709551616",
+        ] {
             assert_eq!(text.parse::<WireId>(), Err(WireIdError), "{text:?}");
         }
     }
