@@ -163,7 +163,7 @@ impl RawJson {
     /// each is appended once, so that no duplicate can pose as the original (spec §5.1
     /// rule 6). The rest keeps its order and its text.
     ///
-    /// A replacement is `(key, JSON text)`; a text that is not one JSON value is written as
+    /// A replacement is `(key, JSON text)`, the last of equal keys counting; a text that is not one JSON value is written as
     /// a string, so that it cannot break out. A value that is not an object is returned as
     /// it is.
     pub fn replacing(&self, members: &[(&str, &str)]) -> RawJson {
@@ -192,7 +192,14 @@ impl RawJson {
             out.push(':');
             out.push_str(item.value.as_str());
         }
-        for (key, json) in members {
+        for (index, (key, json)) in members.iter().enumerate() {
+            if members
+                .iter()
+                .skip(index + 1)
+                .any(|(later, _)| later == key)
+            {
+                continue;
+            }
             separate(&mut out);
             super::write_string(&mut out, key);
             out.push(':');
