@@ -9,7 +9,7 @@
 //!      └───────────────── Deliver (text) ◄──────── target: an extension's session, or the demo
 //! ```
 //!
-//! Reading order: [`outbox`], [`session`], [`registry`], [`llm_router`], [`stream`], [`broker`]
+//! Reading order: [`outbox`], [`session`], [`registry`], [`llm_router`], [`stream`], [`namespaces`]
 //! (what each namespace does with each event), [`trust`], [`functions`], [`demo`].
 
 pub mod outbox;
@@ -22,9 +22,15 @@ pub mod protocol;
 pub mod llm_router;
 pub mod registry;
 pub mod stream;
+pub mod target;
+
+pub mod namespaces;
 
 pub mod functions;
 pub mod trust;
+
+pub mod demo;
+pub mod launch;
 
 mod emit;
 pub mod metrics;

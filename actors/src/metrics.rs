@@ -24,10 +24,10 @@ struct Limit {
 pub struct Metrics {
     registry: Registry,
     /// Engine.IO sessions opened.
-    pub sessions_opened: Counter,
+    sessions_opened: Counter,
     sessions_closed: Family<Reason, Counter>,
     /// Sessions open now.
-    pub sessions: Gauge,
+    sessions: Gauge,
     /// Sessions that moved from polling to WebSocket.
     pub upgrades: Counter,
     /// Frames received.
@@ -36,10 +36,6 @@ pub struct Metrics {
     pub frames_out: Counter,
     /// Outboxes that overflowed: slow consumers.
     pub outbox_overflows: Counter,
-    /// Questions refused because a session had too many open (`limits.max_questions`).
-    pub questions_refused: Counter,
-    /// Emits refused because a socket owed too many acks (`limits.max_pending_acks`).
-    pub acks_refused: Counter,
     /// LLM requests forwarded.
     pub requests_opened: Counter,
     /// LLM requests refused.
@@ -76,8 +72,6 @@ impl Default for Metrics {
         let frames_in = register!(Counter, "frames_in", "frames received");
         let frames_out = register!(Counter, "frames_out", "WebSocket frames written");
         let outbox_overflows = register!(Counter, "outbox_overflows", "sessions closed as slow consumers");
-        let questions_refused = register!(Counter, "questions_refused", "events refused by max_questions");
-        let acks_refused = register!(Counter, "acks_refused", "emits refused by max_pending_acks");
         let requests_opened = register!(Counter, "llm_requests_opened", "LLM requests forwarded");
         let requests_refused = register!(Counter, "llm_requests_refused", "LLM requests refused");
         let requests_failed = register!(Counter, "llm_requests_failed", "LLM requests that timed out or lost their target");
@@ -96,8 +90,6 @@ impl Default for Metrics {
             frames_in,
             frames_out,
             outbox_overflows,
-            questions_refused,
-            acks_refused,
             requests_opened,
             requests_refused,
             requests_failed,
@@ -112,8 +104,15 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts the beginning of a session.
+    pub fn session_opened(&self) {
+        self.sessions.inc();
+        self.sessions_opened.inc();
+    }
+
     /// Counts the end of a session.
     pub fn session_closed(&self, reason: &CloseReason) {
+        self.sessions.dec();
         self.sessions_closed.get_or_create(&Reason { reason: reason.text() }).inc();
     }
 

@@ -191,7 +191,7 @@ fn locate(store: &TrustStore, caller: &Caller, text: &str) -> Result<PathBuf, Ma
         return Err(PathError::Restricted.into());
     }
     match real.metadata() {
-        Ok(meta) if meta.is_file() && !is_executable(&meta, &real) => Ok(real),
+        Ok(meta) if meta.is_file() && !is_program(&real) => Ok(real),
         Ok(meta) if meta.is_file() => Err(PathError::Restricted.into()),
         _ => Err(MapError::NotFound),
     }
@@ -229,18 +229,8 @@ fn may_publish(caller: &Caller, path: &RelPath) -> bool {
     matches!(parts[..], ["exampleClient" | "client" | "data", name, _, ..] if caller.client_id == *name)
 }
 
-#[cfg(unix)]
-fn is_executable(meta: &std::fs::Metadata, path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    meta.permissions().mode() & 0o111 != 0 || has_program_suffix(path)
-}
-
-#[cfg(not(unix))]
-fn is_executable(_: &std::fs::Metadata, path: &Path) -> bool {
-    has_program_suffix(path)
-}
-
-fn has_program_suffix(path: &Path) -> bool {
+/// Told by the name: on some mounts every file has the execute bit.
+fn is_program(path: &Path) -> bool {
     let suffix = path
         .extension()
         .and_then(|ext| ext.to_str())

@@ -2,7 +2,7 @@
 //! told to others goes out through the recipients that it holds.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
@@ -21,7 +21,11 @@ use super::{
 use crate::{
     ids::{ClientId, RequestId},
     registry::SocketKey,
+    stream::StreamText,
 };
+
+/// Closed sockets whose owner is still known; text on its way to an older one is lost.
+const REMEMBERED_SOCKETS: usize = 1024;
 
 /// Bounds and times of open requests (spec §5.9, appendix A).
 #[derive(Clone, Debug)]
@@ -110,9 +114,11 @@ pub(super) struct Book {
     /// Oldest first, the newest socket of a client last.
     pub(super) targets: Vec<TargetSocket>,
     pub(super) peers: HashMap<Requester, Vec<Peer>>,
+    /// Owners of the sockets that closed last, for text that was on its way to one.
+    closed: VecDeque<(SocketKey, Requester)>,
     pub(super) requests: HashMap<RequestId, Request>,
     /// In the order opened, because ids rise.
-    pub(super) routes: std::collections::BTreeMap<RouteId, Route>,
+    pub(super) routes: BTreeMap<RouteId, Route>,
 }
 
 impl Book {
@@ -123,8 +129,9 @@ impl Book {
             next_route: 0,
             targets: Vec::new(),
             peers: HashMap::new(),
+            closed: VecDeque::new(),
             requests: HashMap::new(),
-            routes: std::collections::BTreeMap::new(),
+            routes: BTreeMap::new(),
         }
     }
 
@@ -192,6 +199,10 @@ impl Book {
             (peers.len() < before).then(|| owner.clone())
         });
         if let Some(owner) = owner {
+            self.closed.push_back((socket, owner.clone()));
+            if self.closed.len() > REMEMBERED_SOCKETS {
+                self.closed.pop_front();
+            }
             if self.peers.get(&owner).is_some_and(Vec::is_empty) {
                 self.peers.remove(&owner);
             }
@@ -209,6 +220,40 @@ impl Book {
                     tell(holder, ToTarget::Peers { route: *id, requester, peers, gone });
                 }
             }
+        }
+    }
+
+    /// Text goes back to the targets of its requests, for the requester's next socket.
+    pub(super) fn returned(&mut self, requester: &Requester, texts: Vec<StreamText>) {
+        let mut by_request: Vec<(ByteString, Vec<StreamText>)> = Vec::new();
+        for text in texts {
+            match by_request.iter_mut().find(|(id, _)| *id == text.info.request_id) {
+                Some((_, texts)) => texts.push(text),
+                None => by_request.push((text.info.request_id.clone(), vec![text])),
+            }
+        }
+        for (request_id, texts) in by_request {
+            let Some(request) = self.requests.get::<str>(&request_id) else {
+                debug!(request:% = request_id; "text of a finished request could not be delivered");
+                continue;
+            };
+            for route in &request.routes {
+                for (_, holder) in self.routes.get(route).into_iter().flat_map(|route| &route.holders) {
+                    let (route, requester, texts) = (*route, requester.clone(), texts.clone());
+                    tell(holder, ToTarget::Returned { route, requester, texts });
+                }
+            }
+        }
+    }
+
+    /// The same for a socket of which only its key is known any more.
+    pub(super) fn returned_to(&mut self, socket: SocketKey, text: StreamText) {
+        let owner = self.peers.iter().find(|(_, peers)| peers.iter().any(|peer| peer.socket == socket));
+        let owner = owner.map(|(owner, _)| owner.clone()).or_else(|| {
+            self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
+        });
+        if let Some(owner) = owner {
+            self.returned(&owner, vec![text]);
         }
     }
 

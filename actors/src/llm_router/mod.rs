@@ -23,6 +23,7 @@ use crate::{
     ids::{ClientId, Identity, RequestId},
     metrics::Metrics,
     registry::SocketKey,
+    stream::StreamText,
 };
 
 /// See the module's documentation.
@@ -94,6 +95,26 @@ pub struct LlmSocketClosed {
 #[rtype(result = "()")]
 pub struct RequesterGone(pub Requester);
 
+/// Text that a requester's socket took and could not write before it closed (spec §5.5 rule 14).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Returned {
+    /// Whose text.
+    pub requester: Requester,
+    /// In order.
+    pub texts: Vec<StreamText>,
+}
+
+/// Text that arrived for a socket that is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReturnedTo {
+    /// The socket.
+    pub socket: SocketKey,
+    /// The text.
+    pub text: StreamText,
+}
+
 /// Asks for a request to be forwarded (spec §5.1).
 #[derive(Message)]
 #[rtype(result = "Result<(), Refusal>")]
@@ -133,7 +154,7 @@ impl Handler<BuiltInTarget> for LlmRouter {
 
     fn handle(&mut self, BuiltInTarget { client, socket, target }: BuiltInTarget, _: &mut Self::Context) {
         info!(target_id:% = client; "built-in target ready");
-        let identity = Identity::from(&client);
+        let identity = Identity::from(client.clone());
         self.book.target_opened(socket, Requester { client, identity }, target);
     }
 }
@@ -163,6 +184,22 @@ impl Handler<RequesterGone> for LlmRouter {
 
     fn handle(&mut self, RequesterGone(requester): RequesterGone, _: &mut Self::Context) {
         self.book.requester_gone(&requester);
+    }
+}
+
+impl Handler<Returned> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, Returned { requester, texts }: Returned, _: &mut Self::Context) {
+        self.book.returned(&requester, texts);
+    }
+}
+
+impl Handler<ReturnedTo> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, ReturnedTo { socket, text }: ReturnedTo, _: &mut Self::Context) {
+        self.book.returned_to(socket, text);
     }
 }
 

@@ -15,7 +15,7 @@ use framing::{Bytes, ByteString, json::RawJson};
 use crate::{
     ids::{ClientId, Identity, RequestId},
     registry::SocketKey,
-    stream::StreamText,
+    stream::{StreamInfo, StreamText},
 };
 
 /// One request at one of its targets. Never used twice in a process.
@@ -121,6 +121,16 @@ pub enum ToTarget {
         /// It will not come back: nothing is kept for it any more.
         gone: bool,
     },
+    /// Text that a requester's socket took and could not write before it closed. It stands before
+    /// what comes from now on (spec §5.5 rule 14).
+    Returned {
+        /// The route.
+        route: RouteId,
+        /// Whose text.
+        requester: Requester,
+        /// In order.
+        texts: Vec<StreamText>,
+    },
     /// The request is over; what still arrives for it is dropped.
     Close {
         /// The route.
@@ -147,11 +157,13 @@ pub enum Delivery {
     Text(StreamText),
     /// A stream ends as an error.
     StreamFailed {
-        /// The stream's key.
-        key: u64,
+        /// The stream.
+        info: Arc<StreamInfo>,
         /// Shown to the reader.
         reason: &'static str,
     },
+    /// Nothing more comes for this request.
+    Finished(RequestId),
     /// A complete, non-streamed answer (spec §5.8): the payload of the `message` event.
     Message(ByteString),
     /// The request failed (spec §5.9).

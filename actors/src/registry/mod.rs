@@ -123,8 +123,8 @@ pub struct OpenSocket {
     pub entry: SocketEntry,
     /// How it is reached.
     pub link: SocketLink,
-    /// The answer to its CONNECT.
-    pub connected: Encoded,
+    /// The answer to its CONNECT, if it has not had one yet.
+    pub connected: Option<Encoded>,
 }
 
 /// What an admitted socket shares with its siblings.
@@ -261,8 +261,10 @@ impl Registry {
         instance.away_until = None;
         let dialect = instance.dialect.clone();
         entry.dialect.join(dialect.clone());
-        // A full outbox closes the session; its notice takes the socket away again.
-        let _ = entry.outbox.push(connected);
+        if let Some(connected) = connected {
+            // A full outbox closes the session; its notice takes the socket away again.
+            let _ = entry.outbox.push(connected);
+        }
         if let SocketLink::Llm { deliver, target } = &link {
             let opened = LlmSocketOpened { socket: entry.key, owner, deliver: deliver.clone(), target: target.clone() };
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
@@ -342,7 +344,8 @@ impl Registry {
     fn changed(&mut self, entry: &SocketEntry, ctx: &mut Context<Self>) {
         let idle = !self.client_list_changed && !self.members_changed;
         self.client_list_changed |= entry.ns == Namespace::Auth && !entry.extension;
-        self.members_changed |= self.of(Namespace::Clients).any(|entry| entry.dialect.is_named());
+        let listened = self.of(Namespace::Clients).any(|entry| entry.dialect.is_named());
+        self.members_changed |= listened;
         if idle && (self.client_list_changed || self.members_changed) {
             ctx.run_later(LIST_DELAY, |registry, _| registry.push_lists());
         }

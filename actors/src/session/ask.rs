@@ -1,6 +1,6 @@
 //! What an application can do while it handles something: send, ask another actor, close.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{future::Future, sync::Arc, time::{Duration, Instant}};
 
 use actix::prelude::*;
 use framing::{close::CloseReason, encoded::Encoded, engine::Sid};
@@ -80,6 +80,11 @@ impl<'a, A: Application> Cx<'a, A> {
         &self.shared.metrics
     }
 
+    /// The same, to keep.
+    pub fn metrics_handle(&self) -> Arc<Metrics> {
+        self.shared.metrics.clone()
+    }
+
     /// Queues a packet. False if the session is closing: as a slow consumer, or for another reason.
     pub fn push(&self, packet: Encoded) -> bool {
         pushed(self.outbox.push(packet))
@@ -103,32 +108,53 @@ impl<'a, A: Application> Cx<'a, A> {
         M::Result: Send + 'static,
         F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
     {
+        let timeout = self.shared.config.question_timeout;
+        self.admit_question()?;
+        // `send` enqueues at once, so questions of one session arrive in the order asked.
+        self.wait_for(to.send(question).timeout(timeout), answered);
+        Ok(())
+    }
+
+    /// The same, of an actor of any type, with a deadline of its own.
+    ///
+    /// # Errors
+    /// As [`Cx::ask`].
+    pub fn ask_recipient<M, F>(
+        &mut self,
+        to: &Recipient<M>,
+        question: M,
+        timeout: Duration,
+        answered: F,
+    ) -> Result<(), TooManyQuestions>
+    where
+        M: Message + Send + Unpin + 'static,
+        M::Result: Send + 'static,
+        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
+    {
+        self.admit_question()?;
+        self.wait_for(to.send(question).timeout(timeout), answered);
+        Ok(())
+    }
+
+    fn admit_question(&mut self) -> Result<(), TooManyQuestions> {
         if *self.asked >= self.shared.config.max_questions {
-            self.shared.metrics.questions_refused.inc();
+            self.shared.metrics.limit_reached("limits.max_questions");
             return Err(TooManyQuestions);
         }
-        // `send` enqueues at once, so questions of one session arrive in the order asked.
-        let answer = to.send(question).timeout(self.shared.config.question_timeout);
-        self.wait_for(answer, move |app, cx, answer| {
-            answered(
-                app,
-                cx,
-                answer.map_err(|error| match error {
-                    MailboxError::Timeout => NoAnswer::TimedOut,
-                    MailboxError::Closed => NoAnswer::Gone,
-                }),
-            )
-        });
         Ok(())
     }
 
     fn wait_for<R: Send + 'static>(
         &mut self,
-        answer: impl Future<Output = R> + 'static,
-        then: impl FnOnce(&mut A, &mut Cx<'_, A>, R) -> Result<(), CloseReason> + Send + 'static,
+        answer: impl Future<Output = Result<R, MailboxError>> + 'static,
+        then: impl FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
     ) {
         *self.asked += 1;
         let answer = actix::fut::wrap_future::<_, SessionActor<A>>(answer).map(move |answer, session, ctx| {
+            let answer = answer.map_err(|error| match error {
+                MailboxError::Timeout => NoAnswer::TimedOut,
+                MailboxError::Closed => NoAnswer::Gone,
+            });
             session.resume(ctx, move |app, cx| {
                 *cx.asked -= 1;
                 then(app, cx, answer)

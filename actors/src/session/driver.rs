@@ -99,7 +99,7 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
         self.fire(session, ctx, task);
         match session.phase {
             // An actor without an item ends as soon as nobody holds its address.
-            Phase::Moved(_) | Phase::Ended => Poll::Ready(()),
+            Phase::Moved(_) | Phase::Ended(_) => Poll::Ready(()),
             Phase::Live(_) | Phase::Probing(_) => Poll::Pending,
         }
     }
@@ -114,7 +114,7 @@ impl<A: Application> SessionActor<A> {
     fn poll_fault(&self, task: &mut Task<'_>) -> Option<CloseReason> {
         match &self.phase {
             Phase::Live(core) => core.outbox.poll_fault(task),
-            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended => None,
+            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended(_) => None,
         }
     }
 
@@ -122,7 +122,7 @@ impl<A: Application> SessionActor<A> {
         match self.phase {
             Phase::Live(_) => self.close(reason, ctx),
             Phase::Probing(_) => self.probe_failed(super::ProbeError::Closed, ctx),
-            Phase::Moved(_) | Phase::Ended => (),
+            Phase::Moved(_) | Phase::Ended(_) => (),
         }
     }
 }

@@ -14,7 +14,7 @@
 //! ([`upgrade`]); the old actor hands on what still arrives at its address, in order, one message at
 //! a time, until nobody holds that address any more.
 
-mod ask;
+pub mod ask;
 mod driver;
 pub mod socketio;
 mod upgrade;
@@ -41,8 +41,8 @@ use crate::{
     outbox::{Outbox, OutboxLimits, PushError},
     sessions::Sessions,
 };
-pub use ask::Cx;
-pub use upgrade::ProbeError;
+pub use ask::{Cx, NoAnswer, TooManyQuestions};
+pub use upgrade::{OutboxSwitch, ProbeError};
 
 /// What every session of one server shares.
 #[derive(Debug)]
@@ -111,8 +111,8 @@ enum Phase<A: Application> {
     Live(Box<Core<A>>),
     /// It has moved to this address.
     Moved(Addr<SessionActor<A>>),
-    /// It is over.
-    Ended,
+    /// It is over. What still arrives is answered by what is left of it.
+    Ended(Option<Box<Core<A>>>),
 }
 
 /// See the module's documentation.
@@ -164,7 +164,7 @@ impl<A: Application> SessionActor<A> {
         let session = Self::start_in(Phase::Live(core), shared.clone(), frames);
         // Here and not in `started`: the peer's next request may be faster than the actor's start.
         shared.sessions.insert(sid, session.clone(), outbox);
-        shared.metrics.sessions_opened.inc();
+        shared.metrics.session_opened();
         session
     }
 
@@ -218,7 +218,7 @@ impl<A: Application> SessionActor<A> {
         let core = match &mut self.phase {
             Phase::Live(core) => core,
             Phase::Probing(_) => return self.probe(frame, ctx),
-            Phase::Moved(_) | Phase::Ended => return,
+            Phase::Moved(_) | Phase::Ended(_) => return,
         };
         self.shared.metrics.frames_in.inc();
         match core.engine.receive(frame, now) {
@@ -237,7 +237,7 @@ impl<A: Application> SessionActor<A> {
                 Some(core.app.deadline().map_or(heartbeat, |app| app.min(heartbeat)))
             }
             Phase::Probing(probing) => Some(probing.deadline()),
-            Phase::Moved(_) | Phase::Ended => None,
+            Phase::Moved(_) | Phase::Ended(_) => None,
         }
     }
 
@@ -259,13 +259,14 @@ impl<A: Application> SessionActor<A> {
             Phase::Probing(probing) if probing.deadline() <= now => {
                 self.probe_failed(ProbeError::TimedOut, ctx);
             }
-            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended => (),
+            Phase::Probing(_) | Phase::Moved(_) | Phase::Ended(_) => (),
         }
     }
 
-    /// Ends the session: the application hears of it once, the transport sends what it may.
+    /// Ends the session: the application hears of it once, the transport sends what it may. The actor
+    /// stays for as long as somebody holds its address, so that what was on its way is not lost.
     fn close(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
-        let Phase::Live(mut core) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+        let Phase::Live(mut core) = std::mem::replace(&mut self.phase, Phase::Ended(None)) else {
             return;
         };
         debug!(sid:% = core.sid, reason:% = reason; "session closed");
@@ -277,7 +278,23 @@ impl<A: Application> SessionActor<A> {
         let Core { sid, app, outbox, asked, .. } = &mut *core;
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
         app.closed(&mut cx, &reason);
-        ctx.stop();
+        self.phase = Phase::Ended(Some(core));
+    }
+
+    /// The application of a session that is over.
+    pub(crate) fn ended_app(&mut self) -> Option<&mut A> {
+        match &mut self.phase {
+            Phase::Ended(Some(core)) => Some(&mut core.app),
+            _ => None,
+        }
+    }
+
+    /// Where the session has moved to.
+    pub(crate) fn moved_to(&self) -> Option<Addr<Self>> {
+        match &self.phase {
+            Phase::Moved(to) => Some(to.clone()),
+            _ => None,
+        }
     }
 }
 

@@ -106,6 +106,11 @@ impl<H: NamespaceHandler> SocketIo<H> {
         Self { layer: Layer { config, protocol, sockets: HashMap::new(), released: VecDeque::new() }, handler }
     }
 
+    /// The handler of a session that is over.
+    pub(crate) fn handler(&self) -> &H {
+        &self.handler
+    }
+
     /// Runs the handler on something that did not come from the peer.
     pub fn with_handler<R>(
         &mut self,
@@ -295,7 +300,7 @@ impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
             return Err((NotEmitted::Gone, what));
         };
         if socket.awaited.len() >= self.layer.config.max_pending_acks {
-            self.cx.metrics().acks_refused.inc();
+            self.cx.metrics().limit_reached("limits.max_pending_acks");
             return Err((NotEmitted::TooManyAcks, what));
         }
         let id = socket.next_ack;

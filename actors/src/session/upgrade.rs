@@ -126,7 +126,7 @@ impl<A: Application> SessionActor<A> {
     }
 
     pub(super) fn probe_failed(&mut self, error: ProbeError, ctx: &mut Context<Self>) {
-        let Phase::Probing(probing) = std::mem::replace(&mut self.phase, Phase::Ended) else {
+        let Phase::Probing(probing) = std::mem::replace(&mut self.phase, Phase::Ended(None)) else {
             return;
         };
         debug!(error:?; "websocket did not take the session over");

@@ -18,7 +18,7 @@ use super::hashing::{HashPool, Lane};
 use super::keys::{self, Quick};
 use super::messages::*;
 use super::password;
-use super::store::{KEYS, SETTINGS, TrustStore};
+use super::store::{SETTINGS, TrustStore};
 use super::throttle::{Suspect, Throttle};
 use super::verdict::{self, Decision, Facts, KeyState, PasswordState};
 use super::watch;
@@ -114,10 +114,9 @@ impl Actor for Trust {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let desk = Arc::clone(&self.desk);
-        actix::spawn(async move { desk.store_missing_keys().await });
+        self.desk.store_missing_keys();
 
-        let folders = [SETTINGS, KEYS].map(|folder| self.desk.store.root().join(folder));
+        let folders = [SETTINGS, keys::FOLDER].map(|folder| self.desk.store.root().join(folder));
         let desk = Arc::clone(&self.desk);
         match watch::watch(&folders.each_ref().map(Path::new)) {
             Some((watcher, mut told)) => {
@@ -551,7 +550,7 @@ impl Desk {
                 error!("scan of the settings folder failed");
             }
             desk.rescan.lock().running = None;
-            desk.store_missing_keys().await;
+            desk.store_missing_keys();
         };
         let scan = scan.boxed().shared();
         state.running = Some(scan.clone());
@@ -560,9 +559,9 @@ impl Desk {
         scan
     }
 
-    /// Makes keys for trusted clients that have none, and stores them in the background.
-    async fn store_missing_keys(self: &Arc<Self>) {
-        if self.store.keys().ensure(&self.store.trusted_ids()) {
+    /// Stores, in the background, the keys that a scan made for new clients.
+    fn store_missing_keys(&self) {
+        if self.store.keys().has_pending() {
             let store = Arc::clone(&self.store);
             actix::spawn(async move {
                 let stored = tokio::task::spawn_blocking(move || store.keys().persist_pending());

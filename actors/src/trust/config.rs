@@ -59,6 +59,10 @@ pub struct TrustConfig {
     pub max_bcrypt_cost: u32,
     /// Largest JSON file read or written, in bytes.
     pub max_json_bytes: u64,
+    /// Largest `keys/clients.json`, in bytes; a record takes some 150.
+    pub max_key_file_bytes: u64,
+    /// Session keys kept in memory; reached only with trust patterns.
+    pub max_session_keys: usize,
     /// Deepest nesting of a JSON file or argument.
     pub max_json_depth: usize,
     /// Client files read; further ones, by name, are ignored.
@@ -100,6 +104,8 @@ impl TrustConfig {
             bcrypt_cost: 10,
             max_bcrypt_cost: 15,
             max_json_bytes: 1024 * 1024,
+            max_key_file_bytes: 8 * 1024 * 1024,
+            max_session_keys: 10_000,
             max_json_depth: 64,
             max_client_files: 10_000,
             max_data_files: 256,

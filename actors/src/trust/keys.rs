@@ -4,7 +4,7 @@
 //! already verified. Only a persistent key that was made by an earlier process costs a bcrypt comparison,
 //! and that once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,12 +14,15 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::atomic_file::{self, Mode};
+use super::config::TrustConfig;
 use super::json_text::{self, JsonProblem};
 use super::messages::{KeyError, KeyListing};
 use super::password;
 use crate::ids::ClientId;
 
-/// The file's name inside `keys/`.
+/// The folder of the key file inside the root.
+pub const FOLDER: &str = "keys";
+/// The file's name inside [`FOLDER`].
 pub const FILE: &str = "clients.json";
 
 /// Records made without being asked for are written in groups of this size.
@@ -43,6 +46,7 @@ pub struct KeyStore {
     folder: PathBuf,
     max_bytes: u64,
     max_depth: usize,
+    max_sessions: usize,
     cost: u32,
     secret: [u8; 32],
     /// Held across read, hash-free change and write of the file: one writer.
@@ -62,6 +66,8 @@ struct State {
     plain: HashMap<ClientId, String>,
     sessions: HashMap<ClientId, String>,
     verified: HashMap<ClientId, Digest>,
+    /// Ids that were given a key, or had one, since this process began: a removed key is not made anew.
+    ensured: HashSet<ClientId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,22 +87,19 @@ impl State {
 }
 
 impl KeyStore {
-    /// Opens the store below a folder, which need not exist yet. Blocks.
-    pub fn open(
-        folder: PathBuf,
-        cost: u32,
-        max_bytes: u64,
-        max_depth: usize,
-    ) -> Result<Self, getrandom::Error> {
+    /// Opens the store below `keys/` of a root; the folder need not exist yet. Blocks.
+    pub fn open(root: &Path, config: &TrustConfig) -> Result<Self, getrandom::Error> {
+        let folder = root.join(FOLDER);
         // The folder is made now so that it can be watched; a failure will show again at the first write.
         let _ = private_folder(&folder);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
         let store = Self {
             folder,
-            max_bytes,
-            max_depth,
-            cost,
+            max_bytes: config.max_key_file_bytes,
+            max_depth: config.max_json_depth,
+            max_sessions: config.max_session_keys,
+            cost: config.bcrypt_cost,
             secret,
             writer: Mutex::new(()),
             state: RwLock::default(),
@@ -159,13 +162,12 @@ impl KeyStore {
             return Ok(key.clone());
         }
         let fresh = fresh_key()?;
-        Ok(self
-            .state
-            .write()
-            .sessions
-            .entry(id.clone())
-            .or_insert(fresh)
-            .clone())
+        let mut state = self.state.write();
+        // Only trust patterns admit more ids than there are files; they must not fill the memory.
+        if state.sessions.len() >= self.max_sessions && !state.sessions.contains_key(id) {
+            return Err(KeyError::Busy);
+        }
+        Ok(state.sessions.entry(id.clone()).or_insert(fresh).clone())
     }
 
     /// The plaintext of a key, if this process knows it: the persistent one, else the session key.
@@ -207,17 +209,24 @@ impl KeyStore {
         stored.chain(pending).collect()
     }
 
-    /// Gives every id without a record a key, at once and in memory; [`KeyStore::persist_pending`] stores them.
-    pub fn ensure(&self, ids: &[ClientId]) -> bool {
+    /// Gives every id that this process has not seen before and that has no record a key, at once and in
+    /// memory; [`KeyStore::persist_pending`] stores them. A key that was removed stays removed.
+    pub fn ensure(&self, ids: &[ClientId]) {
         let mut state = self.state.write();
         for id in ids {
-            if !state.records.contains_key(id.as_str())
+            if state.ensured.insert(id.clone())
+                && !state.records.contains_key(id.as_str())
                 && !state.plain.contains_key(id)
                 && let Ok(key) = fresh_key()
             {
                 state.plain.insert(id.clone(), key);
             }
         }
+    }
+
+    /// Whether keys wait to be stored, and can be.
+    pub fn has_pending(&self) -> bool {
+        let state = self.state.read();
         !state.damaged
             && state
                 .plain
@@ -231,6 +240,7 @@ impl KeyStore {
         state.sessions.retain(|id, _| trusted(id));
         state.plain.retain(|id, _| trusted(id));
         state.verified.retain(|id, _| trusted(id));
+        state.ensured.retain(|id| trusted(id));
     }
 
     /// Hashes and writes the keys that [`KeyStore::ensure`] made. Blocks, for long if there are many.
@@ -453,7 +463,14 @@ mod tests {
     use std::fs;
 
     fn open(root: &Path) -> KeyStore {
-        KeyStore::open(root.join("keys"), 4, 1 << 20, 64).unwrap()
+        KeyStore::open(root, &config()).unwrap()
+    }
+
+    fn config() -> TrustConfig {
+        TrustConfig {
+            bcrypt_cost: 4,
+            ..TrustConfig::new("")
+        }
     }
 
     fn id(text: &str) -> ClientId {
@@ -476,7 +493,8 @@ mod tests {
         assert_eq!(uuid::Uuid::parse_str(&key).unwrap().get_version_num(), 4);
         let before = fs::read(root.path().join("keys/clients.json")).unwrap();
         let again = open(root.path());
-        assert!(!again.ensure(std::slice::from_ref(&a)), "a record exists");
+        again.ensure(std::slice::from_ref(&a));
+        assert!(!again.has_pending(), "a record exists");
         again.persist_pending().unwrap();
         assert!(full_check(&again, &a, &key));
         assert_eq!(again.quick(&a, &key), Quick::Valid, "cached");
@@ -569,7 +587,8 @@ mod tests {
         fs::write(&file, "{ oops").unwrap();
         let store = open(root.path());
         assert_eq!(store.generate(&id("a")), Err(KeyError::NotStored));
-        assert!(!store.ensure(&[id("a")]));
+        store.ensure(&[id("a")]);
+        assert!(!store.has_pending(), "nothing can be stored");
         assert_eq!(fs::read_to_string(&file).unwrap(), "{ oops");
         let session = store.session_key(&id("a")).unwrap();
         assert!(
@@ -627,11 +646,43 @@ mod tests {
     #[test]
     fn the_file_has_a_bound() {
         let root = tempfile::tempdir().unwrap();
-        let store = KeyStore::open(root.path().join("keys"), 4, 300, 64).unwrap();
+        let small = TrustConfig {
+            max_key_file_bytes: 300,
+            ..config()
+        };
+        let store = KeyStore::open(root.path(), &small).unwrap();
         let made = (0..10)
             .map_while(|i| store.generate(&id(&format!("c{i}"))).ok())
             .count();
         assert!((1..10).contains(&made), "{made}");
         assert_eq!(open(root.path()).list().len(), made);
+    }
+
+    #[test]
+    fn a_removed_key_is_not_made_anew_before_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let (store, a) = (open(root.path()), id("a"));
+        store.ensure(std::slice::from_ref(&a));
+        store.persist_pending().unwrap();
+        store.remove(&a).unwrap();
+        store.ensure(std::slice::from_ref(&a));
+        assert!(store.list().is_empty() && store.plaintext(&a).is_none());
+        let again = open(root.path());
+        again.ensure(std::slice::from_ref(&a));
+        assert_eq!(again.list().len(), 1);
+    }
+
+    #[test]
+    fn session_keys_have_a_bound() {
+        let root = tempfile::tempdir().unwrap();
+        let small = TrustConfig {
+            max_session_keys: 2,
+            ..config()
+        };
+        let store = KeyStore::open(root.path(), &small).unwrap();
+        let first = store.session_key(&id("a")).unwrap();
+        store.session_key(&id("b")).unwrap();
+        assert_eq!(store.session_key(&id("c")), Err(KeyError::Busy));
+        assert_eq!(store.session_key(&id("a")).unwrap(), first);
     }
 }

@@ -55,12 +55,13 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// `String(value)` of spec §2.4 for a secret: numbers become text, empty and other types count as missing.
+    /// `String(value)` of spec §2.4 for a secret; absent, `null` and empty text are none. Other types become
+    /// some text that never verifies.
     pub fn text(field: Option<&Value>) -> Option<String> {
         match field? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
+            Value::Null => None,
+            Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+            other => Some(other.to_string()),
         }
     }
 }

@@ -24,6 +24,9 @@ pub mod throttle;
 pub mod verdict;
 mod watch;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use actor::Trust;
 pub use config::{InvalidKeyPolicy, NetworkSafeScope, TrustConfig};
 pub use messages::*;

@@ -23,8 +23,6 @@ use crate::ids::{ClientId, MONITOR};
 
 /// The folder of the settings files inside the root.
 pub const SETTINGS: &str = "settings";
-/// The folder of the key file inside the root.
-pub const KEYS: &str = "keys";
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +155,8 @@ pub(super) struct Scan {
     /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
     /// folder must not cost a hash at every scan.
     unwritten: HashMap<String, (String, String)>,
+    /// `debugMode` as the file says.
+    debug_mode: Option<bool>,
 }
 
 impl TrustStore {
@@ -167,14 +167,7 @@ impl TrustStore {
             source,
         })?;
         fs::create_dir_all(root.join(SETTINGS)).map_err(TrustError::Settings)?;
-        let keys = KeyStore::open(
-            root.join(KEYS),
-            config.bcrypt_cost,
-            // The file of keys grows with the number of clients, not with what one of them sends.
-            config.max_json_bytes.saturating_mul(8),
-            config.max_json_depth,
-        )
-        .map_err(TrustError::Random)?;
+        let keys = KeyStore::open(&root, &config).map_err(TrustError::Random)?;
         let store = Self {
             root,
             snapshot: Arc::default(),
@@ -208,6 +201,16 @@ impl TrustStore {
     /// The server settings, to be read without asking the actor.
     pub fn settings(&self) -> Arc<ArcSwap<ServerSettings>> {
         Arc::clone(&self.settings)
+    }
+
+    /// Flips `debugMode` in memory (spec §4.8) and returns the new value.
+    pub fn toggle_debug_mode(&self) -> bool {
+        let flip = |settings: &Arc<ServerSettings>| {
+            let mut flipped = ServerSettings::clone(settings);
+            flipped.debug_mode = !flipped.debug_mode;
+            flipped
+        };
+        !self.settings.rcu(flip).debug_mode
     }
 
     /// The keys.
@@ -296,7 +299,7 @@ impl TrustStore {
         }
 
         let mut problems = HashMap::new();
-        self.read_settings(&mut problems);
+        self.read_settings(scan, &mut problems);
         let mut snapshot = TrustSnapshot {
             patterns: self.config.trust_patterns.as_slice().into(),
             reserved: Arc::new(self.config.reserved_ids.iter().cloned().collect()),
@@ -324,19 +327,15 @@ impl TrustStore {
         scan.problems = problems;
 
         self.keys.retain(|id| snapshot.grant(id).is_some());
-        self.snapshot.store(Arc::new(snapshot));
-        Ok(())
-    }
-
-    /// Every id with a trusted file, for which a key record must exist.
-    pub fn trusted_ids(&self) -> Vec<ClientId> {
-        let snapshot = self.snapshot.load();
         let trusted = snapshot
-            .entries()
-            .filter(|entry| snapshot.grant(&entry.client_id).is_some());
-        let mut ids: Vec<ClientId> = trusted.map(|entry| entry.client_id.clone()).collect();
-        ids.sort_unstable();
-        ids
+            .clients
+            .keys()
+            .filter(|id| snapshot.grant(id).is_some());
+        let mut trusted: Vec<ClientId> = trusted.cloned().collect();
+        trusted.sort_unstable();
+        self.snapshot.store(Arc::new(snapshot));
+        self.keys.ensure(&trusted);
+        Ok(())
     }
 
     fn read_object(&self, path: &Path) -> Result<RawObject, String> {
@@ -350,13 +349,18 @@ impl TrustStore {
         .map_err(|problem: JsonProblem| problem.to_string())
     }
 
-    fn read_settings(&self, problems: &mut HashMap<String, String>) {
+    fn read_settings(&self, scan: &mut Scan, problems: &mut HashMap<String, String>) {
         let file = settings_file::FILE.to_owned();
         match self.read_object(&self.settings_path()) {
             Ok(object) => {
-                let (settings, unusable) = ServerSettings::read(&object);
+                let (mut settings, unusable) = ServerSettings::read(&object);
                 if !unusable.is_empty() {
                     problems.insert(file, format!("unusable: {}", unusable.join(", ")));
+                }
+                // A switch at run time holds until the file says something new.
+                let in_file = scan.debug_mode.replace(settings.debug_mode);
+                if in_file == Some(settings.debug_mode) {
+                    settings.debug_mode = self.settings.load().debug_mode;
                 }
                 if *self.settings.load_full() != settings {
                     self.settings.store(Arc::new(settings));

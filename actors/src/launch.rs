@@ -1,0 +1,110 @@
+//! Starts the actors that every session shares, on an arbiter of their own: a busy session must not
+//! slow them, nor they a session (facts §3.1).
+
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+
+use crate::{
+    demo::{DEMO_ID, Demo},
+    functions::{StaticMap, StaticResources},
+    ids::ClientId,
+    llm_router::{BuiltInTarget, LlmRouter, RouterLimits},
+    metrics::Metrics,
+    namespaces::{BrokerLimits, Directory},
+    registry::{Registry, RegistryLimits, SocketKey},
+    trust::{Trust, TrustConfig, TrustError, TrustStore},
+};
+
+/// Everything that the shared actors need to know.
+pub struct Launch {
+    /// Trust and files.
+    pub trust: TrustConfig,
+    /// Open requests.
+    pub router: RouterLimits,
+    /// Presence.
+    pub registry: RegistryLimits,
+    /// Sessions.
+    pub broker: BrokerLimits,
+    /// Messages that may wait for each shared actor, next to one per holder of its address.
+    pub control_mailbox: usize,
+    /// Set: the demo extension runs, one token per this time.
+    pub demo: Option<Duration>,
+}
+
+/// The shared actors, running.
+pub struct Launched {
+    /// Their addresses, for every session.
+    pub directory: Arc<Directory>,
+    /// Static mappings that clients have added, for the edge.
+    pub statics: Arc<ArcSwap<StaticMap>>,
+    arbiter: ArbiterHandle,
+}
+
+impl Launched {
+    /// Stops the shared actors. Sessions must have ended before.
+    pub fn stop(&self) {
+        self.arbiter.stop();
+    }
+}
+
+thread_local! {
+    static CONTROL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs the shared actors. A panic there takes their state with it: the process
+/// must end rather than limp on (facts §3.4).
+pub fn is_control_thread() -> bool {
+    CONTROL.get()
+}
+
+/// Loads the settings, then starts the shared actors. Settings are loaded before anybody can
+/// connect (spec §8.1 8-50). Blocks while passwords are hashed.
+///
+/// # Errors
+/// The settings or key files cannot be read.
+pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, TrustError> {
+    let demo_id = ClientId::new(DEMO_ID).ok().filter(|_| launch.demo.is_some());
+    launch.trust.reserved_ids.extend(demo_id.clone());
+    let max_static = launch.trust.max_static_resources;
+    let store = Arc::new(TrustStore::open(launch.trust)?);
+    let statics = StaticResources::new(max_static);
+    let settings = store.settings();
+    launch.router.grace = settings.load().reconnect_grace();
+    let epoch = Instant::now();
+
+    let arbiter = Arbiter::new();
+    arbiter.spawn_fn(|| CONTROL.set(true));
+    let handle = arbiter.handle();
+    let mailbox = launch.control_mailbox;
+
+    let (limits, counters) = (launch.router, metrics.clone());
+    let router = LlmRouter::start_in_arbiter(&handle, move |ctx| {
+        ctx.set_mailbox_capacity(mailbox);
+        LlmRouter::new(limits, epoch, counters)
+    });
+    let (limits, counters, to, current) = (launch.registry, metrics.clone(), router.clone(), settings.clone());
+    let registry = Registry::start_in_arbiter(&handle, move |ctx| {
+        ctx.set_mailbox_capacity(mailbox);
+        Registry::new(to, current, limits, counters)
+    });
+    let map = statics.map();
+    let trust = Trust::start_in_arbiter(&handle, move |ctx| {
+        ctx.set_mailbox_capacity(mailbox);
+        Trust::new(store, statics)
+    });
+    if let (Some(pace), Some(client)) = (launch.demo, demo_id) {
+        let (to, limits, counters) = (router.clone(), launch.broker.fan_out, metrics.clone());
+        let demo = Demo::start_in_arbiter(&handle, move |_| Demo::new(to, pace, limits, epoch, counters));
+        let built_in = BuiltInTarget { client, socket: SocketKey::next(), target: demo.recipient() };
+        #[expect(clippy::disallowed_methods, reason = "once per process")]
+        router.do_send(built_in);
+    }
+    let directory = Directory { registry, router, trust, settings, limits: launch.broker, epoch };
+    Ok(Launched { directory: Arc::new(directory), statics: map, arbiter: handle })
+}

@@ -1,0 +1,255 @@
+//! Keys, lists and rooms (spec §4.2, §4.3, §4.5).
+
+use framing::{
+    json::{Kind, quoted},
+    socket::{Event, Namespace as WireNamespace},
+};
+
+use super::{Broker, Cx, Socket, payload, reply::Reply};
+use crate::{
+    ids::{ClientId, RoomName},
+    llm_router::ListTargets,
+    protocol::{Dialect, MsgType, Namespace, payload as payloads},
+    registry::{DisconnectClient, ListConnected, ListMembers, RoomCommand, RunRoomCommand},
+    session::NoAnswer,
+    trust::{GenerateKey, GetKey, ListClients, ListKeys, RemoveKey, keys_object},
+};
+
+const BUSY: &str = "Server is busy, try again later.";
+const UNAUTHORIZED: &str = "Unauthorized";
+
+impl Socket {
+    /// "E-only or admin" (spec §4).
+    fn may_administer(&self) -> bool {
+        self.is_extension() || self.admin
+    }
+}
+
+impl Broker {
+    /// Asks another actor on behalf of an event, if its sender has the right to, and answers.
+    fn ask_for<M, T>(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        event: &Event,
+        to: &actix::Addr<T>,
+        question: M,
+        answer: impl FnOnce(&mut Self, &mut Cx<'_, '_>, &WireNamespace, &Reply, M::Result) + Send + 'static,
+    ) where
+        T: actix::Actor + actix::Handler<M>,
+        T::Context: actix::dev::ToEnvelope<T, M>,
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+    {
+        let Some(key) = self.sockets.get(ns).map(|socket| socket.key) else {
+            return;
+        };
+        let reply = Reply::to(event);
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(to, question, move |layer, session, result: Result<M::Result, NoAnswer>| {
+            layer.with_handler(session, |broker, cx| {
+                if !broker.still(&joined, key) {
+                    return;
+                }
+                match result {
+                    Ok(result) => answer(broker, cx, &joined, &later, result),
+                    Err(_) => broker.refuse(cx, &joined, &later, BUSY),
+                }
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    fn allowed(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) -> bool {
+        let allowed = self.sockets.get(ns).is_some_and(Socket::may_administer);
+        if !allowed {
+            self.fail(cx, ns, event, UNAUTHORIZED);
+        }
+        allowed
+    }
+
+    /// 33: ids of extensions with a live `/llm` socket, and of built-in targets.
+    pub(super) fn list_extensions(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let router = self.directory.router.clone();
+        self.ask_for(cx, ns, event, &router, ListTargets, |broker, cx, ns, reply, targets| {
+            let ids: Vec<String> = targets.iter().map(|id| quoted(id.as_str())).collect();
+            let ids = ids.join(",");
+            let json = format!("{{\"status\":\"ok\",\"allTheSTSocket\":[{ids}],\"extensions\":[{ids}]}}");
+            broker.ack(cx, ns, reply.ack, &json);
+        });
+    }
+
+    /// 26. On `/auth` for extensions and their kind, on `/clients` also everybody's own.
+    pub(super) fn get_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let on_auth = socket.ns == Namespace::Auth;
+        let named = socket.dialect.is_named();
+        let client = client_field(event, &["clientId"]).unwrap_or_else(|| Some(socket.client.clone()));
+        let own = client.as_ref() == Some(&socket.client);
+        let allowed = match (on_auth, named) {
+            // Dialect 2: one's own, or any for an administrator (spec §4.2).
+            (true, true) => own || socket.admin,
+            (true, false) => socket.may_administer(),
+            (false, _) => own || socket.may_administer(),
+        };
+        if !allowed {
+            let foreign = on_auth && named && !own;
+            let message = if foreign { "You are have no right to get others key." } else { UNAUTHORIZED };
+            return self.fail(cx, ns, event, message);
+        }
+        let missing = if on_auth { "Client key not found." } else { "No keys in stroge!" };
+        let Some(client_id) = client else {
+            return self.fail(cx, ns, event, missing);
+        };
+        let trust = self.directory.trust.clone();
+        self.ask_for(cx, ns, event, &trust, GetKey { client_id }, move |broker, cx, ns, reply, key| match key {
+            Some(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
+            None => broker.refuse(cx, ns, reply, missing),
+        });
+    }
+
+    /// 29
+    pub(super) fn all_keys(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        if !self.allowed(cx, ns, event) {
+            return;
+        }
+        let trust = self.directory.trust.clone();
+        self.ask_for(cx, ns, event, &trust, ListKeys, |broker, cx, ns, reply, listings| {
+            let ack = payloads::status_ok([("keys", keys_object(&listings))]);
+            broker.ack_value(cx, ns, reply.ack, &ack);
+        });
+    }
+
+    /// 17
+    pub(super) fn generate_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        if !self.allowed(cx, ns, event) {
+            return;
+        }
+        let Some(Some(client_id)) = client_field(event, &["targetClientId", "clientId"]) else {
+            return self.fail(cx, ns, event, "Client not found.");
+        };
+        let trust = self.directory.trust.clone();
+        self.ask_for(cx, ns, event, &trust, GenerateKey { client_id }, |broker, cx, ns, reply, key| match key {
+            Ok(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
+            Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
+        });
+    }
+
+    /// 18
+    pub(super) fn remove_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        if !self.allowed(cx, ns, event) {
+            return;
+        }
+        let Some(Some(client_id)) = client_field(event, &["targetClientId", "clientId"]) else {
+            return self.fail(cx, ns, event, "Client not found.");
+        };
+        let trust = self.directory.trust.clone();
+        let removed = client_id.clone();
+        self.ask_for(cx, ns, event, &trust, RemoveKey { client_id }, move |broker, cx, ns, reply, outcome| {
+            match outcome {
+                Ok(()) => {
+                    broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([]));
+                    if !broker.directory.settings.load().network_safe {
+                        #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
+                        broker.directory.registry.do_send(DisconnectClient(removed));
+                    }
+                }
+                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
+            }
+        });
+    }
+
+    /// 32
+    pub(super) fn connected_clients(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        if !self.allowed(cx, ns, event) {
+            return;
+        }
+        let registry = self.directory.registry.clone();
+        self.ask_for(cx, ns, event, &registry, ListConnected, |broker, cx, ns, reply, clients| {
+            broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"clients\":{clients}}}"));
+        });
+    }
+
+    /// `getClientList` and 24 in dialect 1: all ids in the key store. In dialect 2 the name is another
+    /// question: who is here (spec §4.3).
+    pub(super) fn client_list(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let named = event.name.as_text() == MsgType::GetClientList.wire(Dialect::Named).and_then(name_text);
+        if named {
+            let registry = self.directory.registry.clone();
+            return self.ask_for(cx, ns, event, &registry, ListMembers, |broker, cx, ns, reply, members| {
+                let json = format!("{{\"status\":\"ok\",\"success\":true,\"clients\":{members}}}");
+                broker.ack(cx, ns, reply.ack, &json);
+            });
+        }
+        if !self.allowed(cx, ns, event) {
+            return;
+        }
+        let trust = self.directory.trust.clone();
+        self.ask_for(cx, ns, event, &trust, ListClients, |broker, cx, ns, reply, ids| {
+            let ids: Vec<String> = ids.iter().map(|id| format!("{{\"id\":{}}}", quoted(id))).collect();
+            broker.ack(cx, ns, reply.ack, &format!("[{}]", ids.join(",")));
+        });
+    }
+
+    /// 13–16, 19, 25 and their literals (spec §4.5).
+    pub(super) fn room_command(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, message: MsgType, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let object = payload::object(event);
+        let room = room_field(event);
+        let client = payload::text(object.get("clientId").as_ref()).and_then(|id| ClientId::new(id).ok());
+        let named = socket.dialect.is_named();
+        let command = match message {
+            MsgType::CreateRoom => RoomCommand::Create(room),
+            MsgType::DeleteRoom => RoomCommand::Delete(room),
+            MsgType::AddClientToRoom => RoomCommand::Add { client, room },
+            MsgType::RemoveClientFromRoom => RoomCommand::Remove { client, room },
+            MsgType::GetRooms => RoomCommand::List,
+            _ => RoomCommand::Members(room),
+        };
+        let question = RunRoomCommand {
+            caller: socket.client.clone(),
+            privileged: socket.may_administer(),
+            admin: socket.admin,
+            command,
+        };
+        let registry = self.directory.registry.clone();
+        self.ask_for(cx, ns, event, &registry, question, move |broker, cx, ns, reply, outcome| match outcome {
+            Ok(None) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([])),
+            // Dialect 1 acks the bare array (spec §1.3).
+            Ok(Some(list)) if named && message == MsgType::GetRooms => {
+                broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"rooms\":{list}}}"));
+            }
+            Ok(Some(list)) => broker.ack(cx, ns, reply.ack, &list),
+            Err(refusal) => broker.refuse(cx, ns, reply, &refusal.to_string()),
+        });
+    }
+}
+
+fn name_text(name: crate::protocol::WireName) -> Option<&'static str> {
+    match name {
+        crate::protocol::WireName::Name(name) => Some(name),
+        crate::protocol::WireName::Number(_) => None,
+    }
+}
+
+/// The first of those fields that is there, as an id: outer `None` if there is none, inner if it is no id.
+fn client_field(event: &Event, names: &[&str]) -> Option<Option<ClientId>> {
+    let object = payload::object(event);
+    let field = names.iter().find_map(|name| payload::present(object.get(name)))?;
+    Some(payload::text(Some(&field)).and_then(|id| ClientId::new(id).ok()))
+}
+
+/// A bare string, or `{roomName}`.
+fn room_field(event: &Event) -> Option<RoomName> {
+    let first = event.args.first()?;
+    let name = match first.kind() {
+        Kind::String => payload::text(Some(first)),
+        _ => payload::text(payload::object(event).get("roomName").as_ref()),
+    };
+    RoomName::new(name?).ok()
+}

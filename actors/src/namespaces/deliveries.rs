@@ -1,0 +1,255 @@
+//! The requester's side of an answer: text arrives as actor messages and leaves as wire streams of
+//! node-socketio-stream (spec §5.5), everything else as plain events.
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use framing::{
+    ByteString,
+    json::{RawJson, quoted},
+    socket::{Event, Namespace as WireNamespace},
+};
+use log::{debug, info};
+
+use super::{Awaited, Broker, BrokerSession, Cx, Socket, handshake::literal, payload};
+use crate::{
+    llm_router::{Deliver, Delivery, Failure, Returned},
+    protocol::stream_events,
+    registry::SocketKey,
+    stream::{
+        OutboundLimits, StreamInfo, StreamSender, StreamText,
+        outbound::{Command, WireId},
+    },
+};
+
+/// An ack that comes later than this after the stall it should have prevented is not waited for.
+const ACK_SLACK: Duration = Duration::from_secs(30);
+
+/// The `/llm` socket as a requester.
+pub(super) struct Deliveries {
+    ns: WireNamespace,
+    socket: SocketKey,
+    sender: StreamSender,
+    ack_timeout: Duration,
+    /// Reused by every call.
+    commands: Vec<Command>,
+}
+
+impl Deliveries {
+    pub(super) fn new(
+        ns: WireNamespace,
+        socket: SocketKey,
+        limits: OutboundLimits,
+        stream_event: Option<ByteString>,
+    ) -> Self {
+        let ack_timeout = limits.progress_stall + ACK_SLACK;
+        let learned = stream_event.filter(|name| limits.event_names.contains(name));
+        Self { ns, socket, sender: StreamSender::new(limits, learned), ack_timeout, commands: Vec::new() }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.sender.deadline()
+    }
+}
+
+impl Handler<Deliver> for BrokerSession {
+    type Result = ();
+
+    fn handle(&mut self, message: Deliver, ctx: &mut Self::Context) {
+        if let Some(layer) = self.ended_app() {
+            return layer.handler().bounce(vec![message]);
+        }
+        self.deliver(message, ctx, |layer, session, message| {
+            layer.with_handler(session, |broker, cx| broker.delivered(cx, message));
+            Ok(())
+        });
+    }
+}
+
+impl Broker {
+    fn delivered(&mut self, cx: &mut Cx<'_, '_>, message: Deliver) {
+        if self.deliveries.as_ref().is_none_or(|deliveries| deliveries.socket != message.socket) {
+            return self.bounce(vec![message]);
+        }
+        match message.delivery {
+            Delivery::Text(text) => self.with_sender(cx, |sender, now, out| sender.push(text, now, out)),
+            Delivery::StreamFailed { info, reason } => {
+                self.with_sender(cx, |sender, now, out| sender.fail(&info, reason, now, out));
+            }
+            Delivery::Finished(request) => {
+                self.with_sender(cx, |sender, now, out| sender.finish(request.as_str(), None, now, out));
+            }
+            Delivery::Message(payload) => {
+                if let Some((ns, _)) = self.llm_socket() {
+                    let ns = ns.clone();
+                    cx.emit(&ns, &literal(stream_events::MESSAGE), &[&payload]);
+                }
+            }
+            Delivery::Failed(failure) => self.request_failed(cx, &failure),
+        }
+    }
+
+    fn request_failed(&mut self, cx: &mut Cx<'_, '_>, failure: &Failure) {
+        let Some((ns, _)) = self.llm_socket() else {
+            return;
+        };
+        let ns = ns.clone();
+        let extra = failure.error.as_ref().map(|error| format!("\"error\":{}", error.as_str()));
+        self.error(cx, &ns, &failure.message, Some(failure.request_id.as_str()), extra.as_deref());
+    }
+
+    /// The stream library's events from the receiver (spec §5.5).
+    pub(super) fn stream_event(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, name: &str, event: &Event) {
+        let id = payload::text(event.args.first());
+        match (name, id) {
+            ("$stream-read", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_read(&id, now, out)),
+            ("$stream-end", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_end(&id, now, out)),
+            ("$stream-error", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_error(&id, now, out)),
+            // Streams towards the server are not part of the contract (rule 16).
+            ("$stream-write", id) => {
+                let text = format!("invalid stream id: {}", id.as_deref().unwrap_or_default());
+                self.ack(cx, ns, event.ack, &quoted(&text));
+            }
+            _ => debug!(ns:%, event:% = name; "stream event without an id ignored"),
+        }
+    }
+
+    pub(super) fn write_acked(&mut self, cx: &mut Cx<'_, '_>, wire: WireId, args: Option<Vec<RawJson>>) {
+        // No ack in time: the sender's own stall rule has dealt with it.
+        let Some(args) = args else {
+            return;
+        };
+        let refused = payload::text(args.first());
+        self.with_sender(cx, |sender, now, out| {
+            sender.on_ack(wire, refused.as_deref().map_or(Ok(()), Err), now, out);
+        });
+    }
+
+    pub(super) fn poll_deliveries(&mut self, cx: &mut Cx<'_, '_>) {
+        let now = cx.now();
+        if self.deliveries.as_ref().and_then(|deliveries| deliveries.deadline()).is_some_and(|due| due <= now) {
+            self.with_sender(cx, |sender, now, out| sender.poll(now, out));
+        }
+    }
+
+    fn with_sender(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        run: impl FnOnce(&mut StreamSender, Instant, &mut Vec<Command>),
+    ) {
+        let now = cx.now();
+        let Some(deliveries) = &mut self.deliveries else {
+            return;
+        };
+        let mut commands = std::mem::take(&mut deliveries.commands);
+        run(&mut deliveries.sender, now, &mut commands);
+        for command in commands.drain(..) {
+            self.send_command(cx, command, now);
+        }
+        if let Some(deliveries) = &mut self.deliveries {
+            deliveries.commands = commands;
+        }
+    }
+
+    fn send_command(&mut self, cx: &mut Cx<'_, '_>, command: Command, now: Instant) {
+        let Some(Deliveries { ns, ack_timeout, .. }) = self.deliveries.as_deref() else {
+            return;
+        };
+        match command {
+            Command::Announce { wire, event, info } => {
+                let stream = format!("{{\"$stream\":\"{wire}\"}}");
+                let args = [quoted(&event), stream, metadata(&info)];
+                cx.emit(ns, &literal(stream_events::STREAM), &[&args[0], &args[1], &args[2]]);
+            }
+            Command::Write { wire, chunk } => {
+                let id = format!("\"{wire}\"");
+                let args = [id.as_str(), r#"{"_placeholder":true,"num":0}"#, "\"buffer\""];
+                let (awaited, due) = (Awaited::StreamWrite(wire), now + *ack_timeout);
+                cx.session().metrics().chunks_out.inc();
+                let name = literal(stream_events::STREAM_WRITE);
+                if cx.emit_with_ack(ns, &name, &args, &[chunk], awaited, due).is_err() {
+                    // The session is closing, or owes us more acks than it may: either ends it.
+                    cx.session().close(framing::close::CloseReason::SlowConsumer);
+                }
+            }
+            Command::End { wire } => {
+                cx.emit(ns, &literal(stream_events::STREAM_END), &[&format!("\"{wire}\"")]);
+            }
+            Command::Error { wire, message } => {
+                let args = [format!("\"{wire}\""), quoted(&message)];
+                cx.emit(ns, &literal(stream_events::STREAM_ERROR), &[&args[0], &args[1]]);
+            }
+            Command::Ended { info } => {
+                let named = self.sockets.get(ns).is_some_and(|socket| socket.dialect.is_named());
+                if named {
+                    cx.emit(ns, &literal(stream_events::STREAMED_END), &[&metadata(&info)]);
+                }
+            }
+            Command::Dropped { info, reason } => {
+                cx.session().metrics().streams_dropped.inc();
+                info!(request:% = info.request_id, stream:% = info.stream_id, reason:%; "text not delivered");
+            }
+        }
+    }
+
+    /// The `/llm` socket is over: what it has not been sent goes back, for the next one.
+    pub(super) fn deliveries_end(&mut self, socket: &Socket) {
+        let Some(mut deliveries) = self.deliveries.take() else {
+            return;
+        };
+        let texts = deliveries.sender.take_undelivered();
+        self.give_back(socket, texts);
+    }
+
+    fn give_back(&self, socket: &Socket, texts: Vec<StreamText>) {
+        if texts.is_empty() {
+            return;
+        }
+        let returned = Returned { requester: socket.requester(), texts };
+        #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+        self.directory.router.do_send(returned);
+    }
+
+    /// Deliveries for a socket that is over go back as well.
+    fn bounce(&self, messages: Vec<Deliver>) {
+        for message in messages {
+            let Delivery::Text(text) = message.delivery else {
+                continue;
+            };
+            let returned = crate::llm_router::ReturnedTo { socket: message.socket, text };
+            #[expect(clippy::disallowed_methods, reason = "bounded by the mailbox that it was in")]
+            self.directory.router.do_send(returned);
+        }
+    }
+}
+
+/// All values are strings: an object could be taken for a stream (spec §5.5 rule 1).
+fn metadata(info: &StreamInfo) -> String {
+    format!(
+        "{{\"streamId\":{},\"outputId\":{},\"requestId\":{},\"source\":\"server\"}}",
+        quoted(&info.stream_id),
+        quoted(&info.output_id),
+        quoted(&info.request_id)
+    )
+}
+
+/// The payload of a `message` event (spec §5.8). `data` is JSON text of a string.
+pub(super) fn message_json(data: &str, request_id: &str, output_id: &str) -> String {
+    format!(
+        "{{\"type\":0,\"data\":{data},\"source\":\"server\",\"requestId\":{},\"outputId\":{}}}",
+        quoted(request_id),
+        quoted(output_id)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_holds_only_strings() {
+        let info = StreamInfo::new("a\"b".into(), "o".into(), "{\"$stream\":1}".into());
+        let json: serde_json::Value = serde_json::from_str(&metadata(&info)).unwrap();
+        assert!(json.as_object().unwrap().values().all(serde_json::Value::is_string));
+    }
+}

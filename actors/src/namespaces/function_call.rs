@@ -1,0 +1,183 @@
+//! `FUNCTION_CALL` (spec §6.1): the server's own functions, and those of extensions.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use framing::{
+    ByteString,
+    json::{RawJson, quoted},
+    socket::{Event, Namespace as WireNamespace},
+};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::{Awaited, Broker, BrokerSession, Cx, payload};
+use crate::{
+    emit,
+    ids::SERVER,
+    protocol::{MsgType, Namespace},
+    registry::{CallExtension, FindFunctionSocket, SocketKey},
+    session::TooManyQuestions,
+    trust::RunFunction,
+};
+
+/// A call that waits for its answer.
+#[derive(Clone)]
+struct Call {
+    ns: WireNamespace,
+    key: SocketKey,
+    ack: Option<u64>,
+    /// `requestId` as it came, JSON text.
+    request_id: Option<RawJson>,
+}
+
+impl Call {
+    fn request_id(&self) -> String {
+        self.request_id.as_ref().map(|id| format!("\"requestId\":{},", id.as_str())).unwrap_or_default()
+    }
+}
+
+impl Broker {
+    pub(super) fn function_call(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let object = payload::object(&event);
+        let [request_id, name, args, target] = object.fields(["requestId", "functionName", "args", "target"]);
+        let call = Call { ns: ns.clone(), key: socket.key, ack: event.ack, request_id };
+        let target = payload::text(target.as_ref()).unwrap_or_default();
+        if &*target != SERVER {
+            let sender = quoted(socket.client.as_str());
+            let payload = object.replacing(&[("clientId", &sender), ("source", &sender)]);
+            return self.find_extension(cx, call, target, payload, event.attachments);
+        }
+        let question = RunFunction {
+            caller: socket.caller(self.peer),
+            name: payload::text(name.as_ref()).unwrap_or_default().to_string(),
+            args: payload::present(args).map(|args| args.as_str().to_owned()),
+        };
+        let trust = self.directory.trust.clone();
+        let waiting = call.clone();
+        let outcome = cx.session().ask(&trust, question, move |layer, session, reply| {
+            layer.with_handler(session, |broker, cx| match reply {
+                Ok(reply) => {
+                    // Goes back as it came, whatever it is.
+                    let id = waiting.request_id.as_ref().and_then(|id| RawValue::from_string(id.as_str().to_owned()).ok());
+                    broker.answer_call(cx, &waiting, reply.to_ack(id.as_deref()).get());
+                }
+                Err(_) => broker.call_failed(cx, &waiting, "Function call timed out."),
+            });
+            Ok(())
+        });
+        self.call_asked(cx, &call, outcome);
+    }
+
+    fn find_extension(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        call: Call,
+        target: ByteString,
+        payload: RawJson,
+        attachments: Vec<framing::Bytes>,
+    ) {
+        let registry = self.directory.registry.clone();
+        let waiting = call.clone();
+        let outcome = cx.session().ask(&registry, FindFunctionSocket(target.clone()), move |layer, session, found| {
+            layer.with_handler(session, |broker, cx| match found.ok().flatten() {
+                Some((socket, extension)) => {
+                    let question = CallExtension { socket, payload, attachments };
+                    broker.call_extension(cx, waiting, &extension, question);
+                }
+                None => broker.call_failed(cx, &waiting, &format!("Target not found: {target}")),
+            });
+            Ok(())
+        });
+        self.call_asked(cx, &call, outcome);
+    }
+
+    fn call_extension(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        call: Call,
+        extension: &Recipient<CallExtension>,
+        question: CallExtension,
+    ) {
+        let waiting = call.clone();
+        // The extension's session answers in time, or says that it did not; the slack is for its way.
+        let timeout = self.directory.limits.function_timeout + std::time::Duration::from_secs(1);
+        let outcome = cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
+                Some(answer) => broker.answer_call(cx, &waiting, answer.as_str()),
+                None => broker.call_failed(cx, &waiting, "Function call timed out."),
+            });
+            Ok(())
+        });
+        self.call_asked(cx, &call, outcome);
+    }
+
+    fn call_asked(&self, cx: &mut Cx<'_, '_>, call: &Call, outcome: Result<(), TooManyQuestions>) {
+        if outcome.is_err() {
+            self.call_failed(cx, call, "Too many requests.");
+        }
+    }
+
+    fn answer_call(&self, cx: &mut Cx<'_, '_>, call: &Call, json: &str) {
+        if self.still(&call.ns, call.key) {
+            self.ack(cx, &call.ns, call.ack, json);
+        }
+    }
+
+    fn call_failed(&self, cx: &mut Cx<'_, '_>, call: &Call, message: &str) {
+        if !self.still(&call.ns, call.key) {
+            return;
+        }
+        if call.ack.is_none() {
+            let id = payload::text(call.request_id.as_ref());
+            return self.error(cx, &call.ns, message, id.as_deref(), None);
+        }
+        let json =
+            format!("{{{}\"success\":false,\"error\":{{\"message\":{}}}}}", call.request_id(), quoted(message));
+        self.ack(cx, &call.ns, call.ack, &json);
+    }
+
+    /// Emits the call to this extension; the answer goes to whoever holds the other end.
+    fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<Option<RawJson>>) {
+        let found = self.sockets.iter().find(|(_, socket)| {
+            socket.ns == Namespace::FunctionCall && socket.key == call.socket
+        });
+        let Some((ns, socket)) = found else {
+            return;
+        };
+        let due = cx.now() + self.directory.limits.function_timeout;
+        let waiting = Arc::new(Mutex::new(Some(answer)));
+        for name in socket.emit().names(MsgType::FunctionCall) {
+            let awaited = Awaited::Function(waiting.clone());
+            // Not emitted: the answer's sender is dropped, which says so.
+            let _ = cx.emit_with_ack(
+                ns,
+                &emit::wire_name(name),
+                &[call.payload.as_str()],
+                &call.attachments,
+                awaited,
+                due,
+            );
+        }
+    }
+}
+
+impl Handler<CallExtension> for BrokerSession {
+    type Result = ResponseFuture<Option<RawJson>>;
+
+    fn handle(&mut self, call: CallExtension, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(moved) = self.moved_to() {
+            return Box::pin(async move { moved.send(call).await.ok().flatten() });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.with_app(ctx, |layer, session| {
+            layer.with_handler(session, |broker, cx| broker.called(cx, call, answer));
+            Ok(())
+        });
+        Box::pin(async move { answered.await.ok().flatten() })
+    }
+}

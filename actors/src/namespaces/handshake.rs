@@ -1,0 +1,362 @@
+//! Admission to a namespace (spec §3.2): everything is decided before CONNECT is answered.
+
+use std::time::Instant;
+
+use framing::{
+    ByteString,
+    encoded::Encoded,
+    engine::Sid,
+    json::{Kind, RawJson, quoted},
+    socket::{EventName, Namespace as WireNamespace},
+};
+use log::{info, warn};
+use serde_json::Value;
+
+use super::{Broker, Cx, Deliveries, Socket, Standing, payload};
+use crate::{
+    emit,
+    ids::{ClientId, Identity},
+    protocol::{Dialect, MsgType, Namespace, SocketDialect, description, payload as payloads},
+    registry::{Admitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketLink, TooMany},
+    session::NoAnswer,
+    trust::{CheckAuth, ClientClass, Grant, Handshake, KeyPushes, Rejection, Verdict},
+};
+
+/// What a handshake says of its client besides who it is.
+#[derive(Clone, Debug, Default)]
+struct Labels {
+    client_type: ByteString,
+    desc: Option<ByteString>,
+    html: Option<ByteString>,
+    stream_event: Option<ByteString>,
+}
+
+/// Longest `clientType` and `clienthtml` that are kept, in bytes.
+const MAX_LABEL: usize = 512;
+
+impl Broker {
+    pub(super) fn handshake(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, auth: Option<RawJson>) {
+        let Some(place) = Namespace::from_wire(ns.as_str()) else {
+            return cx.refuse(ns, "Invalid namespace");
+        };
+        let auth = auth.filter(|auth| auth.kind() == Kind::Object).unwrap_or(RawJson::from_static("{}"));
+        let [client_id, key, password, identity] = auth.fields(["clientId", "key", "password", "identity"]);
+        let dialect = socket_dialect(&auth, identity.is_some());
+        let Some(sid) = new_sid() else {
+            return cx.refuse(ns, "server error");
+        };
+        let client = payload::text(client_id.as_ref()).and_then(|id| ClientId::new(id).ok());
+        let Some(client) = client else {
+            return self.reject(cx, ns, sid, &SharedDialect::new(dialect), &Rejection::client_id_required());
+        };
+        let identity = identity_of(&client, payload::text(identity.as_ref()));
+        let labels = labels(&auth);
+        let socket = Socket {
+            ns: place,
+            key: SocketKey::next(),
+            sid,
+            class: if client.is_extension() { ClientClass::Extension } else { ClientClass::Client },
+            client: client.clone(),
+            identity,
+            admin: false,
+            dialect: SharedDialect::new(dialect),
+            standing: Standing::Joining,
+        };
+        let socket_key = socket.key;
+        let handshake = Handshake {
+            client_id: client,
+            key: secret(key.as_ref()),
+            password: secret(password.as_ref()),
+            on_auth: place == Namespace::Auth,
+        };
+        self.sockets.insert(ns.clone(), socket);
+        let question = CheckAuth { handshake, peer: self.peer };
+        let joining = ns.clone();
+        let trust = self.directory.trust.clone();
+        let asked = cx.session().ask(&trust, question, move |layer, session, verdict| {
+            layer.with_handler(session, |broker, cx| broker.judged(cx, &joining, socket_key, labels, verdict));
+            Ok(())
+        });
+        if asked.is_err() {
+            self.sockets.remove(ns);
+            cx.refuse(ns, "too many requests");
+        }
+    }
+
+    fn judged(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        key: SocketKey,
+        labels: Labels,
+        verdict: Result<Verdict, NoAnswer>,
+    ) {
+        let now = cx.now();
+        let Some(socket) = self.sockets.get_mut(ns).filter(|socket| socket.key == key) else {
+            return;
+        };
+        match verdict {
+            Ok(Verdict::Accept { grant, pushes }) => {
+                socket.class = grant.class;
+                socket.admin = grant.admin;
+                self.register(cx, ns, labels, pushes);
+            }
+            Ok(Verdict::Limited { assigned_failure }) => {
+                let limits = &self.directory.limits;
+                self.limit(cx, ns, now + limits.limited_session);
+                if let Some(message) = assigned_failure {
+                    let payload = payloads::client_key_assigned(Err(message)).to_string();
+                    self.push(cx, ns, MsgType::ClientKeyAssigned, &payload);
+                }
+            }
+            Ok(Verdict::TempRoom) => {
+                let room = format!("temp_{}", socket.client);
+                let until = now + self.directory.limits.temp_room;
+                self.limit(cx, ns, until);
+                let payload = format!("{{\"roomId\":{}}}", quoted(&room));
+                self.push(cx, ns, MsgType::TempRoomAssigned, &payload);
+            }
+            Ok(Verdict::Reject(rejection)) => {
+                let (sid, dialect) = (socket.sid, socket.dialect.clone());
+                info!(client:% = socket.client, ns:%, reason:% = rejection.message; "handshake rejected");
+                self.sockets.remove(ns);
+                self.reject(cx, ns, sid, &dialect, &rejection);
+            }
+            Err(error) => {
+                warn!(ns:%, error:?; "no verdict on a handshake");
+                self.sockets.remove(ns);
+                cx.refuse(ns, "server busy");
+            }
+        }
+    }
+
+    /// A session that may only log in.
+    fn limit(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, until: Instant) {
+        if let Some(socket) = self.sockets.get_mut(ns) {
+            socket.standing = Standing::Limited { until };
+            let sid = socket.sid;
+            cx.accept(ns, sid);
+        }
+    }
+
+    /// CONNECT, `ERROR`, disconnect, in this order (spec §3.2).
+    fn reject(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        sid: Sid,
+        dialect: &SharedDialect,
+        rejection: &Rejection,
+    ) {
+        cx.accept(ns, sid);
+        let extra = rejection.code.map(|code| format!("\"code\":{}", quoted(code)));
+        for dialect in dialect.emit().dialects() {
+            if let Some(name) = MsgType::Error.wire(dialect) {
+                let payload = emit::error_json(dialect, rejection.message, None, extra.as_deref());
+                cx.emit(ns, &emit::wire_name(name), &[&payload]);
+            }
+        }
+        cx.disconnect(ns);
+    }
+
+    /// Makes an authenticated socket known. The registry answers its CONNECT.
+    fn register(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, labels: Labels, pushes: Option<KeyPushes>) {
+        let Some((question, key)) = self.open_question(cx, ns, &labels, true) else {
+            return;
+        };
+        let joining = ns.clone();
+        let registry = self.directory.registry.clone();
+        let stream_event = labels.stream_event;
+        let asked = cx.session().ask(&registry, question, move |layer, session, admitted| {
+            layer.with_handler(session, |broker, cx| {
+                broker.admitted(cx, &joining, key, admitted, stream_event, pushes);
+            });
+            Ok(())
+        });
+        if asked.is_err() {
+            self.sockets.remove(ns);
+            cx.refuse(ns, "too many requests");
+        }
+    }
+
+    fn open_question(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        labels: &Labels,
+        connect: bool,
+    ) -> Option<(OpenSocket, SocketKey)> {
+        let socket = self.sockets.get(ns)?;
+        let extension = socket.is_extension();
+        let address = cx.session().address();
+        let link = match socket.ns {
+            Namespace::Llm => SocketLink::Llm {
+                deliver: address.clone().recipient(),
+                target: extension.then(|| address.recipient()),
+            },
+            Namespace::FunctionCall if extension => SocketLink::Functions(address.recipient()),
+            _ => SocketLink::Outbox,
+        };
+        let entry = SocketEntry {
+            key: socket.key,
+            sid: cx.session().sid(),
+            ns: socket.ns,
+            client: socket.client.clone(),
+            identity: socket.identity.clone(),
+            client_type: labels.client_type.clone(),
+            desc: labels.desc.clone(),
+            html: labels.html.clone(),
+            extension,
+            admin: socket.admin,
+            outbox: cx.session().outbox().clone(),
+            dialect: socket.dialect.clone(),
+        };
+        let connected = connect.then(|| Encoded::connect(ns, socket.sid.as_str()));
+        Some((OpenSocket { entry, link, connected }, socket.key))
+    }
+
+    fn admitted(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        key: SocketKey,
+        admitted: Result<Result<Admitted, TooMany>, NoAnswer>,
+        stream_event: Option<ByteString>,
+        pushes: Option<KeyPushes>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(ns).filter(|socket| socket.key == key) else {
+            // It left while it was being admitted.
+            if matches!(admitted, Ok(Ok(_))) {
+                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+                self.directory.registry.do_send(crate::registry::SocketClosed(key));
+            }
+            return;
+        };
+        let admitted = match admitted {
+            Ok(Ok(admitted)) => admitted,
+            Ok(Err(bound)) => {
+                let (sid, dialect) = (socket.sid, socket.dialect.clone());
+                warn!(client:% = socket.client, ns:%, bound:?; "client has too many sockets");
+                self.sockets.remove(ns);
+                let rejection = Rejection { message: "Too many connections.", code: Some("too_many_connections") };
+                return self.reject(cx, ns, sid, &dialect, &rejection);
+            }
+            Err(error) => {
+                warn!(ns:%, error:?; "no admission to a namespace");
+                self.sockets.remove(ns);
+                return cx.refuse(ns, "server busy");
+            }
+        };
+        socket.dialect.join(admitted.dialect);
+        socket.standing = Standing::Full;
+        if socket.ns == Namespace::Llm {
+            let limits = &self.directory.limits;
+            self.deliveries = Some(Box::new(Deliveries::new(ns.clone(), key, limits.outbound.clone(), stream_event)));
+            if socket.is_extension() {
+                self.answers_begin(cx, key);
+            }
+        }
+        cx.accepted(ns);
+        if let Some(pushes) = pushes {
+            self.push_keys(cx, ns, &pushes);
+        }
+    }
+
+    /// Spec §2.6: the documented push, and the reference's for whoever may speak dialect 1.
+    fn push_keys(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, pushes: &KeyPushes) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        for dialect in socket.emit().dialects() {
+            if let Some(name) = MsgType::GetClientKey.wire(dialect) {
+                let payload = payloads::get_client_key(dialect, &pushes.key, &socket.client).to_string();
+                cx.emit(ns, &emit::wire_name(name), &[&payload]);
+            }
+        }
+        if let Some(name) = socket.emit().dialects().find_map(|dialect| match dialect {
+            Dialect::Numeric => MsgType::ClientKey.wire(dialect),
+            Dialect::Named => None,
+        }) {
+            cx.emit(ns, &emit::wire_name(name), &[&payloads::client_key(&pushes.key).to_string()]);
+        }
+        if pushes.assigned {
+            let payload = payloads::client_key_assigned(Ok(&pushes.key)).to_string();
+            self.push(cx, ns, MsgType::ClientKeyAssigned, &payload);
+        }
+    }
+
+    /// A limited session has logged in (spec §3.6): it is registered like one that never was limited.
+    pub(super) fn unlimited(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, grant: Grant, key: String) {
+        let Some(socket) = self.sockets.get_mut(ns) else {
+            return;
+        };
+        if !matches!(socket.standing, Standing::Limited { .. }) {
+            return;
+        }
+        socket.class = grant.class;
+        socket.admin = grant.admin;
+        let Some((question, socket_key)) = self.open_question(cx, ns, &Labels::default(), false) else {
+            return;
+        };
+        let pushes = Some(KeyPushes { key, assigned: false });
+        let joined = ns.clone();
+        let registry = self.directory.registry.clone();
+        // Refused by max_questions, the session stays limited; it may log in again.
+        let _ = cx.session().ask(&registry, question, move |layer, session, admitted| {
+            layer.with_handler(session, |broker, cx| {
+                broker.admitted(cx, &joined, socket_key, admitted, None, pushes);
+            });
+            Ok(())
+        });
+    }
+}
+
+/// A fresh socket id, as random as a session's.
+fn new_sid() -> Option<Sid> {
+    let mut random = [0; 15];
+    getrandom::fill(&mut random).ok()?;
+    Some(Sid::from_random(random))
+}
+
+fn secret(field: Option<&RawJson>) -> Option<String> {
+    let value: Value = match field?.kind() {
+        Kind::String => Value::from(field?.as_js_string()?.to_text().to_string()),
+        Kind::Number => serde_json::from_str(field?.as_str()).ok()?,
+        _ => return None,
+    };
+    Handshake::text(Some(&value))
+}
+
+fn socket_dialect(auth: &RawJson, has_identity: bool) -> SocketDialect {
+    let declared = auth.get("dialect").and_then(|field| serde_json::from_str::<Value>(field.as_str()).ok());
+    SocketDialect::new(Dialect::declared(declared.as_ref()), has_identity)
+}
+
+/// An instance may only call itself by its client's id and a suffix: another client's name would
+/// give it that client's answers.
+fn identity_of(client: &ClientId, declared: Option<ByteString>) -> Identity {
+    let declared = declared.and_then(|text| Identity::new(text).ok());
+    match declared {
+        Some(identity) if identity.as_str().starts_with(client.as_str()) => identity,
+        _ => Identity::from(client.clone()),
+    }
+}
+
+fn labels(auth: &RawJson) -> Labels {
+    let [client_type, desc, clienthtml, html, stream_event] =
+        auth.fields(["clientType", "desc", "clienthtml", "html", "streamEvent"]);
+    let label = |field: Option<RawJson>| {
+        payload::text(field.as_ref()).filter(|text| !text.is_empty() && text.len() <= MAX_LABEL)
+    };
+    Labels {
+        client_type: label(client_type).unwrap_or_default(),
+        desc: payload::text(desc.as_ref()).and_then(|text| description::sanitize(&text)).map(ByteString::from),
+        html: label(clienthtml).or_else(|| label(html)).and_then(|text| description::sanitize(&text)).map(ByteString::from),
+        stream_event: label(stream_event),
+    }
+}
+
+/// The event name of a constant.
+pub(super) fn literal(name: &'static str) -> EventName {
+    EventName::from_static(name)
+}

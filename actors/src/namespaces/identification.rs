@@ -1,0 +1,153 @@
+//! Who somebody is: `IDENTIFY_SILLYTAVERN`, `LOGIN`, `CLIENT_SETTINGS` (spec §3.6, §4.6).
+
+use framing::socket::{Event, Namespace as WireNamespace};
+
+use super::{Broker, Cx, Standing, payload, reply::Reply};
+use crate::{
+    llm_router::ListTargets,
+    protocol::payload as payloads,
+    trust::{ClientSettings, Login, LoginOutcome, SessionKey},
+};
+
+const BUSY: &str = "Server is busy, try again later.";
+
+impl Broker {
+    /// 11: an extension asks for its own session key (spec §8.1 8-09).
+    pub(super) fn identify(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let reply = Reply::to(event);
+        let claimed = payload::present(payload::object(event).get("clientId"));
+        let own = claimed.is_none_or(|claimed| {
+            payload::text(Some(&claimed)).is_some_and(|claimed| &*claimed == socket.client.as_str())
+        });
+        if !socket.is_extension() || !own {
+            return self.refuse(cx, ns, &reply, "Unauthorized");
+        }
+        let (key, client) = (socket.key, socket.client.clone());
+        let router = self.directory.router.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&router, ListTargets, move |layer, session, live| {
+            let connected = live.is_ok_and(|live| live.contains(&client));
+            layer.with_handler(session, |broker, cx| {
+                broker.give_session_key(cx, &joined, key, later, connected);
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    fn give_session_key(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        key: crate::registry::SocketKey,
+        reply: Reply,
+        connected: bool,
+    ) {
+        let Some(socket) = self.sockets.get(ns).filter(|socket| socket.key == key) else {
+            return;
+        };
+        let question = SessionKey { client_id: socket.client.clone() };
+        let trust = self.directory.trust.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| match answer {
+                Ok(Ok(secret)) if connected => {
+                    let ack = payloads::object([
+                        ("status", "warning".into()),
+                        ("message", "SillyTavern already connected.".into()),
+                        ("key", secret.into()),
+                    ]);
+                    broker.ack_value(cx, &joined, later.ack, &ack);
+                }
+                Ok(Ok(secret)) => {
+                    let ack = payloads::status_ok([("key", secret.into())]);
+                    broker.ack_value(cx, &joined, later.ack, &ack);
+                }
+                Ok(Err(error)) => broker.refuse(cx, &joined, &later, &error.to_string()),
+                Err(_) => broker.refuse(cx, &joined, &later, BUSY),
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    /// 23
+    pub(super) fn login(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let object = payload::object(event);
+        let [client_id, password] = object.fields(["clientId", "password"]);
+        let text = |field: Option<_>| payload::text(field.as_ref()).map(|text| text.to_string());
+        let question = Login {
+            session: socket.client.clone(),
+            client_id: text(client_id),
+            password: text(password),
+            peer: self.peer,
+        };
+        let (key, ack) = (socket.key, event.ack);
+        let trust = self.directory.trust.clone();
+        let joined = ns.clone();
+        let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| broker.logged_in(cx, &joined, key, ack, answer.ok()));
+            Ok(())
+        });
+        if outcome.is_err() {
+            self.ack_value(cx, ns, ack, &payloads::failure("Too many requests."));
+        }
+    }
+
+    fn logged_in(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        key: crate::registry::SocketKey,
+        ack: Option<u64>,
+        outcome: Option<LoginOutcome>,
+    ) {
+        let Some(standing) = self.sockets.get(ns).filter(|socket| socket.key == key).map(|socket| socket.standing) else {
+            return;
+        };
+        let Some(outcome) = outcome else {
+            return self.ack_value(cx, ns, ack, &payloads::failure("Server error during login."));
+        };
+        match (&outcome, ack) {
+            (LoginOutcome::Failure { message, .. }, None) => self.error(cx, ns, message, None, None),
+            _ => self.ack_value(cx, ns, ack, &outcome.to_ack()),
+        }
+        if let (LoginOutcome::Success { grant, session_key }, Standing::Limited { .. }) = (outcome, standing) {
+            self.unlimited(cx, ns, grant, session_key);
+        }
+    }
+
+    /// 12
+    pub(super) fn client_settings(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let reply = Reply::to(event);
+        let json = event.args.first().map_or_else(|| "null".to_owned(), |payload| payload.as_str().to_owned());
+        let question = ClientSettings { caller: socket.caller(self.peer), json };
+        let trust = self.directory.trust.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| match answer {
+                Ok(Ok(())) => broker.ack_value(cx, &joined, later.ack, &payloads::status_ok([])),
+                // An event, as documented, beside the ack that was asked for (spec §4.6).
+                Ok(Err(error)) => {
+                    let message = error.to_string();
+                    if later.ack.is_some() {
+                        broker.refuse(cx, &joined, &later, &message);
+                    }
+                    broker.error(cx, &joined, &message, later.request_id.as_deref(), None);
+                }
+                Err(_) => broker.refuse(cx, &joined, &later, BUSY),
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+}

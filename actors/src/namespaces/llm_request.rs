@@ -1,0 +1,182 @@
+//! `LLM_REQUEST` (spec §4.4, §5.1, §5.2).
+
+use framing::{
+    ByteString,
+    json::{Kind, RawJson, quoted},
+    socket::{Event, Namespace as WireNamespace},
+};
+
+use super::{Broker, Cx, LlmPolicy, payload, reply::Reply};
+use crate::{
+    ids::{RequestId, RoomName, SERVER},
+    llm_router::{ForwardedRequest, OpenRequest, Requester},
+    protocol::Dialect,
+    registry::{RoomCommand, RunRoomCommand},
+};
+
+/// A request that is well formed.
+struct Asked {
+    request_id: RequestId,
+    targets: Vec<ByteString>,
+    payload: RawJson,
+}
+
+impl Broker {
+    pub(super) fn llm_request(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let reply = Reply::to(&event);
+        let Some(asked) = read(&event, self.directory.limits.max_targets) else {
+            return self.refuse(cx, ns, &reply, "Invalid LLM request data.");
+        };
+        if asked.targets.iter().any(|target| &**target == SERVER) {
+            return self.refuse(cx, ns, &reply, "LLM requests should not be sent to the server directly.");
+        }
+        let sender = quoted(socket.client.as_str());
+        // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
+        let payload = asked.payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+        let question = OpenRequest {
+            from: socket.requester(),
+            request_id: asked.request_id,
+            targets: asked.targets,
+            request: ForwardedRequest { payload, attachments: event.attachments },
+        };
+        match self.directory.limits.llm_policy {
+            LlmPolicy::Open => self.ask_router(cx, ns, reply, question),
+            LlmPolicy::Rooms => self.ask_membership(cx, ns, reply, question, 0),
+        }
+    }
+
+    /// `llmPolicy: "rooms"`: each target's room is asked in turn.
+    fn ask_membership(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        reply: Reply,
+        question: OpenRequest,
+        at: usize,
+    ) {
+        let Some(target) = question.targets.get(at).cloned() else {
+            return self.ask_router(cx, ns, reply, question);
+        };
+        let (Some(socket), Ok(room)) = (self.sockets.get(ns), RoomName::new(target.clone())) else {
+            return self.refuse(cx, ns, &reply, &not_allowed(&question.from, &target));
+        };
+        let key = socket.key;
+        let command = RunRoomCommand {
+            caller: socket.client.clone(),
+            privileged: false,
+            admin: socket.admin,
+            command: RoomCommand::IsMember { room },
+        };
+        let registry = self.directory.registry.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&registry, command, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| {
+                if !broker.still(&joined, key) {
+                    return;
+                }
+                match answer {
+                    Ok(Ok(_)) => broker.ask_membership(cx, &joined, later, question, at + 1),
+                    Ok(Err(_)) => broker.refuse(cx, &joined, &later, &not_allowed(&question.from, &target)),
+                    Err(_) => broker.refuse(cx, &joined, &later, "Server is busy, try again later."),
+                }
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    fn ask_router(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, reply: Reply, question: OpenRequest) {
+        let Some(key) = self.sockets.get(ns).map(|socket| socket.key) else {
+            return;
+        };
+        let router = self.directory.router.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&router, question, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| {
+                if !broker.still(&joined, key) {
+                    return;
+                }
+                match answer {
+                    Ok(Ok(())) => broker.ack(cx, &joined, later.ack, broker.forwarded(&joined)),
+                    Ok(Err(refusal)) => broker.refuse(cx, &joined, &later, &refusal.to_string()),
+                    Err(_) => broker.refuse(cx, &joined, &later, "Server is busy, try again later."),
+                }
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    /// The two dialects word the same ack differently (spec §4.4, §4.9.4).
+    fn forwarded(&self, ns: &WireNamespace) -> &'static str {
+        let named = self.sockets.get(ns).is_some_and(|socket| {
+            socket.emit() == crate::protocol::Emit::One(Dialect::Named)
+        });
+        if named {
+            r#"{"status":"ok","message":"Request received."}"#
+        } else {
+            r#"{"status":"ok","message":"Request forwarded."}"#
+        }
+    }
+}
+
+fn not_allowed(from: &Requester, target: &str) -> String {
+    format!("Client {} is not allowed to send messages to room {target}.", from.client)
+}
+
+/// Reads a request; None if a field that routes it is missing or of the wrong type.
+fn read(event: &Event, max_targets: usize) -> Option<Asked> {
+    let object = payload::object(event);
+    let [request_id, target, message, data, prompt] =
+        object.fields(["requestId", "target", "message", "data", "prompt"]);
+    let request_id = RequestId::new(payload::text(request_id.as_ref())?).ok()?;
+    let target = target?;
+    let targets: Vec<ByteString> = match target.kind() {
+        Kind::String => vec![payload::text(Some(&target))?],
+        Kind::Array => target.elements().map(|one| payload::text(Some(&one))).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let something = [message, data, prompt].into_iter().any(|field| payload::present(field).is_some());
+    let fits = !targets.is_empty() && targets.len() <= max_targets && targets.iter().all(|target| !target.is_empty());
+    (something && fits).then_some(Asked { request_id, targets, payload: object })
+}
+
+#[cfg(test)]
+mod tests {
+    use framing::socket::EventName;
+
+    use super::*;
+
+    fn request(json: &'static str) -> Option<Asked> {
+        let args = vec![RawJson::from_static(json)];
+        read(&Event { name: EventName::number(9), args, attachments: Vec::new(), ack: None }, 2)
+    }
+
+    #[test]
+    fn what_routes_must_be_there() {
+        for (json, valid) in [
+            (r#"{"target":"SillyTavern-8000","requestId":"r","message":"hi"}"#, true),
+            (r#"{"target":["a","b"],"requestId":"r","data":{"text":"hi"}}"#, true),
+            (r#"{"target":"a","requestId":"r","prompt":[]}"#, true),
+            (r#"{"target":"a","requestId":"r","message":""}"#, true),
+            (r#"{"target":["a","b","c"],"requestId":"r","message":"hi"}"#, false),
+            (r#"{"target":[],"requestId":"r","message":"hi"}"#, false),
+            (r#"{"target":["a",1],"requestId":"r","message":"hi"}"#, false),
+            (r#"{"target":7,"requestId":"r","message":"hi"}"#, false),
+            (r#"{"target":"","requestId":"r","message":"hi"}"#, false),
+            (r#"{"requestId":"r","message":"hi"}"#, false),
+            (r#"{"target":"a","requestId":5,"message":"hi"}"#, false),
+            (r#"{"target":"a","requestId":"","message":"hi"}"#, false),
+            (r#"{"target":"a","requestId":"r"}"#, false),
+            (r#"{"target":"a","requestId":"r","message":null}"#, false),
+            ("null", false),
+            ("[]", false),
+            ("\"text\"", false),
+        ] {
+            assert_eq!(request(json).is_some(), valid, "{json}");
+        }
+    }
+}

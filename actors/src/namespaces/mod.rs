@@ -1,0 +1,338 @@
+//! What each namespace does with each event (spec §3, §4): the broker's side of a session.
+//!
+//! ```text
+//!   CONNECT ──► handshake ──► trust (may it?) ──► registry (is there room?) ──► joined
+//!   event ──► goodbye, LOGIN, …                      admin.rs, function_call.rs
+//!        ├──► LLM_REQUEST ──► router                 llm_request.rs
+//!        ├──► CLIENT_STREAM_*, message, ERROR        answers.rs   (the target's side)
+//!        └──► $stream-read, $stream-end, …           deliveries.rs (the requester's side)
+//! ```
+
+mod administration;
+mod answers;
+mod deliveries;
+mod function_call;
+mod handshake;
+mod identification;
+mod llm_request;
+mod payload;
+mod reply;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+use framing::{
+    ByteString,
+    engine::Sid,
+    json::RawJson,
+    socket::{Event, EventName, Namespace as WireNamespace},
+};
+use log::debug;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use answers::Answers;
+use deliveries::Deliveries;
+
+use crate::{
+    ids::{ClientId, Identity},
+    llm_router::{LlmRouter, Requester},
+    protocol::{Emit, MsgType, Namespace, msg_type},
+    registry::{Registry, SharedDialect, SocketClosed, SocketKey},
+    session::{
+        SessionActor,
+        socketio::{NamespaceHandler, SocketIo, Sockets},
+    },
+    stream::{InboundLimits, OutboundLimits, outbound::WireId},
+    target::FanOutLimits,
+    trust::{Caller, ClientClass, Peer, ServerSettings, Trust},
+};
+
+/// A session of the broker.
+pub type BrokerSession = SessionActor<SocketIo<Broker>>;
+
+/// The addresses and settings that every session of the broker shares.
+pub struct Directory {
+    /// Presence.
+    pub registry: Addr<Registry>,
+    /// Requests.
+    pub router: Addr<LlmRouter>,
+    /// Who may connect.
+    pub trust: Addr<Trust>,
+    /// `server_settings.json`, as it is now.
+    pub settings: Arc<ArcSwap<ServerSettings>>,
+    /// Bounds and policies.
+    pub limits: BrokerLimits,
+    /// The zero of the routes' clock.
+    pub epoch: Instant,
+}
+
+/// Who may ask whom (spec §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LlmPolicy {
+    /// Any authenticated sender, any connected extension.
+    #[default]
+    Open,
+    /// The sender must be a member of the room named after the extension.
+    Rooms,
+}
+
+/// Bounds and policies of what a session does for its peer.
+#[derive(Clone, Debug)]
+pub struct BrokerLimits {
+    /// Nesting of a payload.
+    pub max_depth: usize,
+    /// Targets of one request.
+    pub max_targets: usize,
+    /// Time that an extension's function may take (spec §6.1).
+    pub function_timeout: Duration,
+    /// Who may ask whom.
+    pub llm_policy: LlmPolicy,
+    /// Time that a limited session may take to log in (spec §2.6).
+    pub limited_session: Duration,
+    /// Life of a session with an invalid key under `invalidKeyPolicy: "tempRoom"` (spec §3.4).
+    pub temp_room: Duration,
+    /// An extension's streams.
+    pub inbound: InboundLimits,
+    /// A requester's streams.
+    pub outbound: OutboundLimits,
+    /// What waits for requesters.
+    pub fan_out: FanOutLimits,
+    /// Events of outputs whose request is being looked up.
+    pub max_unattributed: usize,
+    /// Outputs whose request a session remembers.
+    pub max_outputs: usize,
+}
+
+/// The broker's namespace handler: one per session.
+pub struct Broker {
+    directory: Arc<Directory>,
+    peer: Peer,
+    /// At most one per namespace of the broker.
+    sockets: HashMap<WireNamespace, Socket>,
+    /// The `/llm` socket as a requester.
+    deliveries: Option<Box<Deliveries>>,
+    /// The `/llm` socket as a target, if it is an extension's.
+    answers: Option<Box<Answers>>,
+}
+
+/// One namespace socket of this session.
+#[derive(Clone, Debug)]
+struct Socket {
+    ns: Namespace,
+    key: SocketKey,
+    sid: Sid,
+    client: ClientId,
+    identity: Identity,
+    class: ClientClass,
+    admin: bool,
+    dialect: SharedDialect,
+    standing: Standing,
+}
+
+/// What a socket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its admission is being looked up.
+    Joining,
+    /// Everything that its rights allow.
+    Full,
+    /// `LOGIN` and goodbye only, until then (spec §2.6, §3.4).
+    Limited { until: Instant },
+}
+
+/// What an ack is waited for.
+pub enum Awaited {
+    /// The receiver has taken a write of text.
+    StreamWrite(WireId),
+    /// An extension's function has answered. Emitted under two names, the first ack wins.
+    Function(Arc<Mutex<Option<oneshot::Sender<Option<RawJson>>>>>),
+}
+
+type Cx<'a, 'c> = Sockets<'a, 'c, Broker>;
+
+impl Socket {
+    fn is_extension(&self) -> bool {
+        self.class == ClientClass::Extension
+    }
+
+    fn caller(&self, peer: Peer) -> Caller {
+        Caller { client_id: self.client.clone(), class: self.class, admin: self.admin, peer }
+    }
+
+    fn requester(&self) -> Requester {
+        Requester { client: self.client.clone(), identity: self.identity.clone() }
+    }
+
+    fn emit(&self) -> Emit {
+        self.dialect.emit()
+    }
+}
+
+impl Broker {
+    /// The handler of a session that comes from `peer`.
+    pub fn new(directory: Arc<Directory>, peer: Peer) -> Self {
+        Self { directory, peer, sockets: HashMap::new(), deliveries: None, answers: None }
+    }
+
+    fn llm_socket(&self) -> Option<(&WireNamespace, &Socket)> {
+        self.sockets.iter().find(|(_, socket)| socket.ns == Namespace::Llm)
+    }
+
+    /// Ends one socket of ours: a goodbye, or a deadline.
+    fn end(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace) {
+        self.gone(cx, ns);
+        cx.disconnect(ns);
+    }
+
+    /// A socket is no more, whoever ended it.
+    fn gone(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace) {
+        let Some(socket) = self.sockets.remove(ns) else {
+            return;
+        };
+        if socket.ns == Namespace::Llm {
+            self.answers_end(cx);
+            self.deliveries_end(&socket);
+        }
+        if socket.standing == Standing::Full {
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.directory.registry.do_send(SocketClosed(socket.key));
+        }
+    }
+
+    fn limited_until(&self) -> Option<Instant> {
+        let limited = self.sockets.values().filter_map(|socket| match socket.standing {
+            Standing::Limited { until } => Some(until),
+            Standing::Joining | Standing::Full => None,
+        });
+        limited.min()
+    }
+}
+
+impl NamespaceHandler for Broker {
+    type Awaited = Awaited;
+
+    fn connect(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, auth: Option<RawJson>) {
+        self.handshake(cx, ns, auth);
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        // The way of every chunk and every permit: before anything else is looked up.
+        if let EventName::Text(name) = &event.name
+            && socket.ns == Namespace::Llm
+            && socket.standing == Standing::Full
+            && (name.starts_with('$') || name.starts_with("CLIENT_STREAM_") || &**name == "message")
+        {
+            return self.llm_event(cx, ns, &name.clone(), event);
+        }
+        let name = match &event.name {
+            EventName::Number(text) => msg_type::EventName::Number(text),
+            EventName::Text(text) => msg_type::EventName::Name(text),
+        };
+        let Some((message, betrayed)) = MsgType::from_wire(name) else {
+            debug!(client:% = socket.client, ns:%, event:% = event.name; "unknown event");
+            return self.unknown_event(cx, ns, &event);
+        };
+        if let Some(dialect) = betrayed {
+            socket.dialect.spoke(dialect);
+        }
+        let limited = matches!(socket.standing, Standing::Limited { .. });
+        match message {
+            MsgType::ClientDisconnected => self.end(cx, ns),
+            MsgType::Login if socket.ns == Namespace::Auth => self.login(cx, ns, &event),
+            _ if limited => self.fail(cx, ns, &event, "Unauthorized"),
+            _ => self.dispatch(cx, ns, message, event),
+        }
+    }
+
+    fn acked(&mut self, cx: &mut Cx<'_, '_>, awaited: Awaited, args: Option<Vec<RawJson>>) {
+        match awaited {
+            Awaited::StreamWrite(wire) => self.write_acked(cx, wire, args),
+            Awaited::Function(waiting) => {
+                if let Some(waiting) = waiting.lock().take() {
+                    // The caller may have gone; nobody else wants the answer.
+                    let _ = waiting.send(args.and_then(|args| args.into_iter().next()));
+                }
+            }
+        }
+    }
+
+    fn disconnected(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace) {
+        self.gone(cx, ns);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let streams = self.deliveries.as_ref().and_then(|deliveries| deliveries.deadline());
+        let answers = self.answers.as_ref().and_then(|answers| answers.deadline());
+        [streams, answers, self.limited_until()].into_iter().flatten().min()
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_, '_>) {
+        let now = cx.now();
+        self.poll_deliveries(cx);
+        self.poll_answers(cx);
+        let over = |socket: &Socket| matches!(socket.standing, Standing::Limited { until } if until <= now);
+        let expired: Vec<_> =
+            self.sockets.iter().filter(|(_, socket)| over(socket)).map(|(ns, _)| ns.clone()).collect();
+        for ns in expired {
+            self.end(cx, &ns);
+        }
+    }
+
+    fn closed(&mut self, _: &mut Cx<'_, '_>) {
+        self.sockets.clear();
+    }
+}
+
+impl Broker {
+    fn dispatch(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, message: MsgType, event: Event) {
+        use Namespace::{Auth, Clients, FunctionCall, Llm, Rooms, SillyTavern};
+        let Some(place) = self.sockets.get(ns).map(|socket| socket.ns) else {
+            return;
+        };
+        match (place, message) {
+            (Llm, MsgType::LlmRequest) => self.llm_request(cx, ns, event),
+            (Llm, MsgType::Error) => self.extension_error(cx, &event),
+            (FunctionCall, MsgType::FunctionCall) => self.function_call(cx, ns, event),
+            (SillyTavern | Auth, MsgType::IdentifySillyTavern) => self.identify(cx, ns, &event),
+            (SillyTavern, MsgType::ClientSettings) => self.client_settings(cx, ns, &event),
+            (Auth, MsgType::GetSillyTavernExtension) => self.list_extensions(cx, ns, &event),
+            (Auth | Clients, MsgType::GetClientKey) => self.get_key(cx, ns, &event),
+            (Clients, MsgType::GetAllClientKeys) => self.all_keys(cx, ns, &event),
+            (Clients, MsgType::GenerateClientKey) => self.generate_key(cx, ns, &event),
+            (Clients, MsgType::RemoveClientKey) => self.remove_key(cx, ns, &event),
+            (Clients, MsgType::UpdateConnectedClients) => self.connected_clients(cx, ns, &event),
+            (Clients, MsgType::GetClientList) => self.client_list(cx, ns, &event),
+            (
+                Rooms | Clients | Auth,
+                MsgType::CreateRoom
+                | MsgType::DeleteRoom
+                | MsgType::AddClientToRoom
+                | MsgType::RemoveClientFromRoom
+                | MsgType::GetRooms
+                | MsgType::GetClientsInRoom,
+            ) => self.room_command(cx, ns, message, &event),
+            // Every namespace may receive an ERROR (spec §4); it needs no answer.
+            (_, MsgType::Error) => (),
+            _ => self.unknown_event(cx, ns, &event),
+        }
+    }
+
+    fn llm_event(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, name: &ByteString, event: Event) {
+        match &**name {
+            "$stream-read" | "$stream-end" | "$stream-error" | "$stream-write" | "$stream" => {
+                self.stream_event(cx, ns, name, &event);
+            }
+            "message" => self.message(cx, ns, &event),
+            _ => self.extension_stream(cx, name, &event),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What every target of LLM requests has in common, be it an extension's session or the demo: the
+//! routes that it may answer, and the way of its words to those who asked.
+
+mod fan_out;
+
+pub use fan_out::{FanOut, FanOutLimits};
