@@ -137,10 +137,7 @@ fn walk(value: &RawJson, depth: usize) -> usize {
     if let Some(string) = value.as_js_string() {
         let again = RawJson::parse(string.to_json().into(), 0).expect("a string is json");
         assert_eq!(again.as_js_string().as_ref(), Some(&string));
-        assert_eq!(
-            string.as_str().is_some(),
-            !string.to_json().contains("\\ud")
-        );
+        assert!(string.as_str().is_some() || string.to_text().contains('\u{fffd}'));
         let mut joiner = SurrogateJoiner::new();
         let mut joined = joiner.push(&string).to_string();
         joined.extend(joiner.finish().iter().map(|rest| &**rest));
