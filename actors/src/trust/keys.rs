@@ -246,17 +246,16 @@ impl KeyStore {
     /// Hashes and writes the keys that [`KeyStore::ensure`] made. Blocks, for long if there are many.
     pub fn persist_pending(&self) -> Result<(), KeyError> {
         loop {
-            let batch: Vec<(ClientId, String)> = {
+            let mut batch: Vec<(ClientId, String)> = {
                 let state = self.state.read();
                 let missing = state
                     .plain
                     .iter()
                     .filter(|(id, _)| !state.records.contains_key(id.as_str()));
-                missing
-                    .take(BATCH)
-                    .map(|(id, key)| (id.clone(), key.clone()))
-                    .collect()
+                missing.map(|(id, key)| (id.clone(), key.clone())).collect()
             };
+            batch.sort_unstable();
+            batch.truncate(BATCH);
             if batch.is_empty() {
                 return Ok(());
             }

@@ -11,6 +11,7 @@ pub mod actor;
 pub mod atomic_file;
 pub mod client_file;
 pub mod config;
+mod desk;
 pub mod hashing;
 pub mod json_text;
 pub mod keys;

@@ -86,7 +86,7 @@ fn the_content_counts_not_the_name() {
         assert_eq!(trusted(&store, name), expected, "{name}");
     }
     let problem = store.files.lock().problems["bad.json"].clone();
-    assert!(problem.contains("line 2 column 15"), "{problem}");
+    assert!(problem.contains("line 2 column 16"), "{problem}");
     assert_eq!(
         root.text("settings/bad.json"),
         "{\"clientId\":\"bad\",\n\"isTrust\":true,}"
