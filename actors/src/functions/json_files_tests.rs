@@ -232,7 +232,11 @@ fn saves_that_fail_say_so_as_text() {
             "\"{}\"",
             "Data to save must be a JSON object.",
         ),
-        ("data/app/bad.json", "{}", "Settings file cannot be parsed."),
+        (
+            "data/app/bad.json",
+            "{}",
+            "Existing file is not valid JSON.",
+        ),
     ] {
         assert_eq!(
             save(&store, &client(), path, json),

@@ -321,13 +321,13 @@ pub enum SettingsError {
         field: String,
     },
     /// The file on disk cannot be parsed, and so is left alone.
-    #[error("Settings file cannot be parsed.")]
+    #[error("Existing file is not valid JSON.")]
     Unparsable,
     /// The file would grow beyond the limit.
     #[error("File is too large.")]
     TooLarge,
     /// The file could not be read or written.
-    #[error("Settings file cannot be accessed.")]
+    #[error("File cannot be accessed.")]
     Io,
     /// Too much work of this kind waits already.
     #[error("Server is busy, try again later.")]

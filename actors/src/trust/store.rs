@@ -1,6 +1,6 @@
 //! The truth about trust in memory, and its reading from disk (spec §2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,11 @@ use super::client_file::ClientFile;
 use super::config::TrustConfig;
 use super::json_text::{JsonProblem, RawObject};
 use super::keys::KeyStore;
-use super::messages::{ClientClass, Grant};
+use super::messages::Grant;
 use super::password::{self, Stored};
 use super::settings_file::{self, ServerSettings};
-use crate::ids::{ClientId, MONITOR};
+use super::snapshot::{Client, TrustSnapshot};
+use crate::ids::ClientId;
 
 /// The folder of the settings files inside the root.
 pub const SETTINGS: &str = "settings";
@@ -41,98 +42,6 @@ pub enum TrustError {
     /// The system has no randomness to offer.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
-}
-
-/// What the settings files say about one client.
-#[derive(Clone)]
-pub struct ClientEntry {
-    /// The id.
-    pub client_id: ClientId,
-    /// Whether every file of this id says so.
-    pub trusted: bool,
-    /// Whether every file of this id says so, or it is `monitor`.
-    pub admin: bool,
-    /// The hash of its password.
-    pub(super) password: Option<Arc<str>>,
-    /// The name of its (first) file inside `settings/`.
-    pub file: String,
-}
-
-/// All clients that the settings files describe, at one moment.
-#[derive(Clone, Default)]
-pub struct TrustSnapshot {
-    clients: HashMap<ClientId, ClientEntry>,
-    files: HashMap<String, ClientId>,
-    patterns: Arc<[String]>,
-    reserved: Arc<HashSet<ClientId>>,
-}
-
-impl TrustSnapshot {
-    /// What the files say about an id.
-    pub fn entry(&self, id: &str) -> Option<&ClientEntry> {
-        self.clients.get(id)
-    }
-
-    /// The client that a file inside `settings/` describes.
-    pub fn owner(&self, file: &str) -> Option<&ClientId> {
-        self.files.get(file)
-    }
-
-    /// Every client with a file.
-    pub fn entries(&self) -> impl Iterator<Item = &ClientEntry> {
-        self.clients.values()
-    }
-
-    /// The rights of an id, if it is trusted. Reserved ids never are.
-    pub fn grant(&self, id: &ClientId) -> Option<Grant> {
-        if self.reserved.contains(id) {
-            return None;
-        }
-        let class = if id.is_extension() {
-            ClientClass::Extension
-        } else {
-            ClientClass::Client
-        };
-        match self.clients.get(id) {
-            Some(entry) => entry.trusted.then_some(Grant {
-                class,
-                admin: entry.admin,
-            }),
-            None => self.matches_pattern(id).then_some(Grant {
-                class,
-                admin: false,
-            }),
-        }
-    }
-
-    fn matches_pattern(&self, id: &ClientId) -> bool {
-        // A pattern must not make an extension or an administrator: those need a file.
-        !id.is_extension()
-            && *id != MONITOR
-            && self
-                .patterns
-                .iter()
-                .any(|pattern| glob(pattern, id.as_str()))
-    }
-}
-
-/// Whether a text matches a pattern in which `*` stands for any text.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut text) = text.strip_prefix(first) else {
-        return false;
-    };
-    let mut pieces: Vec<&str> = rest.split('*').collect();
-    let last = pieces.pop().unwrap_or_default();
-    for piece in pieces {
-        match text.find(piece) {
-            Some(at) => text = &text[at + piece.len()..],
-            None => return false,
-        }
-    }
-    text.ends_with(last)
 }
 
 /// The store: snapshots for reading without asking, and the files behind them.
@@ -300,11 +209,7 @@ impl TrustStore {
 
         let mut problems = HashMap::new();
         self.read_settings(scan, &mut problems);
-        let mut snapshot = TrustSnapshot {
-            patterns: self.config.trust_patterns.as_slice().into(),
-            reserved: Arc::new(self.config.reserved_ids.iter().cloned().collect()),
-            ..TrustSnapshot::default()
-        };
+        let mut snapshot = TrustSnapshot::new(&self.config);
         scan.unwritten.retain(|name, _| names.contains(name));
         for name in names {
             match self.read_client(&folder.join(&name), &name, scan) {
@@ -327,12 +232,7 @@ impl TrustStore {
         scan.problems = problems;
 
         self.keys.retain(|id| snapshot.grant(id).is_some());
-        let trusted = snapshot
-            .clients
-            .keys()
-            .filter(|id| snapshot.grant(id).is_some());
-        let mut trusted: Vec<ClientId> = trusted.cloned().collect();
-        trusted.sort_unstable();
+        let trusted = snapshot.trusted_ids();
         self.snapshot.store(Arc::new(snapshot));
         self.keys.ensure(&trusted);
         Ok(())
@@ -422,36 +322,6 @@ impl TrustStore {
             Err(error) => {
                 error!(file = name, error:% = error.kind(); "plain password stays in the file");
                 false
-            }
-        }
-    }
-}
-
-struct Client {
-    file: ClientFile,
-    password: Option<Arc<str>>,
-}
-
-impl TrustSnapshot {
-    /// Adds a file; of two for one id both must say so, for trust as for administration.
-    fn add(&mut self, name: String, client: Client) {
-        let id = client.file.client_id;
-        self.files.insert(name.clone(), id.clone());
-        match self.clients.get_mut(&id) {
-            Some(entry) => {
-                entry.trusted &= client.file.trusted;
-                entry.admin &= client.file.admin;
-                entry.password = entry.password.take().or(client.password);
-            }
-            None => {
-                let entry = ClientEntry {
-                    client_id: id.clone(),
-                    trusted: client.file.trusted,
-                    admin: client.file.admin,
-                    password: client.password,
-                    file: name,
-                };
-                self.clients.insert(id, entry);
             }
         }
     }
