@@ -383,7 +383,6 @@ describe('keys with networkSafe:false', () => {
 
     // On the connection of /auth, so that the answer to LOGIN says that the request has been handled.
     const llm = auth.io.socket('/llm', { auth: auth.auth });
-    llm.connect();
     await connected(llm);
     const requestId = randomUUID();
     const answers = [];

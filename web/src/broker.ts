@@ -40,7 +40,13 @@ export class Broker {
 
   constructor(url: string, path: string, events: BrokerEvents) {
     this.#events = events;
-    const manager = new Manager(url, { path, transports: ['websocket', 'polling'], tryAllTransports: true });
+    const manager = new Manager(url, {
+      path,
+      transports: ['websocket', 'polling'],
+      tryAllTransports: true,
+      // Each socket connects once, below, when its listeners stand.
+      autoConnect: false,
+    });
     const auth = {
       clientId: 'monitor',
       clientType: 'monitor',
@@ -58,7 +64,7 @@ export class Broker {
   /** Connects again what the broker refused; the library itself does not, after a refusal. */
   reconnect(): void {
     this.#refused.clear();
-    for (const socket of this.#sockets.values()) socket.connect();
+    for (const socket of this.#sockets.values()) if (!socket.active) socket.connect();
     this.#report();
   }
 

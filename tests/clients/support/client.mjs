@@ -50,8 +50,8 @@ export class Client {
       socket = this.#io(`${this.#url}${namespace}`, { ...this.#options, forceNew: true, auth: this.#auth });
       this.manager = socket.io;
     } else {
+      // Connects by itself; a second connect() would send CONNECT twice.
       socket = this.manager.socket(namespace, { auth: this.#auth });
-      socket.connect();
     }
     this.#sockets.set(namespace, socket);
     return socket;
