@@ -1,1 +1,39 @@
-fn main() {}
+//! The broker's program: reads the configuration, starts, waits for a signal, stops.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::error;
+use newage_broker::{
+    config::{Config, Flags},
+    server, telemetry,
+};
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let config = match Config::load(&flags) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("newage-broker: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    telemetry::init(&config.log);
+    telemetry::end_process_on_control_panic();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<(), server::StartError> {
+    let running = server::start(config)?;
+    println!("listening on http://{}", running.address());
+    telemetry::until_stopped().await;
+    running.stop().await;
+    Ok(())
+}

@@ -104,6 +104,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Sessions that are open.
+    pub fn open_sessions(&self) -> usize {
+        usize::try_from(self.sessions.get()).unwrap_or_default()
+    }
+
     /// Counts the beginning of a session.
     pub fn session_opened(&self) {
         self.sessions.inc();

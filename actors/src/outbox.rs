@@ -71,6 +71,8 @@ struct State {
     drain: Drain,
     /// A GET is parked or being answered.
     polling: bool,
+    /// A POST is being read.
+    posting: bool,
     /// The parked GET must be answered now, with a noop if nothing waits.
     release_poll: bool,
     fault: Option<CloseReason>,
@@ -122,6 +124,7 @@ impl Outbox {
                 pong: None,
                 drain,
                 polling: false,
+                posting: false,
                 release_poll: false,
                 fault: None,
                 end: None,
@@ -258,6 +261,39 @@ impl Outbox {
         }
         state.polling = true;
         Ok(PollTurn { outbox: Some(self.clone()) })
+    }
+}
+
+impl Outbox {
+    /// What waits now, for the answer to a polling handshake.
+    pub fn take_ready(&self) -> Option<VecDeque<Encoded>> {
+        let batch = self.state.lock().take();
+        (!batch.packets.is_empty()).then_some(batch.packets)
+    }
+
+    /// Reserves the session for one POST: two at once could change places.
+    ///
+    /// # Errors
+    /// Another POST is being read: the session is told to close.
+    pub fn begin_post(self: &Arc<Self>) -> Result<PostTurn, Overlap> {
+        let mut state = self.state.lock();
+        if state.posting {
+            drop(state);
+            self.fail(CloseReason::TransportError);
+            return Err(Overlap::Concurrent);
+        }
+        state.posting = true;
+        Ok(PostTurn(self.clone()))
+    }
+}
+
+/// One POST's turn.
+#[derive(Debug)]
+pub struct PostTurn(Arc<Outbox>);
+
+impl Drop for PostTurn {
+    fn drop(&mut self) {
+        self.0.state.lock().posting = false;
     }
 }
 

@@ -36,8 +36,6 @@ pub struct RouterLimits {
     pub per_extension: usize,
     /// Requests in all, pending or answered a short while ago.
     pub total: usize,
-    /// Targets of one request.
-    pub targets: usize,
     /// Outputs that one route remembers.
     pub outputs: usize,
     /// A request whose target shows no sign of life for so long fails.

@@ -85,8 +85,6 @@ pub enum LlmPolicy {
 /// Bounds and policies of what a session does for its peer.
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
-    /// Nesting of a payload.
-    pub max_depth: usize,
     /// Targets of one request.
     pub max_targets: usize,
     /// Time that an extension's function may take (spec §6.1).

@@ -121,7 +121,8 @@ pub struct SessionActor<A: Application> {
     shared: Arc<Shared<A>>,
     /// Taken by the driver when the actor starts.
     frames: Option<FrameStream>,
-    driver: Option<SpawnHandle>,
+    /// Why it is over, once it is.
+    ended: Option<CloseReason>,
 }
 
 /// What the sessions of one endpoint share.
@@ -171,7 +172,7 @@ impl<A: Application> SessionActor<A> {
     fn start_in(phase: Phase<A>, shared: Arc<Shared<A>>, frames: Option<FrameStream>) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, frames, driver: None }
+            Self { phase, shared, frames, ended: None }
         })
     }
 
@@ -274,6 +275,7 @@ impl<A: Application> SessionActor<A> {
         // A peer that does not read will not read a farewell either.
         let flush = !matches!(reason, CloseReason::SlowConsumer | CloseReason::PingTimeout);
         core.outbox.end(reason.clone(), flush);
+        self.ended = Some(reason.clone());
         self.shared.sessions.remove(core.sid);
         let Core { sid, app, outbox, asked, .. } = &mut *core;
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
@@ -303,7 +305,7 @@ impl<A: Application> Actor for SessionActor<A> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let frames = self.frames.take();
-        self.driver = Some(ctx.spawn(driver::Driver::new(frames)));
+        ctx.spawn(driver::Driver::new(frames));
         self.with_app(ctx, |app, cx| {
             app.opened(cx);
             Ok(())
@@ -328,13 +330,14 @@ impl<A: Application> Handler<PollingPayload> for SessionActor<A> {
     fn handle(&mut self, PollingPayload(frames): PollingPayload, ctx: &mut Self::Context) -> Self::Result {
         for frame in frames {
             let Phase::Live(_) = self.phase else {
-                return Err(CloseReason::TransportClosed);
+                break;
             };
             self.receive(frame, ctx);
         }
         match &self.phase {
             Phase::Live(_) => Ok(()),
-            _ => Err(CloseReason::TransportClosed),
+            Phase::Ended(_) => Err(self.ended.clone().unwrap_or(CloseReason::TransportClosed)),
+            Phase::Probing(_) | Phase::Moved(_) => Err(CloseReason::TransportClosed),
         }
     }
 }

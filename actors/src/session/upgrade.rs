@@ -44,7 +44,7 @@ pub(crate) struct Probing<A: Application> {
 }
 
 /// Tells the WebSocket's body which outbox to drain from now on.
-pub type OutboxSwitch = Box<dyn FnOnce(Arc<Outbox>) + Send>;
+pub type OutboxSwitch = Box<dyn FnOnce(Arc<Outbox>)>;
 
 /// Why a WebSocket could not take a session over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,195 @@
+//! Refuses a WebSocket frame by the length that its header declares, before its bytes are buffered:
+//! the decoder behind asks "is the whole frame here?" before "is it too long?" (facts §3.5).
+//!
+//! ```text
+//!  header: 2 bytes │ + 0, 2 or 8 of length │ + 4 of mask │ payload …
+//! ```
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use actix_web::{dev, error::PayloadError, web::Bytes};
+use futures::Stream;
+
+/// Set when a frame was refused for its length.
+#[derive(Clone, Default)]
+pub(super) struct TooLarge(Rc<Cell<bool>>);
+
+impl TooLarge {
+    pub(super) fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
+/// A request's payload that ends at the first header that declares more than `max_frame` bytes.
+pub(super) struct FrameGuard {
+    payload: dev::Payload,
+    headers: Headers,
+    too_large: TooLarge,
+}
+
+impl FrameGuard {
+    pub(super) fn new(payload: dev::Payload, max_frame: usize, too_large: TooLarge) -> Self {
+        Self { payload, headers: Headers::new(max_frame as u64), too_large }
+    }
+}
+
+impl Stream for FrameGuard {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.too_large.get() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.payload).poll_next(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                if self.headers.read(&bytes).is_err() {
+                    self.too_large.0.set(true);
+                    return Poll::Ready(Some(Err(PayloadError::Overflow)));
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Follows frame headers through a byte stream that may be cut anywhere.
+struct Headers {
+    max_frame: u64,
+    /// Bytes of the current header so far: at most 2 + 8; the mask is counted with the payload.
+    header: [u8; 10],
+    filled: usize,
+    /// Bytes of mask and payload still to come.
+    skip: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Overlong;
+
+impl Headers {
+    fn new(max_frame: u64) -> Self {
+        Self { max_frame, header: [0; 10], filled: 0, skip: 0 }
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Overlong> {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len() as u64);
+                self.skip -= skipped;
+                // Not more than the slice's own length.
+                bytes = bytes.get(skipped as usize..).unwrap_or_default();
+                continue;
+            }
+            let (Some((first, rest)), Some(slot)) = (bytes.split_first(), self.header.get_mut(self.filled)) else {
+                return Err(Overlong);
+            };
+            *slot = *first;
+            self.filled += 1;
+            bytes = rest;
+            if self.filled == self.header_length() {
+                let length = self.declared();
+                if length > self.max_frame {
+                    return Err(Overlong);
+                }
+                let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
+                self.skip = length + mask;
+                self.filled = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn header_length(&self) -> usize {
+        match (self.filled, self.header[1] & 0x7f) {
+            (0 | 1, _) => 2,
+            (_, 126) => 4,
+            (_, 127) => 10,
+            _ => 2,
+        }
+    }
+
+    fn declared(&self) -> u64 {
+        let [_, short, a, b, rest @ ..] = self.header;
+        match short & 0x7f {
+            126 => u64::from(u16::from_be_bytes([a, b])),
+            127 => {
+                let [c, d, e, f, g, h] = rest;
+                u64::from_be_bytes([a, b, c, d, e, f, g, h])
+            }
+            short => u64::from(short),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(length: u64, masked: bool) -> Vec<u8> {
+        let mask_bit = if masked { 0x80 } else { 0 };
+        let mut bytes = vec![0x82];
+        match length {
+            0..126 => bytes.push(mask_bit | length as u8),
+            126..65536 => {
+                bytes.push(mask_bit | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(mask_bit | 127);
+                bytes.extend(length.to_be_bytes());
+            }
+        }
+        if masked {
+            bytes.extend([0xff, 0x7f, 0xff, 0x7f]);
+        }
+        bytes
+    }
+
+    fn whole(length: u64, masked: bool) -> Vec<u8> {
+        let mut bytes = frame(length, masked);
+        bytes.extend(std::iter::repeat_n(0xff, length as usize));
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn legal_frames_pass_however_they_are_cut(
+            lengths in proptest::collection::vec((0u64..70_000, any::<bool>()), 1..6),
+            cut in 1usize..97,
+        ) {
+            let bytes: Vec<u8> = lengths.iter().flat_map(|(length, masked)| whole(*length, *masked)).collect();
+            let mut headers = Headers::new(70_000);
+            for piece in bytes.chunks(cut) {
+                prop_assert_eq!(headers.read(piece), Ok(()));
+            }
+        }
+
+        #[test]
+        fn a_long_frame_is_refused_at_its_header(
+            before in proptest::collection::vec(0u64..300, 0..4),
+            length in 1001u64..,
+            masked: bool,
+        ) {
+            let mut headers = Headers::new(1000);
+            for length in before {
+                prop_assert_eq!(headers.read(&whole(length, true)), Ok(()));
+            }
+            let header = frame(length, masked);
+            let mut refused = false;
+            for byte in header {
+                refused |= headers.read(&[byte]).is_err();
+                if refused {
+                    break;
+                }
+            }
+            prop_assert!(refused);
+        }
+    }
+}

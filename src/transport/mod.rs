@@ -1,0 +1,135 @@
+//! The two transports of Engine.IO over actix-web and actix-ws. Only this folder touches actix-ws.
+//!
+//! ```text
+//!  GET/POST ?EIO=4&transport=… ──► access (Host, Origin) ──► parse_query ──┬─► polling.rs
+//!                                                                          └─► websocket.rs
+//!                              in: frame_guard.rs     out: outbound_body.rs
+//! ```
+
+mod frame_guard;
+mod outbound_body;
+mod polling;
+mod websocket;
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method as HttpMethod, StatusCode, header},
+    web,
+};
+use actors::{
+    session::{Application, Shared},
+    trust::Peer,
+};
+use framing::engine::{HandshakeError, Method, Request, Sid, TransportKind, parse_query};
+use log::{debug, warn};
+
+use crate::access::{Access, Admitted};
+
+/// One Engine.IO endpoint: its sessions, who may reach it, and what a new session runs.
+pub struct Endpoint<A: Application> {
+    /// Timings, bounds and open sessions.
+    pub shared: Arc<Shared<A>>,
+    /// The Host and Origin rule.
+    pub access: Access,
+    /// Packets of one polling body.
+    pub max_packets_per_payload: usize,
+    /// Sessions open at once; beyond, a handshake is answered 503.
+    pub max_sessions: usize,
+    application: Box<dyn Fn(Peer) -> A + Send + Sync>,
+}
+
+impl<A: Application> Endpoint<A> {
+    /// An endpoint whose new sessions run what `application` makes.
+    pub fn new(
+        shared: Arc<Shared<A>>,
+        access: Access,
+        max_packets_per_payload: usize,
+        max_sessions: usize,
+        application: impl Fn(Peer) -> A + Send + Sync + 'static,
+    ) -> Self {
+        Self { shared, access, max_packets_per_payload, max_sessions, application: Box::new(application) }
+    }
+
+    fn is_full(&self) -> bool {
+        let full = self.shared.metrics.open_sessions() >= self.max_sessions;
+        if full {
+            self.shared.metrics.limit_reached("limits.max_sessions");
+            warn!(limit = self.max_sessions; "handshake refused: limits.max_sessions reached");
+        }
+        full
+    }
+}
+
+/// Every request to the endpoint's path.
+pub async fn serve<A: Application>(
+    request: HttpRequest,
+    payload: web::Payload,
+    endpoint: web::Data<Endpoint<A>>,
+) -> HttpResponse {
+    let admitted = match endpoint.access.check(&request) {
+        Ok(admitted) => admitted,
+        Err(denied) => {
+            warn!(peer:? = request.peer_addr(), path = request.path(), denied:%; "request refused");
+            return refusal(HandshakeError::Forbidden);
+        }
+    };
+    let mut response = dispatch(&request, payload, &endpoint, &admitted).await;
+    admitted.add_headers(response.headers_mut());
+    response
+}
+
+async fn dispatch<A: Application>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    endpoint: &web::Data<Endpoint<A>>,
+    admitted: &Admitted,
+) -> HttpResponse {
+    let method = match *request.method() {
+        HttpMethod::GET => Method::Get,
+        HttpMethod::POST => Method::Post,
+        HttpMethod::OPTIONS => Method::Options,
+        _ => Method::Other,
+    };
+    if method == Method::Options {
+        return HttpResponse::NoContent().insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST")).finish();
+    }
+    let parsed = parse_query(request.query_string(), method, asks_for_websocket(request));
+    let Request { transport, sid, .. } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            debug!(peer:? = request.peer_addr(), error:%; "bad request");
+            return refusal(error);
+        }
+    };
+    match (transport, sid, method) {
+        (TransportKind::Polling, None, _) => polling::open(endpoint, admitted.peer),
+        (TransportKind::Polling, Some(sid), Method::Post) => polling::post(endpoint, sid, payload).await,
+        (TransportKind::Polling, Some(sid), _) => polling::get(endpoint, sid).await,
+        (TransportKind::WebSocket, None, _) => websocket::open(endpoint, request, payload, admitted.peer).await,
+        (TransportKind::WebSocket, Some(sid), _) => websocket::upgrade(endpoint, request, payload, sid).await,
+    }
+}
+
+fn asks_for_websocket(request: &HttpRequest) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+/// The official server's refusal: status and JSON body.
+fn refusal(error: HandshakeError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    HttpResponse::build(status).content_type("application/json").body(error.body())
+}
+
+fn busy() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().content_type("application/json").body(r#"{"code":3,"message":"Too many sessions"}"#)
+}
+
+/// A fresh session id. None if the system has no randomness, which ends the handshake.
+fn new_sid() -> Option<Sid> {
+    let mut random = [0; 15];
+    getrandom::fill(&mut random).ok()?;
+    Some(Sid::from_random(random))
+}

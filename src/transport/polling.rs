@@ -1,0 +1,132 @@
+//! HTTP long-polling (Engine.IO 4, "HTTP long-polling").
+//!
+//! A request may land on any worker. A GET drains the session's outbox directly; a POST's packets go
+//! to the session's actor as one message, which keeps their order.
+
+use std::{future::poll_fn, time::Instant};
+
+use actix_web::{HttpResponse, http::header, web};
+use actors::{
+    outbox::{Drain, Outbox, Overlap, PollAnswer},
+    session::{Application, CloseSession, PollingPayload, SessionActor},
+    trust::Peer,
+};
+use framing::{
+    ByteString, Bytes,
+    close::CloseReason,
+    engine::{HandshakeError, Packet, Sid, payload},
+    frame::Frame,
+};
+use futures::StreamExt;
+use log::debug;
+
+use super::{Endpoint, busy, new_sid, refusal};
+
+/// A handshake: the answer is the open packet, which is the first thing in the outbox.
+pub(super) fn open<A: Application>(endpoint: &web::Data<Endpoint<A>>, peer: Peer) -> HttpResponse {
+    if endpoint.is_full() {
+        return busy();
+    }
+    let Some(sid) = new_sid() else {
+        return HttpResponse::InternalServerError().finish();
+    };
+    let shared = endpoint.shared.clone();
+    let outbox = Outbox::new(shared.config.outbox, Drain::Polling, shared.metrics.clone());
+    let application = (endpoint.application)(peer);
+    SessionActor::open(shared, sid, application, outbox.clone(), None, Instant::now());
+    match outbox.take_ready() {
+        Some(packets) => text(body(false, packets.iter().flat_map(|packet| packet.frames()))),
+        None => HttpResponse::InternalServerError().finish(),
+    }
+}
+
+/// A GET waits until there is something to send.
+pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: Sid) -> HttpResponse {
+    let Some(link) = endpoint.shared.sessions.get(sid) else {
+        return refusal(HandshakeError::UnknownSid);
+    };
+    let mut turn = match link.outbox.begin_poll() {
+        Ok(turn) => turn,
+        Err(Overlap::Concurrent | Overlap::Upgraded) => return refusal(HandshakeError::BadRequest),
+    };
+    // The address would keep the actor alive for as long as the request waits.
+    drop(link);
+    let max_bytes = endpoint.shared.config.max_payload;
+    match poll_fn(|cx| turn.poll(max_bytes, cx)).await {
+        PollAnswer::Packets { ping, packets } => text(body(ping, packets.iter().flat_map(|packet| packet.frames()))),
+        PollAnswer::Noop | PollAnswer::Ended(CloseReason::ClientClosed) => text(one(&Packet::Noop)),
+        PollAnswer::Ended(_) => text(one(&Packet::Close)),
+    }
+}
+
+/// A POST brings packets.
+pub(super) async fn post<A: Application>(
+    endpoint: &web::Data<Endpoint<A>>,
+    sid: Sid,
+    mut body: web::Payload,
+) -> HttpResponse {
+    let Some(link) = endpoint.shared.sessions.get(sid) else {
+        return refusal(HandshakeError::UnknownSid);
+    };
+    if link.outbox.drain() == Drain::WebSocket {
+        return refusal(HandshakeError::BadRequest);
+    }
+    let Ok(_turn) = link.outbox.begin_post() else {
+        return refusal(HandshakeError::BadRequest);
+    };
+    let max_payload = endpoint.shared.config.max_payload;
+    let mut bytes = web::BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let Ok(chunk) = chunk else {
+            return HttpResponse::BadRequest().finish();
+        };
+        if bytes.len() + chunk.len() > max_payload {
+            endpoint.shared.metrics.limit_reached("limits.max_payload");
+            debug!(sid:%, limit = max_payload; "polling body too large");
+            return HttpResponse::PayloadTooLarge().finish();
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let frames = match ByteString::try_from(bytes.freeze()) {
+        Ok(text) => payload::decode(text, endpoint.max_packets_per_payload, max_payload)
+            .collect::<Result<Vec<Frame>, _>>()
+            .map_err(CloseReason::from),
+        Err(_) => Err(CloseReason::TransportError),
+    };
+    let frames = match frames {
+        Ok(frames) => frames,
+        Err(reason) => {
+            debug!(sid:%, reason:%; "bad polling body");
+            // The session may be gone already, which is what is wanted.
+            let _ = link.session.send(CloseSession(reason)).await;
+            return refusal(HandshakeError::BadRequest);
+        }
+    };
+    match link.session.send(PollingPayload(frames)).await {
+        Ok(Ok(())) => HttpResponse::Ok().content_type("text/html").body("ok"),
+        // A client that closes its session is told that it has done so.
+        Ok(Err(CloseReason::ClientClosed)) => HttpResponse::Ok().content_type("text/html").body("ok"),
+        Ok(Err(_)) | Err(_) => refusal(HandshakeError::BadRequest),
+    }
+}
+
+fn body(ping: bool, frames: impl Iterator<Item = Frame>) -> Bytes {
+    let mut writer = payload::PayloadWriter::new(usize::MAX);
+    let ping = ping.then(|| Packet::Ping { probe: false }.encode());
+    for frame in ping.into_iter().chain(frames) {
+        // Without a bound the writer takes everything; the outbox has kept to one already.
+        let _ = writer.push(&frame);
+    }
+    writer.finish()
+}
+
+fn one(packet: &Packet) -> Bytes {
+    body(false, std::iter::once(packet.encode()))
+}
+
+fn text(body: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .content_type("text/plain; charset=UTF-8")
+        .body(body)
+}
