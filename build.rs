@@ -7,7 +7,9 @@ fn main() {
     let page = Path::new("web/dist");
     println!("cargo::rerun-if-changed=web/dist");
     if !page.join("index.html").exists() {
-        println!("cargo::warning=web/dist is not built: run `make web` for the monitor page and browser bundles");
+        println!(
+            "cargo::warning=web/dist is not built: run `make web` for the monitor page and browser bundles"
+        );
         fs::create_dir_all(page).expect("web/dist can be created beside this file");
     }
 }

@@ -5,6 +5,7 @@
 //! connect timeout 1 000 ms.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -65,7 +66,15 @@ impl Application for Echo {
 
 /// `/` and `/custom`: `auth` with the handshake's auth, `message` → `message-back`,
 /// `message-with-ack` acks its arguments.
-struct Suite;
+///
+/// `auth` follows the CONNECT a moment later: the suite's client loses the second of two messages
+/// that it reads at once.
+#[derive(Default)]
+struct Suite {
+    due: VecDeque<(Instant, Namespace, RawJson)>,
+}
+
+const AUTH_DELAY: Duration = Duration::from_millis(20);
 
 impl NamespaceHandler for Suite {
     type Awaited = ();
@@ -80,7 +89,7 @@ impl NamespaceHandler for Suite {
         }
         cx.accept(ns, Sid::from_random(random));
         let auth = auth.unwrap_or(RawJson::from_static("{}"));
-        cx.emit(ns, &EventName::from_static("auth"), &[auth.as_str()]);
+        self.due.push_back((cx.now() + AUTH_DELAY, ns.clone(), auth));
     }
 
     fn event(&mut self, cx: &mut Sockets<'_, '_, Self>, ns: &Namespace, event: Event) {
@@ -100,10 +109,15 @@ impl NamespaceHandler for Suite {
     fn disconnected(&mut self, _: &mut Sockets<'_, '_, Self>, _: &Namespace) {}
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.due.front().map(|(due, ..)| *due)
     }
 
-    fn poll(&mut self, _: &mut Sockets<'_, '_, Self>) {}
+    fn poll(&mut self, cx: &mut Sockets<'_, '_, Self>) {
+        let now = cx.now();
+        while let Some((_, ns, auth)) = self.due.pop_front_if(|(due, ..)| *due <= now) {
+            cx.emit(&ns, &EventName::from_static("auth"), &[auth.as_str()]);
+        }
+    }
 
     fn closed(&mut self, _: &mut Sockets<'_, '_, Self>) {}
 }
@@ -135,7 +149,7 @@ async fn main() -> io::Result<()> {
         max_pending_acks: 64,
         max_early_events: 64,
     };
-    let suite = endpoint(move || SocketIo::new(socketio, Suite, Instant::now()));
+    let suite = endpoint(move || SocketIo::new(socketio, Suite::default(), Instant::now()));
     let echo = endpoint(|| Echo);
     HttpServer::new(move || {
         App::new()

@@ -51,7 +51,9 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(host) => write!(f, "host {host:?} is not local; add it to server.allowed_hosts"),
-            Self::Origin(origin) => write!(f, "origin {origin:?} is not local; add it to server.allowed_origins"),
+            Self::Origin(origin) => {
+                write!(f, "origin {origin:?} is not local; add it to server.allowed_origins")
+            }
             Self::NoPeer => f.write_str("peer address unknown"),
         }
     }
@@ -81,13 +83,17 @@ impl Access {
 
     fn host_passes(&self, host: &str) -> bool {
         let name = without_port(host);
-        is_local_name(name) || address(name).is_some() || self.allowed_hosts.iter().any(|allowed| {
-            allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host)
-        })
+        is_local_name(name)
+            || address(name).is_some()
+            || self
+                .allowed_hosts
+                .iter()
+                .any(|allowed| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host))
     }
 
     fn origin_passes(&self, origin: &str, host: &str) -> bool {
-        let allowed = |allowed: &String| allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin);
+        let allowed =
+            |allowed: &String| allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin);
         if self.allowed_origins.iter().any(allowed) {
             return true;
         }
@@ -109,9 +115,10 @@ impl Access {
         let addr = if forwarded && trusted { self.forwarded_for(headers).unwrap_or(socket) } else { socket };
         let plain = !forwarded || trusted;
         let host_is_loopback = is_loopback_name(without_port(host));
-        let origin_is_loopback = text(headers, header::ORIGIN).is_none_or(|origin| {
-            web_origin(origin).is_some_and(|(_, authority)| is_loopback_name(without_port(&authority)))
-        }) && headers.get(header::ORIGIN).is_none_or(|origin| origin.to_str().is_ok());
+        let origin_is_loopback =
+            text(headers, header::ORIGIN).is_none_or(|origin| {
+                web_origin(origin).is_some_and(|(_, authority)| is_loopback_name(without_port(&authority)))
+            }) && headers.get(header::ORIGIN).is_none_or(|origin| origin.to_str().is_ok());
         Some(Peer {
             addr,
             on_loopback: plain && addr.is_loopback() && host_is_loopback && origin_is_loopback,
@@ -189,7 +196,8 @@ fn is_loopback_name(name: &str) -> bool {
 /// `localhost`, single-label names and `*.local`: no public site has such a name.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let legal = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     let single = !name.contains('.') && !name.bytes().all(|b| b.is_ascii_digit());
     legal && (single || name.ends_with(".local") || name.ends_with(".localhost"))
 }
@@ -286,7 +294,11 @@ mod tests {
             ("chat.example.org:4000", "http://chat.example.org:4001", false),
             ("8.8.8.8:4000", "http://8.8.8.8:4000", true),
         ] {
-            assert_eq!(check(&access, "127.0.0.1", &[("host", host), ("origin", origin)]).is_ok(), passes, "{origin}");
+            assert_eq!(
+                check(&access, "127.0.0.1", &[("host", host), ("origin", origin)]).is_ok(),
+                passes,
+                "{origin}"
+            );
         }
     }
 
@@ -301,8 +313,16 @@ mod tests {
             ("127.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1")], (false, false)),
             ("127.0.0.1", vec![("host", "localhost"), ("forwarded", "for=1.2.3.4")], (false, false)),
             ("127.0.0.1", vec![("host", "localhost"), ("x-real-ip", "127.0.0.1")], (false, false)),
-            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1, 8.8.8.8")], (false, false)),
-            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "8.8.8.8, 192.168.1.9")], (false, true)),
+            (
+                "10.0.0.1",
+                vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1, 8.8.8.8")],
+                (false, false),
+            ),
+            (
+                "10.0.0.1",
+                vec![("host", "localhost"), ("x-forwarded-for", "8.8.8.8, 192.168.1.9")],
+                (false, true),
+            ),
             ("192.168.1.9", vec![("host", "tower")], (false, true)),
             ("100.100.1.1", vec![("host", "tower")], (false, true)),
             ("8.8.8.8", vec![("host", "tower")], (false, false)),

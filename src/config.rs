@@ -26,7 +26,11 @@ use crate::{access::Access, telemetry::LogConfig};
 
 /// Command line and environment.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "newage-broker", version, about = "A message broker between apps and SillyTavern, over Socket.IO v4")]
+#[command(
+    name = "newage-broker",
+    version,
+    about = "A message broker between apps and SillyTavern, over Socket.IO v4"
+)]
 pub struct Flags {
     /// Configuration file. Default: config.toml in the data directory, if it is there.
     #[arg(long, env = "NEWAGE_CONFIG", value_name = "FILE")]
@@ -360,8 +364,19 @@ impl Config {
         let File { server, session, limits, llm, streams, trust, mut demo, mut log } = file;
         demo.enabled = flags.demo.unwrap_or(demo.enabled);
         log.level = flags.log.clone().unwrap_or(log.level);
-        let config =
-            Self { data, bind: flags.bind, port: flags.port, server, session, limits, llm, streams, trust, demo, log };
+        let config = Self {
+            data,
+            bind: flags.bind,
+            port: flags.port,
+            server,
+            session,
+            limits,
+            llm,
+            streams,
+            trust,
+            demo,
+            log,
+        };
         config.check()?;
         Ok(config)
     }
@@ -409,7 +424,8 @@ impl Config {
 
     /// The Host and Origin rule.
     pub fn access(&self) -> Access {
-        let Server { mut allowed_hosts, mut allowed_origins, public_url, trusted_proxies, .. } = self.server.clone();
+        let Server { mut allowed_hosts, mut allowed_origins, public_url, trusted_proxies, .. } =
+            self.server.clone();
         if let Some(url) = public_url {
             let url = url.trim_end_matches('/').to_owned();
             let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
@@ -419,7 +435,8 @@ impl Config {
                 None => format!("https://{authority}"),
             };
             allowed_origins.push(origin);
-            allowed_hosts.push(authority.rsplit_once(':').map_or(authority.clone(), |(name, _)| name.to_owned()));
+            allowed_hosts
+                .push(authority.rsplit_once(':').map_or(authority.clone(), |(name, _)| name.to_owned()));
         }
         Access { allowed_hosts, allowed_origins, trusted_proxies }
     }
@@ -438,7 +455,10 @@ impl Config {
             ping_timeout: millis(self.session.ping_timeout),
             max_payload: self.limits.max_payload,
             upgrade_timeout: millis(self.session.upgrade_timeout),
-            outbox: OutboxLimits { max_bytes: self.limits.outbox_bytes, max_packets: self.limits.outbox_packets },
+            outbox: OutboxLimits {
+                max_bytes: self.limits.outbox_bytes,
+                max_packets: self.limits.outbox_packets,
+            },
             mailbox: self.limits.session_mailbox,
             max_questions: self.limits.max_questions,
             question_timeout: millis(self.session.question_timeout),
@@ -471,7 +491,8 @@ impl Config {
 
     /// Presence.
     pub fn registry_limits(&self) -> RegistryLimits {
-        let LimitsSection { connections_per_client, sockets_per_client, rooms, members_per_room, .. } = self.limits;
+        let LimitsSection { connections_per_client, sockets_per_client, rooms, members_per_room, .. } =
+            self.limits;
         RegistryLimits { connections_per_client, sockets_per_client, rooms, members_per_room }
     }
 
@@ -511,7 +532,10 @@ impl Config {
                     Grouping::Output => StreamGrouping::Output,
                 },
             },
-            fan_out: FanOutLimits { max_waiting_bytes: streams.max_waiting_bytes, max_routes: self.limits.max_routes },
+            fan_out: FanOutLimits {
+                max_waiting_bytes: streams.max_waiting_bytes,
+                max_routes: self.limits.max_routes,
+            },
             max_unattributed: self.limits.max_unattributed,
             max_outputs: self.limits.max_outputs,
         }

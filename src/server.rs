@@ -111,7 +111,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let port = config.port.unwrap_or(settings.server_port);
     let path = engine_path(&settings.socket_io_path);
     let listeners = listen(config.bind, port, config.server.backlog)?;
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     warn_if_open(&config, settings.network_safe, &addresses);
 
     let shared = Arc::new(Shared { config: config.session_config(), sessions: Sessions::default(), metrics });
@@ -169,7 +170,8 @@ fn engine_path(setting: &str) -> String {
 
 /// Loopback is bound in both families, the port of IPv4 reused for ::1, which may be absent.
 fn listen(bind: Option<IpAddr>, port: u16, backlog: u32) -> Result<Vec<TcpListener>, StartError> {
-    let listen = |addr: SocketAddr| bound(addr, backlog).map_err(|source| StartError::Listen { addr, source });
+    let listen =
+        |addr: SocketAddr| bound(addr, backlog).map_err(|source| StartError::Listen { addr, source });
     let Some(ip) = bind else {
         let [v4, v6] = loopback();
         let first = listen(SocketAddr::new(v4, port))?;

@@ -15,13 +15,16 @@ use actix_web::{
     http::{
         Method, StatusCode,
         header::{
-            self, ByteRangeSpec, CacheControl, CacheDirective, ContentRange, ContentRangeSpec, EntityTag, ETag, Header,
-            HttpDate, IfModifiedSince, IfNoneMatch, LastModified, Range,
+            self, ByteRangeSpec, CacheControl, CacheDirective, ContentRange, ContentRangeSpec, ETag,
+            EntityTag, Header, HttpDate, IfModifiedSince, IfNoneMatch, LastModified, Range,
         },
     },
     web::{self, Bytes},
 };
-use actors::{functions::StaticMap, protocol::{Dialect, constants}};
+use actors::{
+    functions::StaticMap,
+    protocol::{Dialect, constants},
+};
 use arc_swap::ArcSwap;
 use rust_embed::{Embed, EmbeddedFile};
 use sha2::{Digest, Sha256};
@@ -57,8 +60,15 @@ struct Asset {
 
 impl Asset {
     fn new(bytes: Bytes, path: &str, modified: SystemTime) -> Self {
-        let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes, mime: mime_of(path), etag: EntityTag::new_strong(digest), modified, page: path.ends_with(".html") }
+        let digest: String =
+            Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            bytes,
+            mime: mime_of(path),
+            etag: EntityTag::new_strong(digest),
+            modified,
+            page: path.ends_with(".html"),
+        }
     }
 }
 
@@ -89,15 +99,20 @@ impl StaticFiles {
             }
         }
         if let Some((index, modified)) = load("index.html") {
-            let index = String::from_utf8_lossy(&index).replace("content=\"/socket.io/\"", &format!("content=\"{socket_io_path}\""));
+            let index = String::from_utf8_lossy(&index)
+                .replace("content=\"/socket.io/\"", &format!("content=\"{socket_io_path}\""));
             for path in ["/", "/index.html"] {
                 embedded.insert(path.to_owned(), Asset::new(index.clone().into(), "index.html", modified));
             }
         } else {
             let text = "The monitor page was not built into this broker. Run `make web`, then build again.\n";
-            embedded.insert("/".to_owned(), Asset::new(Bytes::from_static(text.as_bytes()), "index.txt", started));
+            embedded.insert(
+                "/".to_owned(),
+                Asset::new(Bytes::from_static(text.as_bytes()), "index.txt", started),
+            );
         }
-        let manifest = load("vendor/manifest.json").and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok());
+        let manifest =
+            load("vendor/manifest.json").and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok());
         let manifest: HashMap<String, String> = manifest.unwrap_or_default();
         for (path, file) in manifest {
             if let Some((bytes, modified)) = load(&format!("vendor/{file}")) {
@@ -108,7 +123,9 @@ impl StaticFiles {
                 embedded.insert(path.clone(), Asset::new(bytes, &path, modified));
             }
         }
-        for (path, dialect) in [("/lib/constants.js", Dialect::Numeric), ("/lib/constants.named.js", Dialect::Named)] {
+        for (path, dialect) in
+            [("/lib/constants.js", Dialect::Numeric), ("/lib/constants.named.js", Dialect::Named)]
+        {
             embedded.insert(path.to_owned(), Asset::new(constants::module(dialect).into(), path, started));
         }
         Self { embedded, mapped, data: data.to_owned() }
@@ -167,9 +184,12 @@ async fn serve_file(path: &Path, request: &HttpRequest) -> Option<HttpResponse> 
         return None;
     }
     let mime = mime_of(path.to_str()?).parse().ok()?;
-    let file = file.use_etag(true).use_last_modified(true).set_content_type(mime).disable_content_disposition();
+    let file =
+        file.use_etag(true).use_last_modified(true).set_content_type(mime).disable_content_disposition();
     let mut response = file.into_response(request);
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public, max-age=0"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public, max-age=0"));
     Some(response)
 }
 
@@ -178,7 +198,8 @@ fn serve_asset(asset: &Asset, request: &HttpRequest) -> HttpResponse {
     let fresh = match IfNoneMatch::parse(request) {
         Ok(IfNoneMatch::Any) => true,
         Ok(IfNoneMatch::Items(tags)) if !tags.is_empty() => tags.iter().any(|tag| tag.weak_eq(&asset.etag)),
-        _ => IfModifiedSince::parse(request).is_ok_and(|since| SystemTime::from(since.0) >= whole_seconds(asset.modified)),
+        _ => IfModifiedSince::parse(request)
+            .is_ok_and(|since| SystemTime::from(since.0) >= whole_seconds(asset.modified)),
     };
     let mut response = HttpResponse::build(if fresh { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     response.insert_header(CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(0)]));
@@ -199,7 +220,8 @@ fn serve_asset(asset: &Asset, request: &HttpRequest) -> HttpResponse {
         Some(Ok((first, last))) => {
             let spec = ContentRangeSpec::Bytes { range: Some((first, last)), instance_length: Some(length) };
             response.status(StatusCode::PARTIAL_CONTENT).insert_header(ContentRange(spec));
-            let range = usize::try_from(first).unwrap_or(usize::MAX)..=usize::try_from(last).unwrap_or(usize::MAX);
+            let range =
+                usize::try_from(first).unwrap_or(usize::MAX)..=usize::try_from(last).unwrap_or(usize::MAX);
             response.body(asset.bytes.slice(range))
         }
         Some(Err(())) => {

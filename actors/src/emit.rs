@@ -41,7 +41,12 @@ pub(crate) fn error(to: &SocketEntry, message: &str) {
 }
 
 /// `{type, message, requestId?, …}` (spec §1.3); `extra` is JSON text of further fields.
-pub(crate) fn error_json(dialect: Dialect, message: &str, request_id: Option<&str>, extra: Option<&str>) -> String {
+pub(crate) fn error_json(
+    dialect: Dialect,
+    message: &str,
+    request_id: Option<&str>,
+    extra: Option<&str>,
+) -> String {
     let kind = payload::type_field(MsgType::Error, dialect);
     let mut json = format!("{{\"type\":{kind},\"message\":{}", quoted(message));
     if let Some(request_id) = request_id {

@@ -112,9 +112,7 @@ fn no_controls(what: &'static str, text: &str) -> Result<(), IdError> {
 }
 
 fn url_safe(what: &'static str, text: &str) -> Result<(), IdError> {
-    without(what, text, |c| {
-        !(c.is_ascii_alphanumeric() || c == '-' || c == '_')
-    })
+    without(what, text, |c| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
 }
 
 macro_rules! id {
@@ -265,14 +263,10 @@ impl From<Identity> for RoomName {
 impl SocketId {
     /// Makes a fresh id: 20 URL-safe characters, 120 random bits.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut random = [0_u8; 20];
         getrandom::fill(&mut random)?;
-        let text: String = random
-            .iter()
-            .map(|byte| char::from(ALPHABET[usize::from(byte & 63)]))
-            .collect();
+        let text: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
         Ok(Self(text.into()))
     }
 }
@@ -286,15 +280,7 @@ mod tests {
     fn client_ids_follow_rule_one() {
         let long = "x".repeat(MAX_CLIENT_ID);
         let wide = "漢".repeat(MAX_CLIENT_ID);
-        for good in [
-            "my-app",
-            "SillyTavern-8000",
-            "漢字",
-            "__proto__",
-            "a b",
-            &long,
-            &wide,
-        ] {
+        for good in ["my-app", "SillyTavern-8000", "漢字", "__proto__", "a b", &long, &wide] {
             assert_eq!(ClientId::new(good).unwrap(), good);
         }
         let too_long = "x".repeat(MAX_CLIENT_ID + 1);
@@ -307,48 +293,15 @@ mod tests {
             (json!(""), IdError::Empty { what }),
             (json!(too_long), IdError::TooLong { what, limit: 128 }),
             (json!("server"), IdError::Reserved { what }),
-            (
-                json!("a/b"),
-                IdError::Character {
-                    what,
-                    character: '/',
-                },
-            ),
-            (
-                json!("a\\b"),
-                IdError::Character {
-                    what,
-                    character: '\\',
-                },
-            ),
-            (
-                json!("a\nb"),
-                IdError::Character {
-                    what,
-                    character: '\n',
-                },
-            ),
-            (
-                json!("a\u{0}"),
-                IdError::Character {
-                    what,
-                    character: '\0',
-                },
-            ),
-            (
-                json!("a\u{85}"),
-                IdError::Character {
-                    what,
-                    character: '\u{85}',
-                },
-            ),
+            (json!("a/b"), IdError::Character { what, character: '/' }),
+            (json!("a\\b"), IdError::Character { what, character: '\\' }),
+            (json!("a\nb"), IdError::Character { what, character: '\n' }),
+            (json!("a\u{0}"), IdError::Character { what, character: '\0' }),
+            (json!("a\u{85}"), IdError::Character { what, character: '\u{85}' }),
         ] {
             assert_eq!(ClientId::from_json(Some(&bad)).unwrap_err(), error, "{bad}");
         }
-        assert_eq!(
-            ClientId::from_json(None).unwrap_err(),
-            IdError::Missing { what }
-        );
+        assert_eq!(ClientId::from_json(None).unwrap_err(), IdError::Missing { what });
     }
 
     #[test]

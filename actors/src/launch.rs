@@ -88,7 +88,8 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
         ctx.set_mailbox_capacity(mailbox);
         LlmRouter::new(limits, epoch, counters)
     });
-    let (limits, counters, to, current) = (launch.registry, metrics.clone(), router.clone(), settings.clone());
+    let (limits, counters, to, current) =
+        (launch.registry, metrics.clone(), router.clone(), settings.clone());
     let registry = Registry::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
         Registry::new(to, current, limits, counters)

@@ -66,7 +66,8 @@ impl Default for Metrics {
             }};
         }
         let sessions_opened = register!(Counter, "sessions_opened", "Engine.IO sessions opened");
-        let sessions_closed = register!(Family<Reason, Counter>, "sessions_closed", "Engine.IO sessions closed, by reason");
+        let sessions_closed =
+            register!(Family<Reason, Counter>, "sessions_closed", "Engine.IO sessions closed, by reason");
         let sessions = register!(Gauge, "sessions", "Engine.IO sessions open");
         let upgrades = register!(Counter, "upgrades", "sessions that moved from polling to WebSocket");
         let frames_in = register!(Counter, "frames_in", "frames received");
@@ -74,13 +75,16 @@ impl Default for Metrics {
         let outbox_overflows = register!(Counter, "outbox_overflows", "sessions closed as slow consumers");
         let requests_opened = register!(Counter, "llm_requests_opened", "LLM requests forwarded");
         let requests_refused = register!(Counter, "llm_requests_refused", "LLM requests refused");
-        let requests_failed = register!(Counter, "llm_requests_failed", "LLM requests that timed out or lost their target");
+        let requests_failed =
+            register!(Counter, "llm_requests_failed", "LLM requests that timed out or lost their target");
         let open_requests = register!(Gauge, "llm_requests", "LLM requests open or just answered");
         let sockets = register!(Gauge, "sockets", "authenticated namespace sockets");
         let chunks_in = register!(Counter, "chunks_in", "pieces of text received from extensions");
         let chunks_out = register!(Counter, "chunks_out", "writes of text to requesters");
-        let streams_dropped = register!(Counter, "streams_dropped", "streams whose text could not be delivered");
-        let limits = register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
+        let streams_dropped =
+            register!(Counter, "streams_dropped", "streams whose text could not be delivered");
+        let limits =
+            register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
         Self {
             registry,
             sessions_opened,

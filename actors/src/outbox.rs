@@ -75,6 +75,8 @@ struct State {
     posting: bool,
     /// The parked GET must be answered now, with a noop if nothing waits.
     release_poll: bool,
+    /// A WebSocket is about to take the session over.
+    probing: bool,
     fault: Option<CloseReason>,
     end: Option<End>,
     transport: Option<Waker>,
@@ -126,6 +128,7 @@ impl Outbox {
                 polling: false,
                 posting: false,
                 release_poll: false,
+                probing: false,
                 fault: None,
                 end: None,
                 transport: None,
@@ -219,15 +222,39 @@ impl Outbox {
         self.state.lock().drain
     }
 
-    /// From here on a WebSocket drains the outbox; a parked GET is answered.
+    /// From here on a WebSocket drains the outbox; a parked GET is refused.
     pub fn upgraded(&self) {
         let mut state = self.state.lock();
         state.drain = Drain::WebSocket;
-        state.release_poll = state.polling;
+        state.probing = false;
         wake(state);
     }
 
-    /// Answers a parked GET with a noop, as the official server does while a probe runs.
+    /// A WebSocket asks to take the session over. False if another one does, or has.
+    pub fn begin_probe(&self) -> bool {
+        let mut state = self.state.lock();
+        let free = !state.probing && state.drain == Drain::Polling && state.end.is_none();
+        state.probing |= free;
+        free
+    }
+
+    /// That WebSocket has failed.
+    pub fn end_probe(&self) {
+        self.state.lock().probing = false;
+    }
+
+    /// Whether a WebSocket is about to take the session over.
+    pub fn is_probing(&self) -> bool {
+        self.state.lock().probing
+    }
+
+    /// Whether a GET of this session may still be on its way: it is on polling, and none is parked.
+    pub fn expects_poll(&self) -> bool {
+        let state = self.state.lock();
+        state.drain == Drain::Polling && !state.polling
+    }
+
+    /// Answers a parked GET with a noop, so that the client can pause its polling.
     pub fn release_poll(&self) {
         let mut state = self.state.lock();
         state.release_poll = state.polling;
@@ -359,8 +386,10 @@ pub enum PollAnswer {
         /// At least one packet, if there is no ping.
         packets: VecDeque<Encoded>,
     },
-    /// Nothing waits, but the request must end (upgrade).
+    /// Nothing waits, but the request must end: a WebSocket is about to take over.
     Noop,
+    /// A WebSocket has taken over.
+    Upgraded,
     /// The session has ended.
     Ended(CloseReason),
 }
@@ -372,6 +401,12 @@ impl PollTurn {
             return Poll::Ready(PollAnswer::Noop);
         };
         let mut state = outbox.state.lock();
+        if state.drain == Drain::WebSocket {
+            state.polling = false;
+            drop(state);
+            self.outbox = None;
+            return Poll::Ready(PollAnswer::Upgraded);
+        }
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
             let packets = state.take_up_to(max_bytes);

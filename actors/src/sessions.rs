@@ -70,7 +70,8 @@ impl<A: Application> Sessions<A> {
         self.shard(sid).write().insert(sid, SessionLink { session, outbox });
     }
 
-    pub(crate) fn remove(&self, sid: Sid) {
+    /// Forgets a session that has ended.
+    pub fn remove(&self, sid: Sid) {
         self.shard(sid).write().remove(&sid);
     }
 }

@@ -16,12 +16,7 @@ use framing::limits::Limits;
 use framing::socket::{self, Action, Decoder, SocketSession};
 use framing::{ByteString, Bytes};
 
-const LIMITS: Limits = Limits {
-    max_payload: 4096,
-    max_attachments: 4,
-    max_depth: 8,
-    max_namespaces: 3,
-};
+const LIMITS: Limits = Limits { max_payload: 4096, max_attachments: 4, max_depth: 8, max_namespaces: 3 };
 
 /// Separates the frames of one input.
 pub(crate) const FRAME: u8 = b'\n';
@@ -29,10 +24,7 @@ pub(crate) const FRAME: u8 = b'\n';
 /// A packet that was read comes out of its own encoding again.
 pub(crate) fn engine_packet(data: &[u8]) -> usize {
     let mut read = 0;
-    for frame in frame(data)
-        .into_iter()
-        .chain([Frame::Binary(Bytes::copy_from_slice(data))])
-    {
+    for frame in frame(data).into_iter().chain([Frame::Binary(Bytes::copy_from_slice(data))]) {
         if let Ok(packet) = Packet::decode(frame.clone()) {
             assert_eq!(Packet::decode(packet.encode()), Ok(packet));
             read += 1;
@@ -49,10 +41,7 @@ pub(crate) fn payload(data: &[u8]) -> usize {
     };
     let frames: Vec<_> = payload::decode(body.clone(), 8, 64).collect();
     let broken = frames.iter().filter(|frame| frame.is_err()).count();
-    assert!(
-        broken <= 1 && frames.len() <= 8 + broken,
-        "ends after the first error"
-    );
+    assert!(broken <= 1 && frames.len() <= 8 + broken, "ends after the first error");
     let whole: Vec<Frame> = frames.into_iter().filter_map(Result::ok).collect();
     assert!(whole.iter().all(|frame| frame.len() <= 64));
     let mut writer = PayloadWriter::new(body.len() * 2 + 64);
@@ -61,10 +50,7 @@ pub(crate) fn payload(data: &[u8]) -> usize {
     }
     if !whole.is_empty() {
         let again = ByteString::try_from(writer.finish()).expect("a polling body is text");
-        assert_eq!(
-            payload::decode(again, 8, 64).collect::<Result<Vec<_>, _>>(),
-            Ok(whole.clone())
-        );
+        assert_eq!(payload::decode(again, 8, 64).collect::<Result<Vec<_>, _>>(), Ok(whole.clone()));
     }
     whole.len()
 }
@@ -105,33 +91,16 @@ pub(crate) fn json(data: &[u8]) -> usize {
     assert_eq!(value.as_str(), text.trim_matches([' ', '\t', '\r', '\n']));
     let parts = walk(&value, LIMITS.max_depth);
     let replaced = value.replacing(&[("clientId", "\"me\""), ("bad", "}")]);
-    assert_eq!(
-        RawJson::parse(replaced.text(), LIMITS.max_depth.max(1)).as_ref(),
-        Ok(&replaced)
-    );
+    assert_eq!(RawJson::parse(replaced.text(), LIMITS.max_depth.max(1)).as_ref(), Ok(&replaced));
     if value.kind() == Kind::Object {
-        assert_eq!(
-            replaced
-                .members()
-                .filter(|(key, _)| *key == "clientId")
-                .count(),
-            1
-        );
-        assert!(
-            replaced
-                .get("clientId")
-                .is_some_and(|id| id.as_str() == "\"me\"")
-        );
+        assert_eq!(replaced.members().filter(|(key, _)| *key == "clientId").count(), 1);
+        assert!(replaced.get("clientId").is_some_and(|id| id.as_str() == "\"me\""));
     }
     parts
 }
 
 fn walk(value: &RawJson, depth: usize) -> usize {
-    assert_eq!(
-        RawJson::parse(value.text(), depth).as_ref(),
-        Ok(value),
-        "a part is a value"
-    );
+    assert_eq!(RawJson::parse(value.text(), depth).as_ref(), Ok(value), "a part is a value");
     let numbers = (value.as_f64(), value.as_u64());
     assert!(value.kind() == Kind::Number || numbers == (None, None));
     if let Some(string) = value.as_js_string() {
@@ -177,10 +146,7 @@ pub(crate) fn session(data: &[u8]) -> usize {
             Ok(received) => received,
             Err(reason) => {
                 ending(reason);
-                assert_eq!(
-                    engine.receive(Frame::Text("4".into()), now),
-                    Ok(Received::Nothing)
-                );
+                assert_eq!(engine.receive(Frame::Text("4".into()), now), Ok(Received::Nothing));
                 return actions;
             }
         };
@@ -232,26 +198,15 @@ fn again(packet: socket::Packet) {
             let args: Vec<_> = event.args.iter().map(RawJson::as_str).collect();
             Encoded::event(ns, event.ack, &event.name, &args, &event.attachments)
         }
-        socket::Packet::Ack {
-            ns,
-            id,
-            args,
-            attachments,
-        } => {
+        socket::Packet::Ack { ns, id, args, attachments } => {
             let args: Vec<_> = args.iter().map(RawJson::as_str).collect();
             Encoded::ack(ns, *id, &args, attachments)
         }
     };
     assert_eq!(encoded.frames().count(), encoded.packets());
-    assert_eq!(
-        encoded.frames().map(|frame| frame.len()).sum::<usize>(),
-        encoded.bytes()
-    );
+    assert_eq!(encoded.frames().map(|frame| frame.len()).sum::<usize>(), encoded.bytes());
     // White space and escapes may come out longer, so the bytes are not bounded here.
-    let mut decoder = Decoder::new(Limits {
-        max_payload: usize::MAX,
-        ..LIMITS
-    });
+    let mut decoder = Decoder::new(Limits { max_payload: usize::MAX, ..LIMITS });
     let mut last = None;
     for frame in encoded.frames() {
         last = match Packet::decode(frame) {

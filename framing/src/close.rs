@@ -69,9 +69,7 @@ impl CloseReason {
         match self {
             Self::PingTimeout => "ping timeout",
             Self::ClientClosed | Self::TransportClosed => "transport close",
-            Self::TransportError | Self::HeartbeatDirection | Self::TooLarge { .. } => {
-                "transport error"
-            }
+            Self::TransportError | Self::HeartbeatDirection | Self::TooLarge { .. } => "transport error",
             Self::BadPacket(_) | Self::BadPayload(_) => "parse error",
             // The official server closes its own connection on a Socket.IO parse error.
             Self::ParseError(_) | Self::SlowConsumer => "forced close",
@@ -96,9 +94,7 @@ impl CloseReason {
     /// Whether the same client doing the same again can fare better.
     pub fn may_retry(&self) -> bool {
         match self {
-            Self::SlowConsumer | Self::ShuttingDown | Self::ConnectTimeout | Self::ClientClosed => {
-                true
-            }
+            Self::SlowConsumer | Self::ShuttingDown | Self::ConnectTimeout | Self::ClientClosed => true,
             Self::ServerDisconnect => false,
             other => other.initiator() == Initiator::Network,
         }
@@ -112,19 +108,14 @@ impl CloseReason {
             Self::TooLarge { .. } => 1009,
             Self::ShuttingDown => 1012,
             Self::SlowConsumer => 1013,
-            Self::ClientClosed
-            | Self::TransportClosed
-            | Self::PingTimeout
-            | Self::ServerDisconnect => 1000,
+            Self::ClientClosed | Self::TransportClosed | Self::PingTimeout | Self::ServerDisconnect => 1000,
             Self::TransportError => 1011,
             Self::BadPacket(_)
             | Self::BadPayload(_)
             | Self::ParseError(_)
             | Self::HeartbeatDirection
             | Self::NotConnected(_) => 1002,
-            Self::TooManyNamespaces { .. } | Self::TooManyEarlyEvents | Self::ConnectTimeout => {
-                1008
-            }
+            Self::TooManyNamespaces { .. } | Self::TooManyEarlyEvents | Self::ConnectTimeout => 1008,
         }
     }
 }
@@ -138,9 +129,7 @@ impl fmt::Display for CloseReason {
             Self::HeartbeatDirection => f.write_str("invalid heartbeat direction"),
             Self::NotConnected(ns) => write!(f, "packet for namespace {ns} that was never joined"),
             Self::TooManyNamespaces { limit } => write!(f, "more than {limit} namespaces"),
-            Self::TooManyEarlyEvents => {
-                f.write_str("too many events before the namespace was joined")
-            }
+            Self::TooManyEarlyEvents => f.write_str("too many events before the namespace was joined"),
             Self::ConnectTimeout => f.write_str("no namespace joined in time"),
             Self::TooLarge { limit } => write!(f, "frame longer than {limit} bytes"),
             Self::SlowConsumer => f.write_str("slow consumer"),

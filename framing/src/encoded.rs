@@ -71,22 +71,15 @@ impl Encoded {
     /// A packet of the Engine.IO layer: a ping, a noop, a close, a bare message.
     pub fn engine(packet: &Packet) -> Self {
         match packet.encode() {
-            Frame::Text(head) => Self {
-                head,
-                attachments: SmallVec::new(),
-            },
-            Frame::Binary(data) => Self {
-                head: ByteString::new(),
-                attachments: SmallVec::from_buf([data]),
-            },
+            Frame::Text(head) => Self { head, attachments: SmallVec::new() },
+            Frame::Binary(data) => Self { head: ByteString::new(), attachments: SmallVec::from_buf([data]) },
         }
     }
 
     /// The frames, in the order in which they must leave.
     pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
         let head = (!self.head.is_empty()).then(|| Frame::Text(self.head.clone()));
-        head.into_iter()
-            .chain(self.attachments.iter().cloned().map(Frame::Binary))
+        head.into_iter().chain(self.attachments.iter().cloned().map(Frame::Binary))
     }
 
     /// Bytes of all frames, without the transport's own framing.
@@ -105,10 +98,7 @@ impl Encoded {
         head.push(kind);
         write_namespace(&mut head, ns);
         head.push_str(payload);
-        Self {
-            head: head.into(),
-            attachments: SmallVec::new(),
-        }
+        Self { head: head.into(), attachments: SmallVec::new() }
     }
 
     fn packet(
@@ -144,10 +134,7 @@ impl Encoded {
             head.push_str(arg);
         }
         head.push(']');
-        Self {
-            head: head.into(),
-            attachments: attachments.into(),
-        }
+        Self { head: head.into(), attachments: attachments.into() }
     }
 }
 

@@ -16,11 +16,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_payload: 8 * 1024 * 1024,
-            max_attachments: 64,
-            max_depth: 64,
-            max_namespaces: 32,
-        }
+        Self { max_payload: 8 * 1024 * 1024, max_attachments: 64, max_depth: 64, max_namespaces: 32 }
     }
 }

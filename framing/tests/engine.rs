@@ -70,14 +70,8 @@ fn packets() {
         assert_eq!(Packet::decode(frame.clone()), expected, "{frame:?}");
     }
     assert_eq!(Packet::Open(open()).encode(), text(OPEN));
-    let on_websocket = Packet::Open(Open {
-        upgrades: false,
-        ..open()
-    });
-    assert_eq!(
-        on_websocket.encode(),
-        text(&OPEN.replace(r#"["websocket"]"#, "[]"))
-    );
+    let on_websocket = Packet::Open(Open { upgrades: false, ..open() });
+    assert_eq!(on_websocket.encode(), text(&OPEN.replace(r#"["websocket"]"#, "[]")));
     assert_eq!(Packet::decode(on_websocket.encode()), Ok(on_websocket));
 }
 
@@ -95,14 +89,8 @@ fn payloads() {
     let empty = |index| Err(PayloadError::EmptyPacket { index });
     let table = [
         ("4a", vec![Ok(text("4a"))]),
-        (
-            "4test1\x1e4test2\x1e4test3",
-            vec![Ok(text("4test1")), Ok(text("4test2")), Ok(text("4test3"))],
-        ),
-        (
-            "4hello\x1ebAQIDBA==",
-            vec![Ok(text("4hello")), Ok(binary(&[1, 2, 3, 4]))],
-        ),
+        ("4test1\x1e4test2\x1e4test3", vec![Ok(text("4test1")), Ok(text("4test2")), Ok(text("4test3"))]),
+        ("4hello\x1ebAQIDBA==", vec![Ok(text("4hello")), Ok(binary(&[1, 2, 3, 4]))]),
         ("b", vec![Ok(binary(b""))]),
         ("b\x1eb", vec![Ok(binary(b"")), Ok(binary(b""))]),
         ("4é\x1e🙂", vec![Ok(text("4é")), Ok(text("🙂"))]),
@@ -111,30 +99,16 @@ fn payloads() {
         ("4a\x1e", vec![Ok(text("4a")), empty(1)]),
         ("4a\x1e\x1e4b", vec![Ok(text("4a")), empty(1)]),
         ("b!\x1e4a", vec![Err(PayloadError::Base64 { index: 0 })]),
-        (
-            "4a\x1eb🙂",
-            vec![Ok(text("4a")), Err(PayloadError::Base64 { index: 1 })],
-        ),
+        ("4a\x1eb🙂", vec![Ok(text("4a")), Err(PayloadError::Base64 { index: 1 })]),
         (
             "2\x1e2\x1e2\x1e2",
-            vec![
-                Ok(text("2")),
-                Ok(text("2")),
-                Ok(text("2")),
-                Err(PayloadError::TooManyPackets { limit: 3 }),
-            ],
+            vec![Ok(text("2")), Ok(text("2")), Ok(text("2")), Err(PayloadError::TooManyPackets { limit: 3 })],
         ),
         ("4234567890", vec![Ok(text("4234567890"))]),
-        (
-            "42345678901",
-            vec![Err(PayloadError::TooLarge { len: 11, limit: 10 })],
-        ),
+        ("42345678901", vec![Err(PayloadError::TooLarge { len: 11, limit: 10 })]),
         ("bMTIzNDU2Nzg5MA==", vec![Ok(binary(b"1234567890"))]),
         ("bMTIzNDU2Nzg5MA", vec![Ok(binary(b"1234567890"))]),
-        (
-            "bMTIzNDU2Nzg5MDE=",
-            vec![Err(PayloadError::TooLarge { len: 11, limit: 10 })],
-        ),
+        ("bMTIzNDU2Nzg5MDE=", vec![Err(PayloadError::TooLarge { len: 11, limit: 10 })]),
     ];
     for (body, expected) in table {
         let frames: Vec<_> = payload::decode(body.into(), 3, 10).collect();

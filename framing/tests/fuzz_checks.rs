@@ -37,18 +37,12 @@ const SEEDS: &[(Check, &[(&str, usize)])] = &[
     (
         checks::socket_decoder,
         &[
-            (
-                "0/llm,{\"a\":[1]}\n2/llm,7[9,{\"x\":\"\\ud83d\"},\"é\"]\n33[1.0]\n1/llm,",
-                4,
-            ),
+            ("0/llm,{\"a\":[1]}\n2/llm,7[9,{\"x\":\"\\ud83d\"},\"é\"]\n33[1.0]\n1/llm,", 4),
             (
                 "52-/n,1[\"e\",{\"_placeholder\":true,\"num\":0},{\"a\":{\"num\":1,\"_placeholder\":true}}]\n!abc\n!\n61-0[]\n!x",
                 2,
             ),
-            (
-                "51-[null]\n!x\n2[\"\\u0000\\\"\"]\n2[\"a\",\"\u{2028}\"]",
-                2,
-            ),
+            ("51-[null]\n!x\n2[\"\\u0000\\\"\"]\n2[\"a\",\"\u{2028}\"]", 2),
             ("51-[1]\n2[1]\n2[2]\n4{}\n\n7", 1),
         ],
     ),
@@ -73,10 +67,7 @@ const SEEDS: &[(Check, &[(&str, usize)])] = &[
                 "40/llm,{}\n42/llm,1[1]\n451-/llm,2[\"x\",{\"_placeholder\":true,\"num\":0}]\n!data\n3\n41/llm,",
                 4,
             ),
-            (
-                "40\n42[1]\n42[2]\n40\n40/no,\n42/no,[1]\n43/,1[]\n6\n~~~\n1\n4x",
-                5,
-            ),
+            ("40\n42[1]\n42[2]\n40\n40/no,\n42/no,[1]\n43/,1[]\n6\n~~~\n1\n4x", 5),
             ("40/a\n40/b\n40/c\n40/d", 3),
             ("40\n~aaaaaaaaaaaaaaaaaaaaaaaaa\n3\n420[1]\n2", 2),
         ],
@@ -94,32 +85,26 @@ fn seeds() {
 
 /// A seed with some bytes overwritten, cut out, doubled or put in.
 fn mutated() -> impl Strategy<Value = (Check, Vec<u8>)> {
-    let seeds: Vec<(Check, &str)> = SEEDS
-        .iter()
-        .flat_map(|(check, seeds)| seeds.iter().map(|(seed, _)| (*check, *seed)))
-        .collect();
+    let seeds: Vec<(Check, &str)> =
+        SEEDS.iter().flat_map(|(check, seeds)| seeds.iter().map(|(seed, _)| (*check, *seed))).collect();
     let byte = prop_oneof![
         3 => prop::sample::select(&b"0123456789-/,[]{}\":\\ub \n!~\x1e\xc3\xa9null_"[..]),
         1 => any::<u8>(),
     ];
     let change = (0..4_u8, any::<prop::sample::Index>(), byte);
-    (
-        prop::sample::select(seeds),
-        prop::collection::vec(change, 0..6),
-    )
-        .prop_map(|((check, seed), changes)| {
-            let mut data = seed.as_bytes().to_vec();
-            for (kind, at, byte) in changes {
-                let at = at.index(data.len() + 1);
-                match kind {
-                    0 if at < data.len() => data[at] = byte,
-                    1 if at < data.len() => drop(data.remove(at)),
-                    2 => data.extend_from_within(at..),
-                    _ => data.insert(at, byte),
-                }
+    (prop::sample::select(seeds), prop::collection::vec(change, 0..6)).prop_map(|((check, seed), changes)| {
+        let mut data = seed.as_bytes().to_vec();
+        for (kind, at, byte) in changes {
+            let at = at.index(data.len() + 1);
+            match kind {
+                0 if at < data.len() => data[at] = byte,
+                1 if at < data.len() => drop(data.remove(at)),
+                2 => data.extend_from_within(at..),
+                _ => data.insert(at, byte),
             }
-            (check, data)
-        })
+        }
+        (check, data)
+    })
 }
 
 proptest! {

@@ -42,11 +42,7 @@ fn values() {
         "123456789012345678901234567890.000000000000000000001",
     ] {
         assert_eq!(json(text).as_str(), text);
-        assert_eq!(
-            json(&format!(" \t\r\n{text}\n ")).as_str(),
-            text,
-            "white space around {text:?}"
-        );
+        assert_eq!(json(&format!(" \t\r\n{text}\n ")).as_str(), text, "white space around {text:?}");
     }
     for text in [
         "",
@@ -122,30 +118,18 @@ fn errors_name_the_place() {
 
 #[test]
 fn depth_is_bounded_without_recursion() {
-    let nested =
-        |depth: usize| ByteString::from(format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+    let nested = |depth: usize| ByteString::from(format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
     assert!(RawJson::parse(nested(64), 64).is_ok());
-    assert_eq!(
-        RawJson::parse(nested(65), 64),
-        Err(JsonError::TooDeep { limit: 64 })
-    );
+    assert_eq!(RawJson::parse(nested(65), 64), Err(JsonError::TooDeep { limit: 64 }));
     assert!(RawJson::parse("1".into(), 0).is_ok());
-    assert_eq!(
-        RawJson::parse("[]".into(), 0),
-        Err(JsonError::TooDeep { limit: 0 })
-    );
+    assert_eq!(RawJson::parse("[]".into(), 0), Err(JsonError::TooDeep { limit: 0 }));
     // Siblings are not deeper.
     assert!(RawJson::parse("[[],[],{\"a\":[]}]".into(), 3).is_ok());
 
     let abyss = RawJson::parse(nested(1_000_000), usize::MAX).unwrap();
     assert_eq!(abyss.elements().next().unwrap().as_str().len(), 2 * 999_999);
     let objects = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
-    assert!(
-        RawJson::parse(objects.into(), usize::MAX)
-            .unwrap()
-            .get("a")
-            .is_some()
-    );
+    assert!(RawJson::parse(objects.into(), usize::MAX).unwrap().get("a").is_some());
 }
 
 #[test]
@@ -191,67 +175,39 @@ fn readers() {
 
 #[test]
 fn parts() {
-    let list: Vec<_> = json(" [ 1 , \"a,]\" , [2,[3]] , {\"b\":4} ] ")
-        .elements()
-        .map(|item| item.to_string())
-        .collect();
+    let list: Vec<_> =
+        json(" [ 1 , \"a,]\" , [2,[3]] , {\"b\":4} ] ").elements().map(|item| item.to_string()).collect();
     assert_eq!(list, ["1", "\"a,]\"", "[2,[3]]", "{\"b\":4}"]);
     assert_eq!(
-        json("[]").elements().count()
-            + json("[ ]").elements().count()
-            + json("{}").elements().count(),
+        json("[]").elements().count() + json("[ ]").elements().count() + json("{}").elements().count(),
         0
     );
     assert_eq!(
-        json("\"[1]\"").elements().count()
-            + json("1").members().count()
-            + json("{ }").members().count(),
+        json("\"[1]\"").elements().count() + json("1").members().count() + json("{ }").members().count(),
         0
     );
 
     let object = json(r#"{ "a" : 1 , "b\u0063" : [ {} ] , "" : null , "a" : {"x":2} }"#);
-    let members: Vec<_> = object
-        .members()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let members: Vec<_> = object.members().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(members, ["a=1", "bc=[ {} ]", "=null", "a={\"x\":2}"]);
-    assert_eq!(
-        object.get("a").unwrap().as_str(),
-        "{\"x\":2}",
-        "the last one counts"
-    );
+    assert_eq!(object.get("a").unwrap().as_str(), "{\"x\":2}", "the last one counts");
     assert_eq!(object.get("bc").unwrap().as_str(), "[ {} ]");
     assert!(object.get("").unwrap().is_null());
     assert_eq!(object.get("x"), None);
     assert_eq!(json("[\"a\",1]").get("a"), None);
     let [bc, none, a] = object.fields(["bc", "none", "a"]);
-    assert_eq!(
-        (bc.is_some(), none.is_some(), a.is_some()),
-        (true, false, true)
-    );
+    assert_eq!((bc.is_some(), none.is_some(), a.is_some()), (true, false, true));
 }
 
 #[test]
 fn replacing_leaves_no_duplicate_and_the_rest_alone() {
     let table = [
-        (
-            r#"{"clientId":"a","x":1.00,"y":[1, 2]}"#,
-            r#"{"x":1.00,"y":[1, 2],"clientId":"me"}"#,
-        ),
+        (r#"{"clientId":"a","x":1.00,"y":[1, 2]}"#, r#"{"x":1.00,"y":[1, 2],"clientId":"me"}"#),
         (r#"{"clientId":"a","clientId":"b"}"#, r#"{"clientId":"me"}"#),
-        (
-            r#"{"\u0063lientId":"a","z":9007199254740993}"#,
-            r#"{"z":9007199254740993,"clientId":"me"}"#,
-        ),
+        (r#"{"\u0063lientId":"a","z":9007199254740993}"#, r#"{"z":9007199254740993,"clientId":"me"}"#),
         (r#"{}"#, r#"{"clientId":"me"}"#),
-        (
-            r#"{"a":{"clientId":"in"}}"#,
-            r#"{"a":{"clientId":"in"},"clientId":"me"}"#,
-        ),
-        (
-            r#"{"\ud83d":"\ude00"}"#,
-            r#"{"\ud83d":"\ude00","clientId":"me"}"#,
-        ),
+        (r#"{"a":{"clientId":"in"}}"#, r#"{"a":{"clientId":"in"},"clientId":"me"}"#),
+        (r#"{"\ud83d":"\ude00"}"#, r#"{"\ud83d":"\ude00","clientId":"me"}"#),
         (r#"[{"clientId":"a"}]"#, r#"[{"clientId":"a"}]"#),
         ("null", "null"),
     ];
@@ -266,11 +222,7 @@ fn replacing_leaves_no_duplicate_and_the_rest_alone() {
     let twice = json("{}").replacing(&[("a", "1"), ("b", "2"), ("a", "3")]);
     assert_eq!(twice.as_str(), r#"{"b":2,"a":3}"#);
     let broken = json("{}").replacing(&[("a", "1,\"admin\":true")]);
-    assert_eq!(
-        broken.as_str(),
-        r#"{"a":"1,\"admin\":true"}"#,
-        "no way out of the value"
-    );
+    assert_eq!(broken.as_str(), r#"{"a":"1,\"admin\":true"}"#, "no way out of the value");
 }
 
 /// Text that looks like JSON, so that more than the first byte is looked at.

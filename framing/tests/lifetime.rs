@@ -34,20 +34,10 @@ fn heartbeat() {
     assert_eq!(session.poll(start + ms(299)), Ok(None));
     for round in 0..3 {
         let begin = start + round * ms(350);
-        assert_eq!(
-            session.poll(begin + INTERVAL),
-            Ok(Some(Packet::Ping { probe: false }))
-        );
-        assert_eq!(
-            session.poll(begin + INTERVAL),
-            Ok(None),
-            "a ping is sent once"
-        );
+        assert_eq!(session.poll(begin + INTERVAL), Ok(Some(Packet::Ping { probe: false })));
+        assert_eq!(session.poll(begin + INTERVAL), Ok(None), "a ping is sent once");
         assert_eq!(session.deadline(), begin + INTERVAL + TIMEOUT);
-        assert_eq!(
-            session.receive(text("3"), begin + ms(350)),
-            Ok(Received::Nothing)
-        );
+        assert_eq!(session.receive(text("3"), begin + ms(350)), Ok(Received::Nothing));
         assert_eq!(session.deadline(), begin + ms(650));
     }
     let begin = start + ms(3 * 350);
@@ -56,10 +46,7 @@ fn heartbeat() {
     assert_eq!(session.poll(begin + ms(500)), Err(CloseReason::PingTimeout));
     assert!(session.is_closed());
     assert_eq!(session.poll(begin + ms(999)), Ok(None), "it ends once");
-    assert_eq!(
-        session.receive(text("4late"), begin + ms(999)),
-        Ok(Received::Nothing)
-    );
+    assert_eq!(session.receive(text("4late"), begin + ms(999)), Ok(Received::Nothing));
 }
 
 #[test]
@@ -67,10 +54,7 @@ fn other_frames_are_no_sign_of_life() {
     let start = Instant::now();
     let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
     session.poll(start + INTERVAL).unwrap();
-    assert_eq!(
-        session.receive(text("4x"), start + ms(400)),
-        Ok(Received::Message("x".into()))
-    );
+    assert_eq!(session.receive(text("4x"), start + ms(400)), Ok(Received::Message("x".into())));
     assert_eq!(session.poll(start + ms(500)), Err(CloseReason::PingTimeout));
 }
 
@@ -80,10 +64,7 @@ fn frames_of_a_session() {
     let table = [
         (text("4hello"), Ok(Received::Message("hello".into()))),
         (binary(&[1]), Ok(Received::Binary(Bytes::from_static(&[1])))),
-        (
-            text("bAQ=="),
-            Ok(Received::Binary(Bytes::from_static(&[1]))),
-        ),
+        (text("bAQ=="), Ok(Received::Binary(Bytes::from_static(&[1])))),
         (text("3"), Ok(Received::Nothing)),
         (text("3probe"), Ok(Received::Nothing)),
         (text("1"), Ok(Received::Closed)),
@@ -122,10 +103,7 @@ fn probes() {
         (&["2probe", "4x"], unexpected()),
         (&["2probe", "4x", "5"], unexpected()),
         (&["3probe"], unexpected()),
-        (
-            &["éabcd"],
-            Err(ProbeError::Packet(PacketError::UnknownType { byte: 0xc3 })),
-        ),
+        (&["éabcd"], Err(ProbeError::Packet(PacketError::UnknownType { byte: 0xc3 }))),
         (&[""], Err(ProbeError::Packet(PacketError::Empty))),
     ];
     for (frames, expected) in table {
@@ -139,62 +117,14 @@ fn probes() {
 #[test]
 fn reasons() {
     let table = [
-        (
-            CloseReason::PingTimeout,
-            "ping timeout",
-            Initiator::Network,
-            true,
-            1000,
-        ),
-        (
-            CloseReason::ClientClosed,
-            "transport close",
-            Initiator::Client,
-            true,
-            1000,
-        ),
-        (
-            CloseReason::TransportClosed,
-            "transport close",
-            Initiator::Network,
-            true,
-            1000,
-        ),
-        (
-            CloseReason::TransportError,
-            "transport error",
-            Initiator::Network,
-            true,
-            1011,
-        ),
-        (
-            CloseReason::HeartbeatDirection,
-            "transport error",
-            Initiator::Client,
-            false,
-            1002,
-        ),
-        (
-            PacketError::Empty.into(),
-            "parse error",
-            Initiator::Client,
-            false,
-            1002,
-        ),
-        (
-            PayloadError::TooManyPackets { limit: 1 }.into(),
-            "parse error",
-            Initiator::Client,
-            false,
-            1002,
-        ),
-        (
-            framing::error::ProtocolError::Empty.into(),
-            "forced close",
-            Initiator::Client,
-            false,
-            1002,
-        ),
+        (CloseReason::PingTimeout, "ping timeout", Initiator::Network, true, 1000),
+        (CloseReason::ClientClosed, "transport close", Initiator::Client, true, 1000),
+        (CloseReason::TransportClosed, "transport close", Initiator::Network, true, 1000),
+        (CloseReason::TransportError, "transport error", Initiator::Network, true, 1011),
+        (CloseReason::HeartbeatDirection, "transport error", Initiator::Client, false, 1002),
+        (PacketError::Empty.into(), "parse error", Initiator::Client, false, 1002),
+        (PayloadError::TooManyPackets { limit: 1 }.into(), "parse error", Initiator::Client, false, 1002),
+        (framing::error::ProtocolError::Empty.into(), "forced close", Initiator::Client, false, 1002),
         (
             CloseReason::NotConnected(framing::socket::Namespace::root()),
             "forced server close",
@@ -202,63 +132,16 @@ fn reasons() {
             false,
             1002,
         ),
-        (
-            CloseReason::TooManyNamespaces { limit: 1 },
-            "forced server close",
-            Initiator::Client,
-            false,
-            1008,
-        ),
-        (
-            CloseReason::TooManyEarlyEvents,
-            "forced server close",
-            Initiator::Client,
-            false,
-            1008,
-        ),
-        (
-            CloseReason::ConnectTimeout,
-            "forced server close",
-            Initiator::Client,
-            true,
-            1008,
-        ),
-        (
-            CloseReason::TooLarge { limit: 1 },
-            "transport error",
-            Initiator::Client,
-            false,
-            1009,
-        ),
-        (
-            CloseReason::SlowConsumer,
-            "forced close",
-            Initiator::Server,
-            true,
-            1013,
-        ),
-        (
-            CloseReason::ShuttingDown,
-            "server shutting down",
-            Initiator::Server,
-            true,
-            1012,
-        ),
-        (
-            CloseReason::ServerDisconnect,
-            "server namespace disconnect",
-            Initiator::Server,
-            false,
-            1000,
-        ),
+        (CloseReason::TooManyNamespaces { limit: 1 }, "forced server close", Initiator::Client, false, 1008),
+        (CloseReason::TooManyEarlyEvents, "forced server close", Initiator::Client, false, 1008),
+        (CloseReason::ConnectTimeout, "forced server close", Initiator::Client, true, 1008),
+        (CloseReason::TooLarge { limit: 1 }, "transport error", Initiator::Client, false, 1009),
+        (CloseReason::SlowConsumer, "forced close", Initiator::Server, true, 1013),
+        (CloseReason::ShuttingDown, "server shutting down", Initiator::Server, true, 1012),
+        (CloseReason::ServerDisconnect, "server namespace disconnect", Initiator::Server, false, 1000),
     ];
     for (reason, text, initiator, retry, code) in table {
-        let of = (
-            reason.text(),
-            reason.initiator(),
-            reason.may_retry(),
-            reason.websocket_code(),
-        );
+        let of = (reason.text(), reason.initiator(), reason.may_retry(), reason.websocket_code());
         assert_eq!(of, (text, initiator, retry, code), "{reason:?}");
         assert!(!reason.to_string().is_empty());
     }

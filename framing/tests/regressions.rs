@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use framing::close::CloseReason;
 use framing::engine::{
-    EngineSession, HandshakeError, Method, Packet, Probe, ProbeError, Received, parse_query,
-    payload,
+    EngineSession, HandshakeError, Method, Packet, Probe, ProbeError, Received, parse_query, payload,
 };
 use framing::error::{PacketError, ProtocolError};
 use framing::frame::Frame;
@@ -32,18 +31,12 @@ fn session() -> SocketSession {
 #[test]
 fn packet_that_begins_with_a_multibyte_character_794() {
     for start in ["é", "你", "🙂", "\u{7ff}", "\u{10ffff}"] {
-        assert!(matches!(
-            Packet::decode(text(start)),
-            Err(PacketError::UnknownType { .. })
-        ));
+        assert!(matches!(Packet::decode(text(start)), Err(PacketError::UnknownType { .. })));
         assert!(matches!(
             Packet::decode(text(&format!("{start}probe"))),
             Err(PacketError::UnknownType { .. })
         ));
-        assert!(matches!(
-            decoder().text(start.into()),
-            Err(ProtocolError::UnknownType { .. })
-        ));
+        assert!(matches!(decoder().text(start.into()), Err(ProtocolError::UnknownType { .. })));
         for kind in 0..=6 {
             let _ = decoder().text(format!("{kind}{start}").into());
             let _ = decoder().text(format!("{kind}1-{start}").into());
@@ -60,10 +53,7 @@ fn probe_of_six_bytes_cut_inside_a_character() {
         Probe::default().receive(text("éabcd")),
         Err(ProbeError::Packet(PacketError::UnknownType { byte: 0xc3 }))
     );
-    assert_eq!(
-        Probe::default().receive(text("2prob\u{e9}")),
-        Err(ProbeError::Unexpected)
-    );
+    assert_eq!(Probe::default().receive(text("2prob\u{e9}")), Err(ProbeError::Unexpected));
 }
 
 #[test]
@@ -84,10 +74,7 @@ fn deep_nesting_does_not_exhaust_the_stack() {
                 deep.push_str(&format!("1{}]", close.repeat(1_000_000)));
             }
             let error = decoder().text(deep.into()).unwrap_err();
-            assert!(matches!(
-                error,
-                ProtocolError::Json(framing::error::JsonError::TooDeep { .. })
-            ));
+            assert!(matches!(error, ProtocolError::Json(framing::error::JsonError::TooDeep { .. })));
         }
     }
 }
@@ -97,49 +84,27 @@ fn unlimited_attachments_ghsa_55mf_67qm_4wpg_and_cve_2026_33151() {
     assert!(decoder().text(r#"564-["x"]"#.into()).is_ok());
     assert_eq!(
         decoder().text(r#"565-["x"]"#.into()),
-        Err(ProtocolError::TooManyAttachments {
-            count: 65,
-            limit: 64
-        })
+        Err(ProtocolError::TooManyAttachments { count: 65, limit: 64 })
     );
     assert!(decoder().text(r#"54294967296-["x"]"#.into()).is_err());
-    assert!(
-        decoder()
-            .text(r#"518446744073709551617-["x"]"#.into())
-            .is_err()
-    );
+    assert!(decoder().text(r#"518446744073709551617-["x"]"#.into()).is_err());
 }
 
 #[test]
 fn attachments_that_outgrow_memory_together() {
-    let limits = Limits {
-        max_payload: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { max_payload: 100, ..Limits::default() };
     let mut decoder = Decoder::new(limits);
     decoder.text(r#"510-["x"]"#.into()).unwrap();
     decoder.binary(vec![0; 60].into()).unwrap();
-    assert_eq!(
-        decoder.binary(vec![0; 60].into()),
-        Err(ProtocolError::TooLarge {
-            len: 120,
-            limit: 100
-        })
-    );
+    assert_eq!(decoder.binary(vec![0; 60].into()), Err(ProtocolError::TooLarge { len: 120, limit: 100 }));
 }
 
 #[test]
 fn base64_binary_whose_text_begins_with_4() {
     let mut frames = payload::decode("b4Q==".into(), 10, 100);
-    assert_eq!(
-        frames.next(),
-        Some(Ok(Frame::Binary(Bytes::from_static(&[0xe1]))))
-    );
+    assert_eq!(frames.next(), Some(Ok(Frame::Binary(Bytes::from_static(&[0xe1])))));
     assert_eq!(frames.next(), None);
-    assert_eq!(
-        Packet::decode(text("b4Q==")),
-        Ok(Packet::Binary(Bytes::from_static(&[0xe1])))
-    );
+    assert_eq!(Packet::decode(text("b4Q==")), Ok(Packet::Binary(Bytes::from_static(&[0xe1]))));
 }
 
 #[test]
@@ -147,41 +112,26 @@ fn text_in_the_middle_of_a_binary_packet_811() {
     let mut session = session();
     session.text("0".into()).unwrap();
     session.accepted(&Namespace::root());
-    assert_eq!(
-        session.text(r#"51-["x",{"_placeholder":true,"num":0}]"#.into()),
-        Ok(None)
-    );
+    assert_eq!(session.text(r#"51-["x",{"_placeholder":true,"num":0}]"#.into()), Ok(None));
     assert_eq!(
         session.text(r#"2["y"]"#.into()),
-        Err(CloseReason::ParseError(
-            ProtocolError::TextInsteadOfAttachment { missing: 1 }
-        ))
+        Err(CloseReason::ParseError(ProtocolError::TextInsteadOfAttachment { missing: 1 }))
     );
 }
 
 #[test]
 fn binary_frames_directly_follow_their_head_232() {
-    assert_eq!(
-        decoder().binary(Bytes::from_static(b"x")),
-        Err(ProtocolError::AttachmentWithoutHead)
-    );
+    assert_eq!(decoder().binary(Bytes::from_static(b"x")), Err(ProtocolError::AttachmentWithoutHead));
     let mut decoder = decoder();
     assert!(decoder.text("2[1]".into()).unwrap().is_some());
-    assert_eq!(
-        decoder.binary(Bytes::new()),
-        Err(ProtocolError::AttachmentWithoutHead)
-    );
+    assert_eq!(decoder.binary(Bytes::new()), Err(ProtocolError::AttachmentWithoutHead));
 }
 
 #[test]
 fn duplicate_connect_does_not_authenticate_again_801() {
     let mut session = session();
-    let connect =
-        |session: &mut SocketSession| session.text(r#"0/llm,{"key":"k"}"#.into()).unwrap();
-    assert!(matches!(
-        connect(&mut session),
-        Some(Action::Connect { .. })
-    ));
+    let connect = |session: &mut SocketSession| session.text(r#"0/llm,{"key":"k"}"#.into()).unwrap();
+    assert!(matches!(connect(&mut session), Some(Action::Connect { .. })));
     assert_eq!(connect(&mut session), None, "while joining");
     let ns = Namespace::from_static("/llm");
     session.accepted(&ns);
@@ -197,17 +147,11 @@ fn an_early_extra_pong_is_not_a_timeout_817() {
     let start = Instant::now();
     let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
     for _ in 0..3 {
-        assert_eq!(
-            session.receive(text("3"), start + TIMEOUT),
-            Ok(Received::Nothing)
-        );
+        assert_eq!(session.receive(text("3"), start + TIMEOUT), Ok(Received::Nothing));
     }
     assert!(session.poll(start + INTERVAL).unwrap().is_some());
     for _ in 0..3 {
-        assert_eq!(
-            session.receive(text("3"), start + INTERVAL),
-            Ok(Received::Nothing)
-        );
+        assert_eq!(session.receive(text("3"), start + INTERVAL), Ok(Received::Nothing));
     }
     assert_eq!(session.poll(start + INTERVAL + TIMEOUT), Ok(None));
     assert!(session.poll(start + INTERVAL + INTERVAL).unwrap().is_some());
@@ -237,11 +181,7 @@ fn a_malformed_sid_is_unknown_not_a_new_session_815() {
     ] {
         for method in [Method::Get, Method::Post] {
             let query = format!("EIO=4&transport=polling&sid={sid}");
-            assert_eq!(
-                parse_query(&query, method, false),
-                Err(HandshakeError::UnknownSid),
-                "{sid}"
-            );
+            assert_eq!(parse_query(&query, method, false), Err(HandshakeError::UnknownSid), "{sid}");
         }
     }
 }
@@ -255,28 +195,17 @@ fn a_waiting_packet_does_not_pin_the_read_buffer() {
 
     let mut decoder = decoder();
     assert_eq!(decoder.text(head_slice), Ok(None));
-    assert_eq!(
-        decoder.binary(buffer.slice(head.len()..head.len() + 5)),
-        Ok(None)
-    );
+    assert_eq!(decoder.binary(buffer.slice(head.len()..head.len() + 5)), Ok(None));
     let last = buffer.slice(buffer.len() - 4..);
     let Ok(Some(socket::Packet::Event { ns, event })) = decoder.binary(last) else {
         panic!("a whole packet");
     };
     assert!(!within(ns.as_str().as_bytes(), &buffer));
     assert!(!within(event.name.as_text().unwrap().as_bytes(), &buffer));
-    assert!(
-        event
-            .args
-            .iter()
-            .all(|arg| !within(arg.as_str().as_bytes(), &buffer))
-    );
+    assert!(event.args.iter().all(|arg| !within(arg.as_str().as_bytes(), &buffer)));
     assert_eq!(event.attachments[0], "first");
     assert!(!within(&event.attachments[0], &buffer));
-    assert!(
-        within(&event.attachments[1], &buffer),
-        "what need not wait is shared"
-    );
+    assert!(within(&event.attachments[1], &buffer), "what need not wait is shared");
 }
 
 #[test]
@@ -286,45 +215,21 @@ fn a_joined_namespace_does_not_pin_the_read_buffer() {
     let Ok(Some(Action::Connect { ns, .. })) = session.text(buffer.clone()) else {
         panic!("a connect");
     };
-    assert!(
-        !buffer
-            .as_bytes()
-            .as_ptr_range()
-            .contains(&ns.as_str().as_ptr())
-    );
+    assert!(!buffer.as_bytes().as_ptr_range().contains(&ns.as_str().as_ptr()));
 }
 
 #[test]
 fn placeholder_type_confusion_cve_2022_2421() {
-    for num in [
-        "\"splice\"",
-        "null",
-        "{}",
-        "[]",
-        "true",
-        "-1",
-        "1",
-        "1e1",
-        "0.1",
-        "18446744073709551616",
-    ] {
+    for num in ["\"splice\"", "null", "{}", "[]", "true", "-1", "1", "1e1", "0.1", "18446744073709551616"] {
         let head = format!(r#"51-["x",{{"_placeholder":true,"num":{num}}}]"#);
-        assert_eq!(
-            decoder().text(head.into()),
-            Err(ProtocolError::Placeholder),
-            "{num}"
-        );
+        assert_eq!(decoder().text(head.into()), Err(ProtocolError::Placeholder), "{num}");
     }
 }
 
 #[test]
 fn event_name_type_confusion_cve_2023_32695() {
     for name in ["{\"toString\":\"foo\"}", "[\"x\"]", "true", "{}"] {
-        assert_eq!(
-            decoder().text(format!("2[{name}]").into()),
-            Err(ProtocolError::EventName),
-            "{name}"
-        );
+        assert_eq!(decoder().text(format!("2[{name}]").into()), Err(ProtocolError::EventName), "{name}");
     }
 }
 
@@ -340,10 +245,7 @@ fn zero_attachments_do_not_block_the_next_packet() {
 #[test]
 fn null_event_with_attachments_takes_them_along() {
     let mut decoder = decoder();
-    assert_eq!(
-        decoder.text(r#"51-/llm,[null,{"_placeholder":true,"num":0}]"#.into()),
-        Ok(None)
-    );
+    assert_eq!(decoder.text(r#"51-/llm,[null,{"_placeholder":true,"num":0}]"#.into()), Ok(None));
     assert_eq!(decoder.binary(Bytes::from_static(b"x")), Ok(None));
     assert!(decoder.text("2[1]".into()).unwrap().is_some());
 }

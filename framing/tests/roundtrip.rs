@@ -23,20 +23,15 @@ fn text() -> impl Strategy<Value = ByteString> {
 }
 
 fn open() -> impl Strategy<Value = Open> {
-    (
-        any::<[u8; 15]>(),
-        any::<bool>(),
-        any::<u32>(),
-        any::<u32>(),
-        any::<u32>(),
-    )
-        .prop_map(|(random, upgrades, interval, timeout, max_payload)| Open {
+    (any::<[u8; 15]>(), any::<bool>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+        |(random, upgrades, interval, timeout, max_payload)| Open {
             sid: Sid::from_random(random),
             upgrades,
             ping_interval: Duration::from_millis(interval.into()),
             ping_timeout: Duration::from_millis(timeout.into()),
             max_payload: max_payload as usize,
-        })
+        },
+    )
 }
 
 fn engine_packet() -> impl Strategy<Value = Packet> {
@@ -53,10 +48,7 @@ fn engine_packet() -> impl Strategy<Value = Packet> {
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {
-    prop_oneof![
-        Just(Namespace::root()),
-        "/[^,]{0,20}".prop_map(|name| Namespace::new(name.into()).unwrap())
-    ]
+    prop_oneof![Just(Namespace::root()), "/[^,]{0,20}".prop_map(|name| Namespace::new(name.into()).unwrap())]
 }
 
 /// An argument without attachments.
@@ -73,28 +65,20 @@ fn argument() -> impl Strategy<Value = RawJson> {
 
 /// Arguments, and attachments with a placeholder each.
 fn payload() -> impl Strategy<Value = (Vec<RawJson>, Vec<Bytes>)> {
-    (
-        prop::collection::vec(argument(), 0..5),
-        prop::collection::vec(bytes(), 0..4),
-    )
-        .prop_map(|(mut args, attachments)| {
+    (prop::collection::vec(argument(), 0..5), prop::collection::vec(bytes(), 0..4)).prop_map(
+        |(mut args, attachments)| {
             for num in 0..attachments.len() {
                 let placeholder = format!(r#"{{"_placeholder":true,"num":{num}}}"#);
                 args.push(RawJson::parse(placeholder.into(), 1).unwrap());
             }
             (args, attachments)
-        })
+        },
+    )
 }
 
 fn name() -> impl Strategy<Value = EventName> {
-    const RESERVED: [&str; 6] = [
-        "connect",
-        "connect_error",
-        "disconnect",
-        "disconnecting",
-        "newListener",
-        "removeListener",
-    ];
+    const RESERVED: [&str; 6] =
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
     prop_oneof![
         any::<u64>().prop_map(EventName::number),
         any::<String>()
@@ -188,54 +172,27 @@ fn what_the_server_writes() {
     let data = |data: &'static [u8]| Bytes::from_static(data);
     let name = EventName::from_static;
     let table: [(Encoded, &[&str]); 14] = [
-        (
-            Encoded::connect(&root, "XbTKRhPHo2rx8uIWAAAF"),
-            &[r#"40{"sid":"XbTKRhPHo2rx8uIWAAAF"}"#],
-        ),
+        (Encoded::connect(&root, "XbTKRhPHo2rx8uIWAAAF"), &[r#"40{"sid":"XbTKRhPHo2rx8uIWAAAF"}"#]),
         (Encoded::connect(&llm, "x"), &[r#"40/llm,{"sid":"x"}"#]),
-        (
-            Encoded::invalid_namespace(&llm),
-            &[r#"44/llm,{"message":"Invalid namespace"}"#],
-        ),
-        (
-            Encoded::connect_refused(&root, "no \"key\""),
-            &[r#"44{"message":"no \"key\""}"#],
-        ),
+        (Encoded::invalid_namespace(&llm), &[r#"44/llm,{"message":"Invalid namespace"}"#]),
+        (Encoded::connect_refused(&root, "no \"key\""), &[r#"44{"message":"no \"key\""}"#]),
         (
             Encoded::connect_error(&root, r#"{"message":"not allowed","data":{"code":"E1"}}"#),
             &[r#"44{"message":"not allowed","data":{"code":"E1"}}"#],
         ),
         (Encoded::disconnect(&root), &["41"]),
         (Encoded::disconnect(&llm), &["41/llm,"]),
+        (Encoded::event(&root, None, &name("in"), &[], &[]), &[r#"42["in"]"#]),
         (
-            Encoded::event(&root, None, &name("in"), &[], &[]),
-            &[r#"42["in"]"#],
-        ),
-        (
-            Encoded::event(
-                &llm,
-                Some(0),
-                &EventName::number(9),
-                &[r#"{"a":1}"#, "null"],
-                &[],
-            ),
+            Encoded::event(&llm, Some(0), &EventName::number(9), &[r#"{"a":1}"#, "null"], &[]),
             &[r#"42/llm,0[9,{"a":1},null]"#],
         ),
         (
-            Encoded::event(
-                &llm,
-                None,
-                &name("b"),
-                &[r#"{"_placeholder":true,"num":0}"#],
-                &[data(b"x")],
-            ),
+            Encoded::event(&llm, None, &name("b"), &[r#"{"_placeholder":true,"num":0}"#], &[data(b"x")]),
             &[r#"451-/llm,["b",{"_placeholder":true,"num":0}]"#, "b:x"],
         ),
         (Encoded::ack(&root, 0, &[], &[]), &["430[]"]),
-        (
-            Encoded::ack(&llm, 12, &["1", "2"], &[data(b""), data(b"y")]),
-            &["462-/llm,12[1,2]", "b:", "b:y"],
-        ),
+        (Encoded::ack(&llm, 12, &["1", "2"], &[data(b""), data(b"y")]), &["462-/llm,12[1,2]", "b:", "b:y"]),
         (Encoded::engine(&Packet::Noop), &["6"]),
         (Encoded::engine(&Packet::Binary(data(b"z"))), &["b:z"]),
     ];

@@ -22,14 +22,8 @@ struct Peer {
 impl Peer {
     fn new() -> Self {
         let start = Instant::now();
-        let limits = Limits {
-            max_namespaces: 3,
-            ..Limits::default()
-        };
-        Self {
-            session: SocketSession::new(limits, start + TIMEOUT),
-            start,
-        }
+        let limits = Limits { max_namespaces: 3, ..Limits::default() };
+        Self { session: SocketSession::new(limits, start + TIMEOUT), start }
     }
 
     /// What a message led to, in one word; errors as the close reason.
@@ -62,11 +56,7 @@ impl Peer {
     }
 
     fn joined(&self) -> String {
-        self.session
-            .namespaces()
-            .map(Namespace::as_str)
-            .collect::<Vec<_>>()
-            .join(" ")
+        self.session.namespaces().map(Namespace::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -91,10 +81,7 @@ fn a_life() {
     assert_eq!(peer.send("2[1]"), "event /");
     assert_eq!(peer.send("0/llm,"), "connect /llm", "it may come back");
     assert_eq!(peer.session.receive(Received::Nothing), Ok(None));
-    assert_eq!(
-        peer.session.receive(Received::Closed),
-        Err(CloseReason::ClientClosed)
-    );
+    assert_eq!(peer.session.receive(Received::Closed), Err(CloseReason::ClientClosed));
 }
 
 #[test]
@@ -103,17 +90,10 @@ fn attachments_reach_their_event() {
     peer.send("0");
     peer.accept("/");
     assert_eq!(peer.send(r#"51-["x",{"_placeholder":true,"num":0}]"#), "-");
-    let action = peer
-        .session
-        .receive(Received::Binary(Bytes::from_static(b"data")));
-    let Ok(Some(Action::Event { event, .. })) = action else {
-        panic!("{action:?}")
-    };
+    let action = peer.session.receive(Received::Binary(Bytes::from_static(b"data")));
+    let Ok(Some(Action::Event { event, .. })) = action else { panic!("{action:?}") };
     assert_eq!(event.attachments, [Bytes::from_static(b"data")]);
-    let reason = peer
-        .session
-        .receive(Received::Binary(Bytes::new()))
-        .unwrap_err();
+    let reason = peer.session.receive(Received::Binary(Bytes::new())).unwrap_err();
     assert_eq!(reason.to_string(), "parse error: attachment without a head");
 }
 
@@ -124,10 +104,7 @@ fn never_asked_for() {
         peer.send("0/other");
         peer.accept("/other");
         let closed = peer.send(text);
-        assert!(
-            closed.starts_with("close: packet for namespace /"),
-            "{text}: {closed}"
-        );
+        assert!(closed.starts_with("close: packet for namespace /"), "{text}: {closed}");
     }
     // Events named null are ignored wherever they are sent (spec §1.2 rule 2).
     assert_eq!(Peer::new().send(r#"2/auth,[null,{}]"#), "-");
@@ -151,16 +128,10 @@ fn a_rejected_client_s_packets_are_ignored() {
     peer.send("0/auth,{}");
     peer.accept("/auth");
     peer.end("/auth", Duration::from_secs(1));
-    for text in [
-        "2/auth,[29,{}]",
-        r#"51-/auth,["x",{"_placeholder":true,"num":0}]"#,
-    ] {
+    for text in ["2/auth,[29,{}]", r#"51-/auth,["x",{"_placeholder":true,"num":0}]"#] {
         assert_eq!(peer.send(text), "-");
     }
-    assert_eq!(
-        peer.session.receive(Received::Binary(Bytes::new())),
-        Ok(None)
-    );
+    assert_eq!(peer.session.receive(Received::Binary(Bytes::new())), Ok(None));
     assert_eq!(peer.send("3/auth,1[]"), "-");
     assert_eq!(peer.send("1/auth,"), "-");
     assert_eq!(peer.send("0/auth,{}"), "connect /auth");
@@ -175,10 +146,7 @@ fn connect_deadline() {
     let mut peer = Peer::new();
     assert_eq!(peer.deadline(), Some(45));
     assert_eq!(peer.session.poll(peer.start + secs(44)), Ok(()));
-    assert_eq!(
-        peer.session.poll(peer.start + secs(45)),
-        Err(CloseReason::ConnectTimeout)
-    );
+    assert_eq!(peer.session.poll(peer.start + secs(45)), Err(CloseReason::ConnectTimeout));
 
     peer.send("0");
     assert_eq!(peer.deadline(), None, "the decision may take its time");
@@ -193,11 +161,7 @@ fn connect_deadline() {
     assert_eq!(peer.session.poll(peer.start + secs(1000)), Ok(()));
 
     peer.send("1");
-    assert_eq!(
-        peer.deadline(),
-        None,
-        "a client that leaves by itself may stay"
-    );
+    assert_eq!(peer.deadline(), None, "a client that leaves by itself may stay");
     peer.send("0/llm");
     peer.refuse("/llm");
     assert_eq!(peer.deadline(), None);
@@ -218,10 +182,7 @@ fn connect_deadline() {
 fn namespaces_that_were_left_do_not_pile_up() {
     let mut peer = Peer::new();
     for index in 0..1000 {
-        assert_eq!(
-            peer.send(&format!("0/n{index}")),
-            format!("connect /n{index}")
-        );
+        assert_eq!(peer.send(&format!("0/n{index}")), format!("connect /n{index}"));
         peer.refuse(&format!("/n{index}"));
     }
     assert_eq!(peer.send("1/n999"), "-");

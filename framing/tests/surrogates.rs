@@ -6,10 +6,7 @@ use framing::json::{JsString, RawJson, SurrogateJoiner, quoted};
 use proptest::prelude::*;
 
 fn string(json: &str) -> JsString {
-    RawJson::parse(json.into(), 0)
-        .unwrap()
-        .as_js_string()
-        .unwrap()
+    RawJson::parse(json.into(), 0).unwrap().as_js_string().unwrap()
 }
 
 #[test]
@@ -35,32 +32,20 @@ fn js_strings() {
         assert_eq!(string.to_text(), text, "{raw}");
         assert_eq!(string.to_string(), text);
         assert_eq!(string.len_bytes(), len, "{raw}");
-        assert_eq!(
-            RawJson::parse(string.to_json().into(), 0)
-                .unwrap()
-                .as_js_string()
-                .unwrap(),
-            string
-        );
+        assert_eq!(RawJson::parse(string.to_json().into(), 0).unwrap().as_js_string().unwrap(), string);
         assert_ne!(string, JsString::from(text));
     }
     assert_eq!(string(r#""a\ud83d\n""#).to_json(), r#""a\ud83d\n""#);
     assert_ne!(string(r#""\ud83d""#), string(r#""\ud83e""#));
 
     let source = ByteString::from(r#""shared""#);
-    let shared = RawJson::parse(source.clone(), 0)
-        .unwrap()
-        .as_js_string()
-        .unwrap();
+    let shared = RawJson::parse(source.clone(), 0).unwrap().as_js_string().unwrap();
     assert_eq!(shared.as_str().unwrap().as_ptr(), source[1..].as_ptr());
 }
 
 fn join(pieces: &[&str]) -> (Vec<String>, Option<ByteString>) {
     let mut joiner = SurrogateJoiner::new();
-    let out = pieces
-        .iter()
-        .map(|piece| joiner.push(&string(piece)).to_string())
-        .collect();
+    let out = pieces.iter().map(|piece| joiner.push(&string(piece)).to_string()).collect();
     (out, joiner.finish())
 }
 
@@ -89,13 +74,7 @@ fn joins_halves() {
         let (out, end) = join(pieces);
         assert_eq!(
             (&out[..], end),
-            (
-                &texts
-                    .iter()
-                    .map(|text| (*text).to_owned())
-                    .collect::<Vec<_>>()[..],
-                rest
-            ),
+            (&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..], rest),
             "{pieces:?}"
         );
     }
@@ -104,11 +83,7 @@ fn joins_halves() {
     assert!(joiner.has_pending());
     joiner.finish();
     assert!(!joiner.has_pending());
-    assert_eq!(
-        joiner.push(&string(LOW)),
-        "\u{fffd}",
-        "as new after the end"
-    );
+    assert_eq!(joiner.push(&string(LOW)), "\u{fffd}", "as new after the end");
 }
 
 /// UTF-16 units as JavaScript writes them in JSON.

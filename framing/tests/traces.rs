@@ -36,9 +36,8 @@ fn trace(text: &str) -> Vec<Line> {
             } else if let Some(data) = string("base64") {
                 frames.push(Frame::Binary(STANDARD.decode(data).unwrap().into()));
             } else if let Some(body) = &body {
-                frames.extend(
-                    payload::decode(body.as_str().into(), 100, 100_000).map(|frame| frame.unwrap()),
-                );
+                frames
+                    .extend(payload::decode(body.as_str().into(), 100, 100_000).map(|frame| frame.unwrap()));
             }
             Line {
                 conn: line["conn"].as_u64().unwrap(),
@@ -54,15 +53,11 @@ fn trace(text: &str) -> Vec<Line> {
 
 fn encode(packet: &socket::Packet) -> Encoded {
     let texts = |args: &'_ [framing::json::RawJson]| {
-        args.iter()
-            .map(|arg| arg.as_str().to_owned())
-            .collect::<Vec<_>>()
+        args.iter().map(|arg| arg.as_str().to_owned()).collect::<Vec<_>>()
     };
     match packet {
         socket::Packet::Connect { ns, auth } => {
-            let sid = auth
-                .as_ref()
-                .and_then(|auth| auth.get("sid")?.as_js_string());
+            let sid = auth.as_ref().and_then(|auth| auth.get("sid")?.as_js_string());
             Encoded::connect(ns, sid.unwrap().as_str().unwrap())
         }
         socket::Packet::Disconnect { ns } => Encoded::disconnect(ns),
@@ -71,12 +66,7 @@ fn encode(packet: &socket::Packet) -> Encoded {
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             Encoded::event(ns, event.ack, &event.name, &args, &event.attachments)
         }
-        socket::Packet::Ack {
-            ns,
-            id,
-            args,
-            attachments,
-        } => {
+        socket::Packet::Ack { ns, id, args, attachments } => {
             let args = texts(args);
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             Encoded::ack(ns, *id, &args, attachments)
@@ -110,9 +100,7 @@ fn replay(text: &str) -> usize {
         }
         if let Some(body) = &line.body {
             let mut writer = PayloadWriter::new(100_000);
-            line.frames
-                .iter()
-                .for_each(|frame| writer.push(frame).unwrap());
+            line.frames.iter().for_each(|frame| writer.push(frame).unwrap());
             assert_eq!(writer.finish(), body.as_bytes());
         }
         for frame in line.frames {
@@ -142,9 +130,9 @@ fn replay(text: &str) -> usize {
             let original = std::mem::take(frames);
             // Only the server's CONNECT, as far as it holds what we write, has an encoder.
             let is_ours = match &packet {
-                socket::Packet::Connect { auth, .. } => auth.as_ref().is_some_and(|auth| {
-                    auth.as_str().starts_with("{\"sid\"") && auth.members().count() == 1
-                }),
+                socket::Packet::Connect { auth, .. } => auth
+                    .as_ref()
+                    .is_some_and(|auth| auth.as_str().starts_with("{\"sid\"") && auth.members().count() == 1),
                 _ => true,
             };
             if is_ours {
@@ -153,11 +141,7 @@ fn replay(text: &str) -> usize {
         }
     }
     for (decoder, frames) in decoders.values() {
-        assert_eq!(
-            (decoder.missing(), frames.len()),
-            (0, 0),
-            "nothing is left half way"
-        );
+        assert_eq!((decoder.missing(), frames.len()), (0, 0), "nothing is left half way");
     }
     whole
 }
@@ -199,16 +183,8 @@ fn extension_text_is_whole_again() {
             let Some(socket::Packet::Event { event, .. }) = decoder.text(text).unwrap() else {
                 continue;
             };
-            let is_data = event
-                .name
-                .as_text()
-                .is_some_and(|name| name.starts_with("CLIENT_STREAM_DATA"));
-            if let Some(data) = event
-                .args
-                .first()
-                .filter(|_| is_data)
-                .and_then(|arg| arg.get("data"))
-            {
+            let is_data = event.name.as_text().is_some_and(|name| name.starts_with("CLIENT_STREAM_DATA"));
+            if let Some(data) = event.args.first().filter(|_| is_data).and_then(|arg| arg.get("data")) {
                 let data = data.as_js_string().unwrap();
                 halves += usize::from(data.as_str().is_none());
                 answer.push_str(&joiner.push(&data));
@@ -218,8 +194,5 @@ fn extension_text_is_whole_again() {
     assert!(halves > 0, "the trace holds half surrogate pairs");
     assert_eq!(joiner.finish(), None);
     assert!(!answer.contains('\u{fffd}'));
-    assert!(
-        answer.starts_with("Hello, traveller. 你好,世界。\n第二"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("Hello, traveller. 你好,世界。\n第二"), "{answer}");
 }

@@ -85,7 +85,8 @@ impl Headers {
                 bytes = bytes.get(skipped as usize..).unwrap_or_default();
                 continue;
             }
-            let (Some((first, rest)), Some(slot)) = (bytes.split_first(), self.header.get_mut(self.filled)) else {
+            let (Some((first, rest)), Some(slot)) = (bytes.split_first(), self.header.get_mut(self.filled))
+            else {
                 return Err(Overlong);
             };
             *slot = *first;

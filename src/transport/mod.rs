@@ -93,7 +93,9 @@ async fn dispatch<A: Application>(
         _ => Method::Other,
     };
     if method == Method::Options {
-        return HttpResponse::NoContent().insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST")).finish();
+        return HttpResponse::NoContent()
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST"))
+            .finish();
     }
     let parsed = parse_query(request.query_string(), method, asks_for_websocket(request));
     let Request { transport, sid, .. } = match parsed {
@@ -107,7 +109,9 @@ async fn dispatch<A: Application>(
         (TransportKind::Polling, None, _) => polling::open(endpoint, admitted.peer),
         (TransportKind::Polling, Some(sid), Method::Post) => polling::post(endpoint, sid, payload).await,
         (TransportKind::Polling, Some(sid), _) => polling::get(endpoint, sid).await,
-        (TransportKind::WebSocket, None, _) => websocket::open(endpoint, request, payload, admitted.peer).await,
+        (TransportKind::WebSocket, None, _) => {
+            websocket::open(endpoint, request, payload, admitted.peer).await
+        }
         (TransportKind::WebSocket, Some(sid), _) => websocket::upgrade(endpoint, request, payload, sid).await,
     }
 }
@@ -124,7 +128,9 @@ fn refusal(error: HandshakeError) -> HttpResponse {
 }
 
 fn busy() -> HttpResponse {
-    HttpResponse::ServiceUnavailable().content_type("application/json").body(r#"{"code":3,"message":"Too many sessions"}"#)
+    HttpResponse::ServiceUnavailable()
+        .content_type("application/json")
+        .body(r#"{"code":3,"message":"Too many sessions"}"#)
 }
 
 /// A fresh session id. None if the system has no randomness, which ends the handshake.

@@ -106,7 +106,6 @@ impl OutboundBody {
     }
 }
 
-
 impl MessageBody for OutboundBody {
     type Error = ProtocolError;
 

@@ -3,7 +3,10 @@
 //! A request may land on any worker. A GET drains the session's outbox directly; a POST's packets go
 //! to the session's actor as one message, which keeps their order.
 
-use std::{future::poll_fn, time::Instant};
+use std::{
+    future::poll_fn,
+    time::{Duration, Instant},
+};
 
 use actix_web::{HttpResponse, http::header, web};
 use actors::{
@@ -21,6 +24,10 @@ use futures::StreamExt;
 use log::debug;
 
 use super::{Endpoint, busy, new_sid, refusal};
+
+/// A GET that begins while a probe runs is answered with a noop after so long, as by the official
+/// server.
+const PROBE_WAIT: Duration = Duration::from_millis(100);
 
 /// A handshake: the answer is the open packet, which is the first thing in the outbox.
 pub(super) fn open<A: Application>(endpoint: &web::Data<Endpoint<A>>, peer: Peer) -> HttpResponse {
@@ -49,13 +56,32 @@ pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: 
         Ok(turn) => turn,
         Err(Overlap::Concurrent | Overlap::Upgraded) => return refusal(HandshakeError::BadRequest),
     };
-    // The address would keep the actor alive for as long as the request waits.
-    drop(link);
     let max_bytes = endpoint.shared.config.max_payload;
-    match poll_fn(|cx| turn.poll(max_bytes, cx)).await {
-        PollAnswer::Packets { ping, packets } => text(body(ping, packets.iter().flat_map(|packet| packet.frames()))),
-        PollAnswer::Noop | PollAnswer::Ended(CloseReason::ClientClosed) => text(one(&Packet::Noop)),
-        PollAnswer::Ended(_) => text(one(&Packet::Close)),
+    let answer = poll_fn(|cx| turn.poll(max_bytes, cx));
+    let answer = if link.outbox.is_probing() {
+        // Either the WebSocket takes over in a moment, or the client waits for this request to end.
+        match tokio::time::timeout(PROBE_WAIT, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                link.outbox.release_poll();
+                poll_fn(|cx| turn.poll(max_bytes, cx)).await
+            }
+        }
+    } else {
+        answer.await
+    };
+    match answer {
+        PollAnswer::Upgraded => refusal(HandshakeError::BadRequest),
+        PollAnswer::Packets { ping, packets } => {
+            text(body(ping, packets.iter().flat_map(|packet| packet.frames())))
+        }
+        PollAnswer::Noop => text(one(&Packet::Noop)),
+        PollAnswer::Ended(reason) => {
+            endpoint.shared.sessions.remove(sid);
+            // Whoever said goodbye needs none.
+            let last = if reason == CloseReason::ClientClosed { Packet::Noop } else { Packet::Close };
+            text(one(&last))
+        }
     }
 }
 

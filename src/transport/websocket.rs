@@ -61,15 +61,18 @@ pub(super) async fn upgrade<A: Application>(
     let Some(link) = endpoint.shared.sessions.get(sid) else {
         return refusal(HandshakeError::UnknownSid);
     };
-    if link.outbox.drain() == Drain::WebSocket {
-        return refusal(HandshakeError::BadRequest);
-    }
     let shared = endpoint.shared.clone();
     let outbox = Outbox::new(shared.config.outbox, Drain::WebSocket, shared.metrics.clone());
     match accept(endpoint, request, payload, outbox.clone()).await {
+        // As the official server does: accepted and closed at once.
+        Ok(Accepted { response, .. }) if !link.outbox.begin_probe() => {
+            debug!(sid:%; "second websocket for a session");
+            outbox.end(CloseReason::TransportClosed, true);
+            response
+        }
         Ok(Accepted { response, frames, line }) => {
             let switch = Box::new(move |outbox| line.switch(outbox));
-            SessionActor::probe_session(shared, link.session, outbox, frames, switch, Instant::now());
+            SessionActor::probe_session(shared, link, outbox, frames, switch, Instant::now());
             response
         }
         Err(response) => response,
@@ -92,7 +95,8 @@ async fn accept<A: Application>(
     let too_large = TooLarge::default();
     let guard = FrameGuard::new(payload.into_inner(), max_payload, too_large.clone());
     let mut guarded = dev::Payload::Stream { payload: Box::pin(guard) as BoxedPayloadStream };
-    let payload = web::Payload::from_request(request, &mut guarded).await.map_err(|error| error.error_response())?;
+    let payload =
+        web::Payload::from_request(request, &mut guarded).await.map_err(|error| error.error_response())?;
     // actix-ws makes the handshake and reads; what is written comes from our outbox.
     let (response, _session, messages) = actix_ws::handle(request, payload).map_err(|error| {
         debug!(error:%; "websocket handshake refused");
@@ -101,11 +105,10 @@ async fn accept<A: Application>(
     let line = Line::new(outbox);
     let body_line = line.clone();
     let metrics = endpoint.shared.metrics.clone();
-    let response = response.map_body(|_, theirs| OutboundBody::new(body_line, theirs, metrics)).map_into_boxed_body();
-    let messages = messages
-        .max_frame_size(max_payload)
-        .aggregate_continuations()
-        .max_continuation_size(max_payload);
+    let response =
+        response.map_body(|_, theirs| OutboundBody::new(body_line, theirs, metrics)).map_into_boxed_body();
+    let messages =
+        messages.max_frame_size(max_payload).aggregate_continuations().max_continuation_size(max_payload);
     let frames = frames(messages, line.clone(), too_large, max_payload);
     Ok(Accepted { response, frames: Box::pin(frames), line })
 }

@@ -44,17 +44,11 @@ enum FailureText<'a> {
 }
 
 fn read_failure(message: &str, code: Option<&str>) -> FunctionReply {
-    FunctionReply::Result(raw(&Failure {
-        success: false,
-        error: FailureText::Read { message, code },
-    }))
+    FunctionReply::Result(raw(&Failure { success: false, error: FailureText::Read { message, code } }))
 }
 
 fn save_failure(message: &str) -> FunctionReply {
-    FunctionReply::Result(raw(&Failure {
-        success: false,
-        error: FailureText::Save(message),
-    }))
+    FunctionReply::Result(raw(&Failure { success: false, error: FailureText::Save(message) }))
 }
 
 /// From a caller's text to a file on the disk that this caller may use.
@@ -118,10 +112,7 @@ pub fn read_json(store: &TrustStore, caller: &Caller, text: &str) -> FunctionRep
             _ => return unparsable(),
         },
     };
-    FunctionReply::Result(raw(&Read {
-        success: true,
-        result: &json,
-    }))
+    FunctionReply::Result(raw(&Read { success: true, result: &json }))
 }
 
 fn io_failure(error: &io::Error) -> (&'static str, Option<&'static str>) {
@@ -137,12 +128,7 @@ fn io_failure(error: &io::Error) -> (&'static str, Option<&'static str>) {
 }
 
 /// Serves `saveJsonToFile`: merges shallowly, writes with two spaces, atomically. Blocks.
-pub fn save_json(
-    store: &TrustStore,
-    caller: &Caller,
-    text: &str,
-    json: &RawValue,
-) -> FunctionReply {
+pub fn save_json(store: &TrustStore, caller: &Caller, text: &str, json: &RawValue) -> FunctionReply {
     let (real, rel, kind) = match locate(store, caller, Access::Write, text) {
         Ok(located) => located,
         Err(error) => return FunctionReply::Error(error.to_string()),
@@ -165,10 +151,9 @@ pub fn save_json(
         }
     };
     match saved {
-        Ok(()) => FunctionReply::Result(raw(&crate::protocol::payload::object([(
-            "success",
-            Value::from(true),
-        )]))),
+        Ok(()) => {
+            FunctionReply::Result(raw(&crate::protocol::payload::object([("success", Value::from(true))])))
+        }
         Err(error @ SettingsError::FieldDenied { .. }) => FunctionReply::Error(error.to_string()),
         Err(error) => save_failure(&error.to_string()),
     }

@@ -8,12 +8,7 @@ fn read(store: &TrustStore, caller: &Caller, path: &str) -> Value {
 }
 
 fn save(store: &TrustStore, caller: &Caller, path: &str, json: &str) -> Value {
-    shown(&save_json(
-        store,
-        caller,
-        path,
-        &RawValue::from_string(json.to_owned()).unwrap(),
-    ))
+    shown(&save_json(store, caller, path, &RawValue::from_string(json.to_owned()).unwrap()))
 }
 
 fn shown(reply: &FunctionReply) -> Value {
@@ -35,11 +30,7 @@ const RESTRICTED: &str = "Access denied: File is restricted.";
 fn the_extensions_start_sequence_reads_both_files() {
     let root = Root::new();
     let store = root.open();
-    let own = read(
-        &store,
-        &extension(),
-        "./settings/SillyTavern-8000-settings.json",
-    );
+    let own = read(&store, &extension(), "./settings/SillyTavern-8000-settings.json");
     assert_eq!(
         own,
         result(json!({"success": true, "result":
@@ -62,32 +53,12 @@ fn secrets_are_removed_for_everybody() {
     );
     let store = root.open();
     for (caller, path, left) in [
-        (
-            admin(),
-            "settings/server_settings.json",
-            json!({"networkSafe": true}),
-        ),
-        (
-            extension(),
-            "settings/server_settings.json",
-            json!({"networkSafe": true}),
-        ),
-        (
-            admin(),
-            "settings/app.json",
-            json!({"clientId": "app", "isTrust": true}),
-        ),
-        (
-            client(),
-            "settings/app.json",
-            json!({"clientId": "app", "isTrust": true}),
-        ),
+        (admin(), "settings/server_settings.json", json!({"networkSafe": true})),
+        (extension(), "settings/server_settings.json", json!({"networkSafe": true})),
+        (admin(), "settings/app.json", json!({"clientId": "app", "isTrust": true})),
+        (client(), "settings/app.json", json!({"clientId": "app", "isTrust": true})),
     ] {
-        assert_eq!(
-            read(&store, &caller, path)["result"]["result"],
-            left,
-            "{path}"
-        );
+        assert_eq!(read(&store, &caller, path)["result"]["result"], left, "{path}");
     }
 }
 
@@ -103,10 +74,7 @@ fn defect_8_41_failures_are_inside_the_result_and_show_no_server_path() {
     );
     root.write("data/app/bad.json", "{");
     let bad = read(&store, &client(), "data/app/bad.json");
-    assert_eq!(
-        bad["result"]["error"],
-        json!({"message": "File does not contain valid JSON."})
-    );
+    assert_eq!(bad["result"]["error"], json!({"message": "File does not contain valid JSON."}));
     std::fs::create_dir_all(root.path("data/app/folder.json")).unwrap();
     let folder = read(&store, &client(), "data/app/folder.json");
     assert_eq!(folder["result"]["error"]["code"], "EISDIR");
@@ -122,10 +90,7 @@ fn defect_8_41_failures_are_inside_the_result_and_show_no_server_path() {
 fn defect_8_40_access_is_denied_outside_and_restricted_files() {
     let mut root = Root::new();
     root.config.restricted_files = vec!["data/app/Private".to_owned()];
-    root.write(
-        "settings/server_settings.json",
-        r#"{"restrictedFiles":["./data/app/no.json"]}"#,
-    );
+    root.write("settings/server_settings.json", r#"{"restrictedFiles":["./data/app/no.json"]}"#);
     root.write("keys/clients.json", "{}");
     let store = root.open();
     let absolute = format!("{}/keys/clients.json", store.root().display());
@@ -148,11 +113,7 @@ fn defect_8_40_access_is_denied_outside_and_restricted_files() {
         ("data/app/x.txt", RESTRICTED),
     ] {
         assert_eq!(read(&store, &client(), path), denied(message), "{path:?}");
-        assert_eq!(
-            save(&store, &client(), path, "{}"),
-            denied(message),
-            "{path:?}"
-        );
+        assert_eq!(save(&store, &client(), path, "{}"), denied(message), "{path:?}");
     }
     assert_eq!(root.text("keys/clients.json"), "{}");
 }
@@ -177,11 +138,7 @@ fn defect_8_40_symlinks_do_not_widen_rights() {
         ("data/app/root/etc/x.json", OUTSIDE),
     ] {
         assert_eq!(read(&store, &client(), path), denied(message), "{path}");
-        assert_eq!(
-            save(&store, &client(), path, "{\"a\":1}"),
-            denied(message),
-            "{path}"
-        );
+        assert_eq!(save(&store, &client(), path, "{\"a\":1}"), denied(message), "{path}");
     }
 }
 
@@ -191,20 +148,10 @@ fn saves_create_folders_and_merge_shallowly() {
     let store = root.open();
     let path = "/data/app/deep/x.json";
     let ok = result(json!({"success": true}));
-    assert_eq!(
-        save(&store, &client(), path, r#"{"a":{"x":1},"b":1.0}"#),
-        ok
-    );
-    assert_eq!(
-        save(
-            &store,
-            &client(),
-            path,
-            r#"{"a":{"y":"\ud83d"},"c":12345678901234567890123}"#
-        ),
-        ok
-    );
-    let text = "{\n  \"a\": {\n    \"y\": \"\\ud83d\"\n  },\n  \"b\": 1.0,\n  \"c\": 12345678901234567890123\n}\n";
+    assert_eq!(save(&store, &client(), path, r#"{"a":{"x":1},"b":1.0}"#), ok);
+    assert_eq!(save(&store, &client(), path, r#"{"a":{"y":"\ud83d"},"c":12345678901234567890123}"#), ok);
+    let text =
+        "{\n  \"a\": {\n    \"y\": \"\\ud83d\"\n  },\n  \"b\": 1.0,\n  \"c\": 12345678901234567890123\n}\n";
     assert_eq!(root.text("data/app/deep/x.json"), text);
     let raw = read_json(&store, &client(), path).to_ack(None);
     assert!(raw.get().contains("\\ud83d") && raw.get().contains("12345678901234567890123"));
@@ -217,32 +164,12 @@ fn saves_that_fail_say_so_as_text() {
     let store = root.open();
     let failure = |message: &str| result(json!({"success": false, "error": message}));
     for (path, json, message) in [
-        (
-            "data/app/x.json",
-            "[]",
-            "Data to save must be a JSON object.",
-        ),
-        (
-            "data/app/x.json",
-            "null",
-            "Data to save must be a JSON object.",
-        ),
-        (
-            "data/app/x.json",
-            "\"{}\"",
-            "Data to save must be a JSON object.",
-        ),
-        (
-            "data/app/bad.json",
-            "{}",
-            "Existing file is not valid JSON.",
-        ),
+        ("data/app/x.json", "[]", "Data to save must be a JSON object."),
+        ("data/app/x.json", "null", "Data to save must be a JSON object."),
+        ("data/app/x.json", "\"{}\"", "Data to save must be a JSON object."),
+        ("data/app/bad.json", "{}", "Existing file is not valid JSON."),
     ] {
-        assert_eq!(
-            save(&store, &client(), path, json),
-            failure(message),
-            "{path} {json}"
-        );
+        assert_eq!(save(&store, &client(), path, json), failure(message), "{path} {json}");
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
     let answer = save(&store, &client(), "data/app/x.json", &deep);
@@ -255,34 +182,18 @@ fn files_and_their_number_are_bounded() {
     let mut root = Root::new();
     root.config.max_data_files = 3;
     root.config.max_json_bytes = 1000;
-    root.write(
-        "data/app/large.json",
-        &format!("{{\"a\":\"{}\"}}", "x".repeat(1000)),
-    );
+    root.write("data/app/large.json", &format!("{{\"a\":\"{}\"}}", "x".repeat(1000)));
     let store = root.open();
-    assert_eq!(
-        read(&store, &client(), "data/app/large.json")["result"]["error"]["code"],
-        "EFBIG"
-    );
+    assert_eq!(read(&store, &client(), "data/app/large.json")["result"]["error"]["code"], "EFBIG");
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
-    assert_eq!(
-        save(&store, &client(), "data/app/1.json", &large)["result"]["error"],
-        "File is too large."
-    );
+    assert_eq!(save(&store, &client(), "data/app/1.json", &large)["result"]["error"], "File is too large.");
     for name in ["1", "2"] {
         let answer = save(&store, &client(), &format!("data/app/{name}.json"), "{}");
         assert_eq!(answer["result"]["success"], json!(true));
     }
-    assert_eq!(
-        save(&store, &client(), "data/app/3.json", "{}")["result"]["error"],
-        "Too many files."
-    );
+    assert_eq!(save(&store, &client(), "data/app/3.json", "{}")["result"]["error"], "Too many files.");
     let again = save(&store, &client(), "data/app/2.json", "{\"a\":1}");
-    assert_eq!(
-        again["result"]["success"],
-        json!(true),
-        "an existing file may change"
-    );
+    assert_eq!(again["result"]["success"], json!(true), "an existing file may change");
 }
 
 #[test]
@@ -292,40 +203,14 @@ fn settings_are_written_within_the_rights() {
     let settings = "./settings/server_settings.json";
     let own = "./settings/SillyTavern-8000-settings.json";
     let ok = result(json!({"success": true}));
-    assert_eq!(
-        save(&store, &extension(), settings, r#"{"serverPort":"4001"}"#),
-        ok
-    );
+    assert_eq!(save(&store, &extension(), settings, r#"{"serverPort":"4001"}"#), ok);
     let field = |name: &str| denied(&format!("Access denied: {name} cannot be changed."));
-    assert_eq!(
-        save(&store, &extension(), settings, r#"{"evil":1}"#),
-        field("evil")
-    );
-    assert_eq!(
-        save(&store, &extension(), own, r#"{"Remember_me":false}"#),
-        ok
-    );
-    assert_eq!(
-        save(&store, &extension(), own, r#"{"role":"admin"}"#),
-        field("role")
-    );
-    assert_eq!(
-        save(
-            &store,
-            &admin(),
-            "settings/new.json",
-            r#"{"clientId":"new","isTrust":true}"#
-        ),
-        ok
-    );
-    assert!(
-        store.grant(&crate::trust::fixture::id("new")).is_some(),
-        "in force at once"
-    );
-    assert_eq!(
-        save(&store, &client(), "settings/app.json", "{}"),
-        denied(RESTRICTED)
-    );
+    assert_eq!(save(&store, &extension(), settings, r#"{"evil":1}"#), field("evil"));
+    assert_eq!(save(&store, &extension(), own, r#"{"Remember_me":false}"#), ok);
+    assert_eq!(save(&store, &extension(), own, r#"{"role":"admin"}"#), field("role"));
+    assert_eq!(save(&store, &admin(), "settings/new.json", r#"{"clientId":"new","isTrust":true}"#), ok);
+    assert!(store.grant(&crate::trust::fixture::id("new")).is_some(), "in force at once");
+    assert_eq!(save(&store, &client(), "settings/app.json", "{}"), denied(RESTRICTED));
 }
 
 proptest! {

@@ -70,11 +70,7 @@ impl RelPath {
 
     /// The error for a path that no rule allows: one that looks absolute probably meant another place.
     pub fn refused(&self) -> PathError {
-        if self.rooted {
-            PathError::Outside
-        } else {
-            PathError::Restricted
-        }
+        if self.rooted { PathError::Outside } else { PathError::Restricted }
     }
 
     /// The last component.
@@ -87,20 +83,14 @@ impl RelPath {
         let mut parts = self.parts.clone();
         parts.pop();
         parts.push(name.to_owned());
-        Self {
-            parts,
-            rooted: self.rooted,
-        }
+        Self { parts, rooted: self.rooted }
     }
 
     /// Whether the path is one of these, or below one of them, without regard to letter case.
     pub fn is_listed(&self, list: &[String]) -> bool {
         list.iter().any(|entry| {
             let entry = entry.replace('\\', "/").to_lowercase();
-            let mut listed = entry
-                .split('/')
-                .filter(|part| !matches!(*part, "" | "."))
-                .peekable();
+            let mut listed = entry.split('/').filter(|part| !matches!(*part, "" | ".")).peekable();
             let mut own = self.parts.iter().map(|part| part.to_lowercase());
             listed.peek().is_some() && listed.all(|part| own.next().as_deref() == Some(part))
         })
@@ -111,9 +101,8 @@ impl RelPath {
     /// `root` has no symlinks. The file need not exist, but what exists of its folders must stay in the root;
     /// a dangling symlink is refused.
     pub fn resolve(&self, root: &Path) -> Result<(PathBuf, Self), PathError> {
-        let full: PathBuf = std::iter::once(root.as_os_str().to_owned())
-            .chain(self.parts.iter().map(Into::into))
-            .collect();
+        let full: PathBuf =
+            std::iter::once(root.as_os_str().to_owned()).chain(self.parts.iter().map(Into::into)).collect();
         let mut existing = full.as_path();
         loop {
             match existing.symlink_metadata() {
@@ -124,16 +113,10 @@ impl RelPath {
                 Err(_) => return Err(PathError::Outside),
             }
         }
-        let rest = full
-            .strip_prefix(existing)
-            .map_err(|_| PathError::Outside)?;
+        let rest = full.strip_prefix(existing).map_err(|_| PathError::Outside)?;
         let base = existing.canonicalize().map_err(|_| PathError::Outside)?;
         // Joining an empty rest would add a slash.
-        let real = if rest.as_os_str().is_empty() {
-            base
-        } else {
-            base.join(rest)
-        };
+        let real = if rest.as_os_str().is_empty() { base } else { base.join(rest) };
         let below = real.strip_prefix(root).map_err(|_| PathError::Outside)?;
         let parts = below
             .components()
@@ -141,21 +124,12 @@ impl RelPath {
             .collect::<Option<Vec<String>>>()
             .filter(|parts| !parts.is_empty())
             .ok_or(PathError::Outside)?;
-        Ok((
-            real,
-            Self {
-                parts,
-                rooted: self.rooted,
-            },
-        ))
+        Ok((real, Self { parts, rooted: self.rooted }))
     }
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 impl fmt::Display for RelPath {
@@ -249,29 +223,14 @@ mod tests {
         std::fs::write(root.join("keys/clients.json"), "{}").unwrap();
         std::fs::write(outer.path().join("secret.json"), "{}").unwrap();
         symlink(outer.path(), root.join("data/me/up")).unwrap();
-        symlink(
-            outer.path().join("secret.json"),
-            root.join("data/me/s.json"),
-        )
-        .unwrap();
-        symlink(
-            outer.path().join("missing.json"),
-            root.join("data/me/dangling.json"),
-        )
-        .unwrap();
+        symlink(outer.path().join("secret.json"), root.join("data/me/s.json")).unwrap();
+        symlink(outer.path().join("missing.json"), root.join("data/me/dangling.json")).unwrap();
         symlink("../../keys", root.join("data/me/keys")).unwrap();
-        let resolve = |text: &str| {
-            RelPath::parse(&root, text)
-                .unwrap()
-                .resolve(&root)
-                .map(|(_, rel)| rel.to_string())
-        };
-        for text in [
-            "data/me/up/secret.json",
-            "data/me/up/new.json",
-            "data/me/s.json",
-            "data/me/dangling.json",
-        ] {
+        let resolve =
+            |text: &str| RelPath::parse(&root, text).unwrap().resolve(&root).map(|(_, rel)| rel.to_string());
+        for text in
+            ["data/me/up/secret.json", "data/me/up/new.json", "data/me/s.json", "data/me/dangling.json"]
+        {
             assert_eq!(resolve(text), Err(PathError::Outside), "{text}");
         }
         for (text, real) in [

@@ -29,9 +29,7 @@ pub fn by_content(path: RelPath, snapshot: &TrustSnapshot) -> RelPath {
     if let ["settings", name] = path.parts()[..]
         && let Some(id) = name.strip_suffix("-settings.json")
         && let Some(entry) = snapshot.entry(id)
-        && snapshot
-            .owner(name)
-            .is_none_or(|owner| owner.as_str() != id)
+        && snapshot.owner(name).is_none_or(|owner| owner.as_str() != id)
     {
         return path.with_file_name(&entry.file);
     }
@@ -54,18 +52,12 @@ pub fn authorize(
     match parts[..] {
         ["settings", settings_file::FILE] if caller.admin || extension => Ok(Kind::ServerSettings),
         // Another spelling may be the same file on a disk that ignores letter case.
-        ["settings", name] if name.eq_ignore_ascii_case(settings_file::FILE) => {
-            Err(PathError::Restricted)
-        }
+        ["settings", name] if name.eq_ignore_ascii_case(settings_file::FILE) => Err(PathError::Restricted),
         ["settings", _] if caller.admin => Ok(Kind::ClientFile),
         ["settings", name] => {
             let own = snapshot.owner(name) == Some(&caller.client_id);
             let allowed = own && (extension || access == Access::Read);
-            if allowed {
-                Ok(Kind::ClientFile)
-            } else {
-                Err(PathError::Restricted)
-            }
+            if allowed { Ok(Kind::ClientFile) } else { Err(PathError::Restricted) }
         }
         ["data", owner, _, ..] if !extension && caller.client_id == *owner => Ok(Kind::Data),
         ["settings" | "data" | "keys" | "logs", ..] => Err(PathError::Restricted),

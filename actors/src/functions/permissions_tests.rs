@@ -10,18 +10,11 @@ fn check(snapshot: &TrustSnapshot, caller: &Caller, access: Access, text: &str) 
 #[test]
 fn the_table_of_rule_4() {
     let root = Root::new();
-    root.write(
-        "settings/odd-name.json",
-        r#"{"clientId":"SillyTavern-9000","isTrust":true}"#,
-    );
+    root.write("settings/odd-name.json", r#"{"clientId":"SillyTavern-9000","isTrust":true}"#);
     let snapshot = root.open().snapshot().load_full();
     let other = caller("SillyTavern-9000", false);
     let head = caller(EXTENSION, true);
-    let (server, file, data) = (
-        Some(Kind::ServerSettings),
-        Some(Kind::ClientFile),
-        Some(Kind::Data),
-    );
+    let (server, file, data) = (Some(Kind::ServerSettings), Some(Kind::ClientFile), Some(Kind::Data));
     let settings = "settings/server_settings.json";
     let own = "settings/SillyTavern-8000-settings.json";
     // caller, path → read, write
@@ -30,20 +23,10 @@ fn the_table_of_rule_4() {
         (&extension(), settings, server, server),
         (&extension(), "settings/app.json", None, None),
         (&extension(), "settings/monitor.json", None, None),
-        (
-            &extension(),
-            "settings/SillyTavern-9000-settings.json",
-            None,
-            None,
-        ),
+        (&extension(), "settings/SillyTavern-9000-settings.json", None, None),
         (&extension(), "settings/new.json", None, None),
         (&extension(), "data/SillyTavern-8000/x.json", None, None),
-        (
-            &other,
-            "settings/SillyTavern-9000-settings.json",
-            file,
-            file,
-        ),
+        (&other, "settings/SillyTavern-9000-settings.json", file, file),
         (&other, "settings/odd-name.json", file, file),
         (&other, own, None, None),
         (&admin(), settings, server, server),
@@ -65,16 +48,8 @@ fn the_table_of_rule_4() {
         (&client(), "data/app.json", None, None),
     ] {
         let who = &caller.client_id;
-        assert_eq!(
-            check(&snapshot, caller, Access::Read, path),
-            read,
-            "{who} reads {path}"
-        );
-        assert_eq!(
-            check(&snapshot, caller, Access::Write, path),
-            write,
-            "{who} writes {path}"
-        );
+        assert_eq!(check(&snapshot, caller, Access::Read, path), read, "{who} reads {path}");
+        assert_eq!(check(&snapshot, caller, Access::Write, path), write, "{who} writes {path}");
     }
 }
 
@@ -126,10 +101,6 @@ fn refusals_say_outside_only_where_the_path_looked_absolute() {
         ("keys/clients.json", PathError::Restricted),
     ] {
         let path = RelPath::parse(Path::new("/r"), text).unwrap();
-        assert_eq!(
-            authorize(&client(), Access::Read, &path, &snapshot),
-            Err(error),
-            "{text}"
-        );
+        assert_eq!(authorize(&client(), Access::Read, &path, &snapshot), Err(error), "{text}");
     }
 }

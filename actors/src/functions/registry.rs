@@ -40,25 +40,13 @@ impl FunctionReply {
     /// The ack of spec §6.1; the request's id goes back as it came, or not at all.
     pub fn to_ack(&self, request_id: Option<&RawValue>) -> Box<RawValue> {
         match self {
-            Self::Result(result) => raw(&Ack {
-                request_id,
-                success: true,
-                result: Some(result),
-                error: None,
-            }),
+            Self::Result(result) => {
+                raw(&Ack { request_id, success: true, result: Some(result), error: None })
+            }
             Self::Error(message) => {
-                let message = if message.is_empty() {
-                    "An unknown error occurred."
-                } else {
-                    message
-                };
+                let message = if message.is_empty() { "An unknown error occurred." } else { message };
                 let error = Some(AckError { message });
-                raw(&Ack {
-                    request_id,
-                    success: false,
-                    result: None,
-                    error,
-                })
+                raw(&Ack { request_id, success: false, result: None, error })
             }
         }
     }
@@ -127,11 +115,8 @@ impl Functions {
             Function::AddStaticResources => {
                 // A leading non-object is the web framework of the original signature.
                 let skip = usize::from(args.first().is_some_and(|first| !is_object(first)));
-                let objects: Option<Vec<RawObject>> = args
-                    .iter()
-                    .skip(skip)
-                    .map(|arg| serde_json::from_str(arg.get()).ok())
-                    .collect();
+                let objects: Option<Vec<RawObject>> =
+                    args.iter().skip(skip).map(|arg| serde_json::from_str(arg.get()).ok()).collect();
                 match objects {
                     Some(objects) if !objects.is_empty() => {
                         let entries: Vec<(String, Box<RawValue>)> = objects

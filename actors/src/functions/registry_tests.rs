@@ -20,15 +20,7 @@ fn error(message: &str) -> Value {
 fn defect_8_42_only_own_names_are_functions() {
     let root = Root::new();
     let functions = functions(&root);
-    for name in [
-        "constructor",
-        "toString",
-        "__proto__",
-        "hasOwnProperty",
-        "add",
-        "",
-        "ReadJsonFromFile",
-    ] {
+    for name in ["constructor", "toString", "__proto__", "hasOwnProperty", "add", "", "ReadJsonFromFile"] {
         let expected = error(&format!("Function \"{name}\" not found."));
         assert_eq!(ack(&functions, name, Some("[]")), expected, "{name}");
     }
@@ -58,11 +50,7 @@ fn arguments_are_checked() {
         ("addStaticResources", Some("[\"x\"]")),
         ("addStaticResources", Some("\"x\"")),
     ] {
-        assert_eq!(
-            ack(&functions, name, args),
-            error("Invalid arguments."),
-            "{name} {args:?}"
-        );
+        assert_eq!(ack(&functions, name, args), error("Invalid arguments."), "{name} {args:?}");
     }
 }
 
@@ -71,19 +59,11 @@ fn results_are_wrapped_twice_and_the_request_id_goes_back() {
     let root = Root::new();
     let functions = functions(&root);
     assert_eq!(
-        ack(
-            &functions,
-            "saveJsonToFile",
-            Some(r#"["data/app/x.json",{"a":1}]"#)
-        ),
+        ack(&functions, "saveJsonToFile", Some(r#"["data/app/x.json",{"a":1}]"#)),
         json!({"requestId": "r1", "success": true, "result": {"success": true}})
     );
     assert_eq!(
-        ack(
-            &functions,
-            "readJsonFromFile",
-            Some(r#"["data/app/x.json"]"#)
-        ),
+        ack(&functions, "readJsonFromFile", Some(r#"["data/app/x.json"]"#)),
         json!({"requestId": "r1", "success": true, "result": {"success": true, "result": {"a": 1}}})
     );
 }
@@ -94,9 +74,7 @@ fn the_trace_of_the_published_extension() {
     let functions = functions(&root);
     let id = RawValue::from_string("\"checkRememberMe\"".to_owned()).unwrap();
     let args = r#"["./settings/SillyTavern-8000-settings.json"]"#;
-    let ack = functions
-        .run(&extension(), "readJsonFromFile", Some(args))
-        .to_ack(Some(&id));
+    let ack = functions.run(&extension(), "readJsonFromFile", Some(args)).to_ack(Some(&id));
     assert_eq!(
         ack.get(),
         r#"{"requestId":"checkRememberMe","success":true,"result":{"success":true,"result":{"clientId":"SillyTavern-8000","Remember_me":true,"isTrust":true}}}"#
@@ -106,8 +84,5 @@ fn the_trace_of_the_published_extension() {
 #[test]
 fn an_error_without_text_has_the_default_text() {
     let ack = FunctionReply::Error(String::new()).to_ack(None);
-    assert_eq!(
-        ack.get(),
-        r#"{"success":false,"error":{"message":"An unknown error occurred."}}"#
-    );
+    assert_eq!(ack.get(), r#"{"success":false,"error":{"message":"An unknown error occurred."}}"#);
 }

@@ -57,11 +57,7 @@ enum MapError {
 impl StaticResources {
     /// No mappings yet, and at most `max` of them.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            map: Arc::default(),
-            writer: Mutex::new(()),
-            max,
-        })
+        Arc::new(Self { map: Arc::default(), writer: Mutex::new(()), max })
     }
 
     /// What the edge reads.
@@ -82,16 +78,9 @@ impl StaticResources {
         let outcomes: Vec<(&str, Result<(), MapError>)> = entries
             .iter()
             .take(self.max + 1)
-            .map(|(url, file)| {
-                (
-                    url.as_str(),
-                    self.add_one(store, caller, &mut map, url, file),
-                )
-            })
+            .map(|(url, file)| (url.as_str(), self.add_one(store, caller, &mut map, url, file)))
             .collect();
-        let failure = outcomes
-            .iter()
-            .find_map(|(_, outcome)| outcome.as_ref().err());
+        let failure = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err());
         let results: Vec<Value> = outcomes
             .iter()
             .map(|(url, outcome)| match outcome {
@@ -122,16 +111,11 @@ impl StaticResources {
         let url = checked_url(url)?;
         let settings = store.settings().load_full();
         let reserved = store.config().reserved_urls.iter().map(String::as_str);
-        if reserved
-            .chain([settings.socket_io_path.as_str()])
-            .any(|taken| shadows(url, taken))
-        {
+        if reserved.chain([settings.socket_io_path.as_str()]).any(|taken| shadows(url, taken)) {
             return Err(MapError::Reserved);
         }
         let text: String = serde_json::from_str(file.get()).map_err(|_| MapError::NotAPath)?;
-        let resource = StaticResource {
-            file: locate(store, caller, &text)?,
-        };
+        let resource = StaticResource { file: locate(store, caller, &text)? };
         match map.get(url) {
             Some(same) if *same == resource => return Ok(()),
             Some(_) => return Err(MapError::Taken),
@@ -156,23 +140,14 @@ fn checked_url(url: &str) -> Result<&str, MapError> {
         return Err(MapError::Reserved);
     }
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
-    if path[1..].split('/').all(plain) {
-        Ok(path)
-    } else {
-        Err(MapError::Url)
-    }
+    if path[1..].split('/').all(plain) { Ok(path) } else { Err(MapError::Url) }
 }
 
 /// Whether a URL is a reserved one or below it; `/` reserves only itself. Letter case does not help.
 fn shadows(url: &str, reserved: &str) -> bool {
-    let (url, reserved) = (
-        url.to_lowercase(),
-        reserved.trim_end_matches('/').to_lowercase(),
-    );
+    let (url, reserved) = (url.to_lowercase(), reserved.trim_end_matches('/').to_lowercase());
     !reserved.is_empty()
-        && url
-            .strip_prefix(&reserved)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && url.strip_prefix(&reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The file behind a path, if this caller may publish it.
@@ -198,29 +173,14 @@ fn locate(store: &TrustStore, caller: &Caller, text: &str) -> Result<PathBuf, Ma
 }
 
 /// Folders that are never published, and those of a source checkout, which hold code and not content.
-const CLOSED: [&str; 9] = [
-    "settings",
-    "keys",
-    "logs",
-    "dist",
-    "target",
-    "src",
-    "actors",
-    "framing",
-    "node_modules",
-];
+const CLOSED: [&str; 9] =
+    ["settings", "keys", "logs", "dist", "target", "src", "actors", "framing", "node_modules"];
 
 fn may_publish(caller: &Caller, path: &RelPath) -> bool {
     let parts = path.parts();
-    let first = parts
-        .first()
-        .map(|part| part.to_ascii_lowercase())
-        .unwrap_or_default();
+    let first = parts.first().map(|part| part.to_ascii_lowercase()).unwrap_or_default();
     // Single files in the root are the program, its configuration and its certificates.
-    if parts.len() < 2
-        || CLOSED.contains(&first.as_str())
-        || parts.iter().any(|part| part.starts_with('.'))
-    {
+    if parts.len() < 2 || CLOSED.contains(&first.as_str()) || parts.iter().any(|part| part.starts_with('.')) {
         return false;
     }
     if caller.admin || caller.class == ClientClass::Extension {
@@ -231,10 +191,7 @@ fn may_publish(caller: &Caller, path: &RelPath) -> bool {
 
 /// Told by the name: on some mounts every file has the execute bit.
 fn is_program(path: &Path) -> bool {
-    let suffix = path
-        .extension()
-        .and_then(|ext| ext.to_str())
-        .unwrap_or_default();
+    let suffix = path.extension().and_then(|ext| ext.to_str()).unwrap_or_default();
     ["exe", "dll", "so", "bat", "cmd", "ps1", "sh"].contains(&suffix.to_ascii_lowercase().as_str())
 }
 

@@ -28,19 +28,12 @@ fn desk(max: usize) -> Desk {
     }
     let statics = StaticResources::new(max);
     let functions = Functions::new(root.open(), Arc::clone(&statics));
-    Desk {
-        root,
-        functions,
-        statics,
-    }
+    Desk { root, functions, statics }
 }
 
 impl Desk {
     fn add(&self, caller: &Caller, args: &Value) -> Value {
-        let ack = self
-            .functions
-            .run(caller, "addStaticResources", Some(&args.to_string()))
-            .to_ack(None);
+        let ack = self.functions.run(caller, "addStaticResources", Some(&args.to_string())).to_ack(None);
         serde_json::from_str(ack.get()).unwrap()
     }
 
@@ -54,12 +47,7 @@ impl Desk {
 #[test]
 fn defect_8_44_arrays_objects_and_a_leading_framework_are_accepted_with_every_entry() {
     let map = json!({"/one": "./client/app/a.html", "/two/": "client/app/b.js"});
-    for args in [
-        json!([map]),
-        map.clone(),
-        json!([null, map]),
-        json!(["app", map]),
-    ] {
+    for args in [json!([map]), map.clone(), json!([null, map]), json!(["app", map])] {
         let desk = desk(8);
         let ack = desk.add(&client(), &args);
         assert_eq!(ack["success"], json!(true));
@@ -73,23 +61,10 @@ fn defect_8_44_arrays_objects_and_a_leading_framework_are_accepted_with_every_en
         );
         assert_eq!(desk.urls(), ["/one", "/two"]);
         let file = desk.statics.map().load()["/one"].file.clone();
-        assert_eq!(
-            file,
-            desk.root.path("client/app/a.html").canonicalize().unwrap()
-        );
+        assert_eq!(file, desk.root.path("client/app/a.html").canonicalize().unwrap());
     }
-    for args in [
-        json!([]),
-        json!([7]),
-        json!("x"),
-        json!(7),
-        json!([{"/a": "b"}, 7]),
-    ] {
-        assert_eq!(
-            desk(8).add(&client(), &args)["error"]["message"],
-            "Invalid arguments.",
-            "{args}"
-        );
+    for args in [json!([]), json!([7]), json!("x"), json!(7), json!([{"/a": "b"}, 7])] {
+        assert_eq!(desk(8).add(&client(), &args)["error"]["message"], "Invalid arguments.", "{args}");
     }
 }
 
@@ -121,10 +96,7 @@ fn urls_that_shadow_are_refused() {
     }
     let library = desk(8);
     let ack = library.add(&extension(), &json!({"/library": "client/app/a.html"}));
-    assert_eq!(
-        ack["result"]["result"], "success",
-        "a longer name shadows nothing"
-    );
+    assert_eq!(ack["result"]["result"], "success", "a longer name shadows nothing");
 }
 
 #[test]
@@ -151,11 +123,7 @@ fn files_by_caller() {
         ("../x.html", outside, outside),
         ("/etc/passwd", outside, "File not found."),
     ] {
-        for (caller, message) in [
-            (client(), of_client),
-            (extension(), of_others),
-            (admin(), of_others),
-        ] {
+        for (caller, message) in [(client(), of_client), (extension(), of_others), (admin(), of_others)] {
             let ack = desk(8).add(&caller, &json!({"/x": path}));
             let shown = ack["result"]["error"].as_str().unwrap_or_default();
             assert_eq!(shown, message, "{} {path}", caller.client_id);
@@ -170,21 +138,11 @@ fn files_by_caller() {
 fn symlinks_do_not_widen_rights() {
     use std::os::unix::fs::symlink;
     let desk = desk(8);
-    symlink(
-        "../../keys/clients.json",
-        desk.root.path("client/app/k.html"),
-    )
-    .unwrap();
+    symlink("../../keys/clients.json", desk.root.path("client/app/k.html")).unwrap();
     symlink("/etc/passwd", desk.root.path("client/app/p.html")).unwrap();
     for file in ["client/app/k.html", "client/app/p.html"] {
         let ack = desk.add(&extension(), &json!({"/x": file}));
-        assert!(
-            ack["result"]["error"]
-                .as_str()
-                .unwrap()
-                .starts_with("Access denied"),
-            "{ack}"
-        );
+        assert!(ack["result"]["error"].as_str().unwrap().starts_with("Access denied"), "{ack}");
     }
 }
 
@@ -193,28 +151,13 @@ fn mappings_are_bounded_kept_and_idempotent() {
     let desk = desk(2);
     let add = |url: &str, file: &str| desk.add(&client(), &json!({url: file}))["result"].clone();
     assert_eq!(add("/1", "client/app/a.html")["result"], "success");
-    assert_eq!(
-        add("/1/", "client/app/a.html")["result"],
-        "success",
-        "the same again"
-    );
-    assert_eq!(
-        add("/1", "client/app/b.js")["error"],
-        "URL path is already in use."
-    );
+    assert_eq!(add("/1/", "client/app/a.html")["result"], "success", "the same again");
+    assert_eq!(add("/1", "client/app/b.js")["error"], "URL path is already in use.");
     assert_eq!(add("/2", "client/app/b.js")["result"], "success");
-    assert_eq!(
-        add("/3", "client/app/b.js")["error"],
-        "Too many static resources."
-    );
+    assert_eq!(add("/3", "client/app/b.js")["error"], "Too many static resources.");
     assert_eq!(desk.urls(), ["/1", "/2"]);
-    let many: serde_json::Map<String, Value> = (0..1000)
-        .map(|i| (format!("/m{i}"), json!("client/app/a.html")))
-        .collect();
+    let many: serde_json::Map<String, Value> =
+        (0..1000).map(|i| (format!("/m{i}"), json!("client/app/a.html"))).collect();
     let ack = desk.add(&client(), &Value::Object(many));
-    assert_eq!(
-        ack["result"]["results"].as_array().unwrap().len(),
-        3,
-        "answers are bounded too"
-    );
+    assert_eq!(ack["result"]["results"].as_array().unwrap().len(), 3, "answers are bounded too");
 }

@@ -20,7 +20,8 @@ impl Book {
         let id = match named.or_else(by_output) {
             Some(id) => id,
             None => {
-                let oldest = self.routes_of(target).find(|(_, route)| route.outputs.is_empty()).map(|(id, _)| id);
+                let oldest =
+                    self.routes_of(target).find(|(_, route)| route.outputs.is_empty()).map(|(id, _)| id);
                 // An answer that names no request means that the one before it is over.
                 self.displace(target);
                 oldest?
@@ -55,7 +56,10 @@ impl Book {
     }
 
     /// A target's routes, oldest first.
-    fn routes_of<'a>(&'a self, target: &'a ClientId) -> impl Iterator<Item = (RouteId, &'a super::book::Route)> {
+    fn routes_of<'a>(
+        &'a self,
+        target: &'a ClientId,
+    ) -> impl Iterator<Item = (RouteId, &'a super::book::Route)> {
         self.routes.iter().filter(move |(_, route)| route.target == *target).map(|(id, route)| (*id, route))
     }
 

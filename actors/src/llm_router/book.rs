@@ -15,8 +15,8 @@ use framing::ByteString;
 use log::{debug, warn};
 
 use super::{
-    Deliver, Delivery, Failure, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Requester, RouteId, RouteState,
-    ToTarget, tick_for,
+    Deliver, Delivery, Failure, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Requester, RouteId,
+    RouteState, ToTarget, tick_for,
 };
 use crate::{
     ids::{ClientId, RequestId},
@@ -287,14 +287,20 @@ impl Book {
             let client = &self.targets[at].owner.client;
             let again = asked.iter().any(|other| self.targets[*other].owner.client == *client)
                 || known.is_some_and(|known| {
-                    known.routes.iter().any(|id| self.routes.get(id).is_some_and(|route| route.target == *client))
+                    known
+                        .routes
+                        .iter()
+                        .any(|id| self.routes.get(id).is_some_and(|route| route.target == *client))
                 });
             if !again {
                 asked.push(at);
             }
         }
         self.check_room(&from, &asked)?;
-        let entry = self.requests.entry(request_id.clone()).or_insert_with(|| Request { requesters: Vec::new(), routes: Vec::new() });
+        let entry = self
+            .requests
+            .entry(request_id.clone())
+            .or_insert_with(|| Request { requesters: Vec::new(), routes: Vec::new() });
         if !entry.requesters.contains(&from) {
             entry.requesters.push(from.clone());
         }
@@ -315,7 +321,13 @@ impl Book {
         Ok(())
     }
 
-    fn forward(&mut self, request_id: &RequestId, at: usize, request: &ForwardedRequest, now: Instant) -> bool {
+    fn forward(
+        &mut self,
+        request_id: &RequestId,
+        at: usize,
+        request: &ForwardedRequest,
+        now: Instant,
+    ) -> bool {
         let TargetSocket { socket, owner, target, activity } = &self.targets[at];
         let (socket, client, target) = (*socket, owner.client.clone(), target.clone());
         let state = Arc::new(RouteState {
@@ -350,7 +362,12 @@ impl Book {
     }
 
     /// Gives a route to a socket of its target, which may answer it from here on.
-    pub(super) fn give(&mut self, id: RouteId, socket: SocketKey, holder: &Recipient<ToTarget>) -> Option<OpenedRoute> {
+    pub(super) fn give(
+        &mut self,
+        id: RouteId,
+        socket: SocketKey,
+        holder: &Recipient<ToTarget>,
+    ) -> Option<OpenedRoute> {
         let route = self.routes.get_mut(&id)?;
         if !route.holders.iter().any(|(held, _)| *held == socket) {
             route.holders.push((socket, holder.clone()));
@@ -362,7 +379,12 @@ impl Book {
             .iter()
             .map(|requester| (requester.clone(), self.peers.get(requester).cloned().unwrap_or_default()))
             .collect();
-        Some(OpenedRoute { route: id, request_id: route.request.clone(), requesters, state: route.state.clone() })
+        Some(OpenedRoute {
+            route: id,
+            request_id: route.request.clone(),
+            requesters,
+            state: route.state.clone(),
+        })
     }
 
     /// The newest live socket of a target, by client id first, then by instance (spec §5.1).
@@ -388,7 +410,12 @@ impl Book {
     }
 
     /// Refuses when more routes than `limit` are pending; keeps at most `limit` answered ones.
-    fn make_room(&mut self, limit: usize, more: usize, counts: impl Fn(&Self, &Route) -> bool) -> Result<(), Refusal> {
+    fn make_room(
+        &mut self,
+        limit: usize,
+        more: usize,
+        counts: impl Fn(&Self, &Route) -> bool,
+    ) -> Result<(), Refusal> {
         let mut pending = 0;
         let mut quiet = Vec::new();
         for (id, route) in self.routes.iter().filter(|(_, route)| counts(self, route)) {

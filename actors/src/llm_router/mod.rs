@@ -6,17 +6,20 @@ mod book;
 mod roles;
 mod sweep;
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use framing::ByteString;
 use log::{debug, info};
 
-pub use book::{Refusal, RouterLimits};
 use book::Book;
+pub use book::{Refusal, RouterLimits};
 pub use roles::{
-    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Peer, Requester, RouteId, RouteNotice, RouteState,
-    ToTarget,
+    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Peer, Requester, RouteId, RouteNotice,
+    RouteState, ToTarget,
 };
 
 use crate::{

@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use actix::prelude::*;
-use framing::{Bytes, ByteString, json::RawJson};
+use framing::{ByteString, Bytes, json::RawJson};
 
 use crate::{
     ids::{ClientId, Identity, RequestId},

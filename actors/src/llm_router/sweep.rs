@@ -20,7 +20,8 @@ enum Due {
 impl Book {
     /// Ends what is over. Returns how many requests failed.
     pub(super) fn sweep(&mut self, now: Instant) -> usize {
-        let due: Vec<(RouteId, Due)> = self.routes.keys().filter_map(|id| Some((*id, self.due(*id, now)?))).collect();
+        let due: Vec<(RouteId, Due)> =
+            self.routes.keys().filter_map(|id| Some((*id, self.due(*id, now)?))).collect();
         let mut failed = 0;
         for (id, due) in due {
             let Some(route) = self.routes.get(&id) else {
@@ -28,7 +29,9 @@ impl Book {
             };
             let failure = match due {
                 Due::Idle => None,
-                Due::TimedOut => Some(("LLM request timed out.", ByteString::from_static("LLM request timed out."))),
+                Due::TimedOut => {
+                    Some(("LLM request timed out.", ByteString::from_static("LLM request timed out.")))
+                }
                 Due::TargetLost => {
                     let text = format!("Target client disconnected: {}", route.target);
                     Some(("Target client disconnected", ByteString::from(text)))
@@ -55,7 +58,12 @@ impl Book {
         if route.state.ended_once.load(Ordering::Relaxed) && since(last_event) >= idle {
             return Some(Due::Idle);
         }
-        let activity = route.state.target_activity.load(Ordering::Relaxed).max(self.millis(route.opened)).max(last_event);
+        let activity = route
+            .state
+            .target_activity
+            .load(Ordering::Relaxed)
+            .max(self.millis(route.opened))
+            .max(last_event);
         let timeout = u64::try_from(self.limits.request_timeout.as_millis()).unwrap_or(u64::MAX);
         (since(activity) >= timeout).then_some(Due::TimedOut)
     }

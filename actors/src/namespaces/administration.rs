@@ -46,18 +46,19 @@ impl Broker {
         };
         let reply = Reply::to(event);
         let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(to, question, move |layer, session, result: Result<M::Result, NoAnswer>| {
-            layer.with_handler(session, |broker, cx| {
-                if !broker.still(&joined, key) {
-                    return;
-                }
-                match result {
-                    Ok(result) => answer(broker, cx, &joined, &later, result),
-                    Err(_) => broker.refuse(cx, &joined, &later, BUSY),
-                }
+        let outcome =
+            cx.session().ask(to, question, move |layer, session, result: Result<M::Result, NoAnswer>| {
+                layer.with_handler(session, |broker, cx| {
+                    if !broker.still(&joined, key) {
+                        return;
+                    }
+                    match result {
+                        Ok(result) => answer(broker, cx, &joined, &later, result),
+                        Err(_) => broker.refuse(cx, &joined, &later, BUSY),
+                    }
+                });
+                Ok(())
             });
-            Ok(())
-        });
         self.asked(cx, ns, &reply, outcome);
     }
 
@@ -105,10 +106,17 @@ impl Broker {
             return self.fail(cx, ns, event, missing);
         };
         let trust = self.directory.trust.clone();
-        self.ask_for(cx, ns, event, &trust, GetKey { client_id }, move |broker, cx, ns, reply, key| match key {
-            Some(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
-            None => broker.refuse(cx, ns, reply, missing),
-        });
+        self.ask_for(
+            cx,
+            ns,
+            event,
+            &trust,
+            GetKey { client_id },
+            move |broker, cx, ns, reply, key| match key {
+                Some(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
+                None => broker.refuse(cx, ns, reply, missing),
+            },
+        );
     }
 
     /// 29
@@ -132,10 +140,17 @@ impl Broker {
             return self.fail(cx, ns, event, "Client not found.");
         };
         let trust = self.directory.trust.clone();
-        self.ask_for(cx, ns, event, &trust, GenerateKey { client_id }, |broker, cx, ns, reply, key| match key {
-            Ok(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
-            Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
-        });
+        self.ask_for(
+            cx,
+            ns,
+            event,
+            &trust,
+            GenerateKey { client_id },
+            |broker, cx, ns, reply, key| match key {
+                Ok(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
+                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
+            },
+        );
     }
 
     /// 18
@@ -148,8 +163,13 @@ impl Broker {
         };
         let trust = self.directory.trust.clone();
         let removed = client_id.clone();
-        self.ask_for(cx, ns, event, &trust, RemoveKey { client_id }, move |broker, cx, ns, reply, outcome| {
-            match outcome {
+        self.ask_for(
+            cx,
+            ns,
+            event,
+            &trust,
+            RemoveKey { client_id },
+            move |broker, cx, ns, reply, outcome| match outcome {
                 Ok(()) => {
                     broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([]));
                     if !broker.directory.settings.load().network_safe {
@@ -158,8 +178,8 @@ impl Broker {
                     }
                 }
                 Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
-            }
-        });
+            },
+        );
     }
 
     /// 32
@@ -195,7 +215,13 @@ impl Broker {
     }
 
     /// 13–16, 19, 25 and their literals (spec §4.5).
-    pub(super) fn room_command(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, message: MsgType, event: &Event) {
+    pub(super) fn room_command(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        message: MsgType,
+        event: &Event,
+    ) {
         let Some(socket) = self.sockets.get(ns) else {
             return;
         };
@@ -218,15 +244,22 @@ impl Broker {
             command,
         };
         let registry = self.directory.registry.clone();
-        self.ask_for(cx, ns, event, &registry, question, move |broker, cx, ns, reply, outcome| match outcome {
-            Ok(None) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([])),
-            // Dialect 1 acks the bare array (spec §1.3).
-            Ok(Some(list)) if named && message == MsgType::GetRooms => {
-                broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"rooms\":{list}}}"));
-            }
-            Ok(Some(list)) => broker.ack(cx, ns, reply.ack, &list),
-            Err(refusal) => broker.refuse(cx, ns, reply, &refusal.to_string()),
-        });
+        self.ask_for(
+            cx,
+            ns,
+            event,
+            &registry,
+            question,
+            move |broker, cx, ns, reply, outcome| match outcome {
+                Ok(None) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([])),
+                // Dialect 1 acks the bare array (spec §1.3).
+                Ok(Some(list)) if named && message == MsgType::GetRooms => {
+                    broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"rooms\":{list}}}"));
+                }
+                Ok(Some(list)) => broker.ack(cx, ns, reply.ack, &list),
+                Err(refusal) => broker.refuse(cx, ns, reply, &refusal.to_string()),
+            },
+        );
     }
 }
 

@@ -5,10 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::Ordering::Relaxed,
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -25,7 +22,9 @@ use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, p
 use crate::{
     emit,
     ids::{MAX_OUTPUT_ID, MAX_STREAM_ID, RequestId},
-    llm_router::{AttributeOutput, Delivery, Failure, ForwardedRequest, OpenedRoute, RouteId, RouteNotice, ToTarget},
+    llm_router::{
+        AttributeOutput, Delivery, Failure, ForwardedRequest, OpenedRoute, RouteId, RouteNotice, ToTarget,
+    },
     metrics::Metrics,
     protocol::{Dialect, MsgType, StreamEvent},
     registry::SocketKey,
@@ -83,11 +82,21 @@ struct StreamEventIn {
 }
 
 enum Kind {
-    Start { num_streams: Option<u64> },
-    Data { index: Option<u64>, kind: PieceKind, data: JsString },
-    End { is_final: bool },
+    Start {
+        num_streams: Option<u64>,
+    },
+    Data {
+        index: Option<u64>,
+        kind: PieceKind,
+        data: JsString,
+    },
+    End {
+        is_final: bool,
+    },
     /// `data` as JSON text of a string.
-    Message { data: String },
+    Message {
+        data: String,
+    },
 }
 
 impl Answers {
@@ -173,7 +182,9 @@ impl Broker {
                 let reason = failure.unwrap_or("request is over");
                 answers.streams.abort(|of| *of == route, reason, &mut answers.emits);
                 answers.flush(now);
-                if failure.is_none() && let Some(request) = answers.fan_out.request_id(route).cloned() {
+                if failure.is_none()
+                    && let Some(request) = answers.fan_out.request_id(route).cloned()
+                {
                     answers.fan_out.send(route, &Delivery::Finished(request), now);
                 }
                 answers.fan_out.close(route, now);
@@ -210,7 +221,8 @@ impl Broker {
                 Dialect::Numeric => request.payload.clone(),
                 Dialect::Named => superset(route, request, socket.identity.as_str()),
             };
-            let event = Encoded::event(ns, None, &emit::wire_name(name), &[payload.as_str()], &request.attachments);
+            let event =
+                Encoded::event(ns, None, &emit::wire_name(name), &[payload.as_str()], &request.attachments);
             cx.session().push(event);
         }
     }
@@ -359,7 +371,8 @@ impl Broker {
         match kind {
             Kind::Start { num_streams } => {
                 let request_id = ByteString::from(request_id.as_str());
-                match streams.start(StreamStart { stream_id, output_id, request_id, num_streams, route }, now) {
+                match streams.start(StreamStart { stream_id, output_id, request_id, num_streams, route }, now)
+                {
                     Ok(()) => {
                         if let Some(state) = fan_out.state(route) {
                             state.open_streams.fetch_add(1, Relaxed);
@@ -427,7 +440,8 @@ impl Broker {
         };
         answers.streams.abort(|of| *of == route, "generation failed", &mut answers.emits);
         answers.flush(now);
-        let message = payload::text(message.as_ref()).unwrap_or(ByteString::from_static("An unknown error occurred."));
+        let message =
+            payload::text(message.as_ref()).unwrap_or(ByteString::from_static("An unknown error occurred."));
         let failure = Failure { request_id, message, error: payload::present(error) };
         answers.fan_out.send(route, &Delivery::Failed(failure), now);
         self.completed(route);
@@ -463,7 +477,8 @@ const HEALTH_QUESTION: &str = "Connection active?";
 const HEALTH_ANSWER: &str = "Yes,connection is fine.";
 
 fn superset(route: &OpenedRoute, request: &ForwardedRequest, own: &str) -> RawJson {
-    let asker = route.requesters.first().map(|(requester, _)| requester.identity.as_str()).unwrap_or_default();
+    let asker =
+        route.requesters.first().map(|(requester, _)| requester.identity.as_str()).unwrap_or_default();
     let payload = &request.payload;
     let text = {
         let [message, data, prompt] = payload.fields(["message", "data", "prompt"]);
@@ -524,8 +539,12 @@ fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<StreamEventIn> 
         Some(Kind::Data { index: index.as_ref().and_then(|index| index.as_u64()), kind, data })
     };
     let kind = match kind {
-        StreamEvent::Start if type_is(1.0) => Kind::Start { num_streams: num_streams.and_then(|n| n.as_u64()) },
-        StreamEvent::End if type_is(3.0) => Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) },
+        StreamEvent::Start if type_is(1.0) => {
+            Kind::Start { num_streams: num_streams.and_then(|n| n.as_u64()) }
+        }
+        StreamEvent::End if type_is(3.0) => {
+            Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) }
+        }
         StreamEvent::DataFirst => piece(PieceKind::First)?,
         StreamEvent::DataMiddle => piece(PieceKind::Middle)?,
         StreamEvent::DataLast => piece(PieceKind::Last)?,

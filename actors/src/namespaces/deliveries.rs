@@ -99,12 +99,24 @@ impl Broker {
     }
 
     /// The stream library's events from the receiver (spec §5.5).
-    pub(super) fn stream_event(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, name: &str, event: &Event) {
+    pub(super) fn stream_event(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        name: &str,
+        event: &Event,
+    ) {
         let id = payload::text(event.args.first());
         match (name, id) {
-            ("$stream-read", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_read(&id, now, out)),
-            ("$stream-end", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_end(&id, now, out)),
-            ("$stream-error", Some(id)) => self.with_sender(cx, |sender, now, out| sender.on_error(&id, now, out)),
+            ("$stream-read", Some(id)) => {
+                self.with_sender(cx, |sender, now, out| sender.on_read(&id, now, out))
+            }
+            ("$stream-end", Some(id)) => {
+                self.with_sender(cx, |sender, now, out| sender.on_end(&id, now, out))
+            }
+            ("$stream-error", Some(id)) => {
+                self.with_sender(cx, |sender, now, out| sender.on_error(&id, now, out))
+            }
             // Streams towards the server are not part of the contract (rule 16).
             ("$stream-write", id) => {
                 let text = format!("invalid stream id: {}", id.as_deref().unwrap_or_default());
@@ -127,7 +139,8 @@ impl Broker {
 
     pub(super) fn poll_deliveries(&mut self, cx: &mut Cx<'_, '_>) {
         let now = cx.now();
-        if self.deliveries.as_ref().and_then(|deliveries| deliveries.deadline()).is_some_and(|due| due <= now) {
+        if self.deliveries.as_ref().and_then(|deliveries| deliveries.deadline()).is_some_and(|due| due <= now)
+        {
             self.with_sender(cx, |sender, now, out| sender.poll(now, out));
         }
     }

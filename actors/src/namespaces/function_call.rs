@@ -63,7 +63,10 @@ impl Broker {
             layer.with_handler(session, |broker, cx| match reply {
                 Ok(reply) => {
                     // Goes back as it came, whatever it is.
-                    let id = waiting.request_id.as_ref().and_then(|id| RawValue::from_string(id.as_str().to_owned()).ok());
+                    let id = waiting
+                        .request_id
+                        .as_ref()
+                        .and_then(|id| RawValue::from_string(id.as_str().to_owned()).ok());
                     broker.answer_call(cx, &waiting, reply.to_ack(id.as_deref()).get());
                 }
                 Err(_) => broker.call_failed(cx, &waiting, "Function call timed out."),
@@ -83,16 +86,17 @@ impl Broker {
     ) {
         let registry = self.directory.registry.clone();
         let waiting = call.clone();
-        let outcome = cx.session().ask(&registry, FindFunctionSocket(target.clone()), move |layer, session, found| {
-            layer.with_handler(session, |broker, cx| match found.ok().flatten() {
-                Some((socket, extension)) => {
-                    let question = CallExtension { socket, payload, attachments };
-                    broker.call_extension(cx, waiting, &extension, question);
-                }
-                None => broker.call_failed(cx, &waiting, &format!("Target not found: {target}")),
+        let outcome =
+            cx.session().ask(&registry, FindFunctionSocket(target.clone()), move |layer, session, found| {
+                layer.with_handler(session, |broker, cx| match found.ok().flatten() {
+                    Some((socket, extension)) => {
+                        let question = CallExtension { socket, payload, attachments };
+                        broker.call_extension(cx, waiting, &extension, question);
+                    }
+                    None => broker.call_failed(cx, &waiting, &format!("Target not found: {target}")),
+                });
+                Ok(())
             });
-            Ok(())
-        });
         self.call_asked(cx, &call, outcome);
     }
 
@@ -106,13 +110,14 @@ impl Broker {
         let waiting = call.clone();
         // The extension's session answers in time, or says that it did not; the slack is for its way.
         let timeout = self.directory.limits.function_timeout + std::time::Duration::from_secs(1);
-        let outcome = cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
-            layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
-                Some(answer) => broker.answer_call(cx, &waiting, answer.as_str()),
-                None => broker.call_failed(cx, &waiting, "Function call timed out."),
+        let outcome =
+            cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
+                layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
+                    Some(answer) => broker.answer_call(cx, &waiting, answer.as_str()),
+                    None => broker.call_failed(cx, &waiting, "Function call timed out."),
+                });
+                Ok(())
             });
-            Ok(())
-        });
         self.call_asked(cx, &call, outcome);
     }
 
@@ -136,16 +141,20 @@ impl Broker {
             let id = payload::text(call.request_id.as_ref());
             return self.error(cx, &call.ns, message, id.as_deref(), None);
         }
-        let json =
-            format!("{{{}\"success\":false,\"error\":{{\"message\":{}}}}}", call.request_id(), quoted(message));
+        let json = format!(
+            "{{{}\"success\":false,\"error\":{{\"message\":{}}}}}",
+            call.request_id(),
+            quoted(message)
+        );
         self.ack(cx, &call.ns, call.ack, &json);
     }
 
     /// Emits the call to this extension; the answer goes to whoever holds the other end.
     fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<Option<RawJson>>) {
-        let found = self.sockets.iter().find(|(_, socket)| {
-            socket.ns == Namespace::FunctionCall && socket.key == call.socket
-        });
+        let found = self
+            .sockets
+            .iter()
+            .find(|(_, socket)| socket.ns == Namespace::FunctionCall && socket.key == call.socket);
         let Some((ns, socket)) = found else {
             return;
         };

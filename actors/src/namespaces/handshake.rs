@@ -74,7 +74,8 @@ impl Broker {
         let joining = ns.clone();
         let trust = self.directory.trust.clone();
         let asked = cx.session().ask(&trust, question, move |layer, session, verdict| {
-            layer.with_handler(session, |broker, cx| broker.judged(cx, &joining, socket_key, labels, verdict));
+            layer
+                .with_handler(session, |broker, cx| broker.judged(cx, &joining, socket_key, labels, verdict));
             Ok(())
         });
         if asked.is_err() {
@@ -160,7 +161,13 @@ impl Broker {
     }
 
     /// Makes an authenticated socket known. The registry answers its CONNECT.
-    fn register(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, labels: Labels, pushes: Option<KeyPushes>) {
+    fn register(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        labels: Labels,
+        pushes: Option<KeyPushes>,
+    ) {
         let Some((question, key)) = self.open_question(cx, ns, &labels, true) else {
             return;
         };
@@ -238,7 +245,8 @@ impl Broker {
                 let (sid, dialect) = (socket.sid, socket.dialect.clone());
                 warn!(client:% = socket.client, ns:%, bound:?; "client has too many sockets");
                 self.sockets.remove(ns);
-                let rejection = Rejection { message: "Too many connections.", code: Some("too_many_connections") };
+                let rejection =
+                    Rejection { message: "Too many connections.", code: Some("too_many_connections") };
                 return self.reject(cx, ns, sid, &dialect, &rejection);
             }
             Err(error) => {
@@ -251,7 +259,8 @@ impl Broker {
         socket.standing = Standing::Full;
         if socket.ns == Namespace::Llm {
             let limits = &self.directory.limits;
-            self.deliveries = Some(Box::new(Deliveries::new(ns.clone(), key, limits.outbound.clone(), stream_event)));
+            self.deliveries =
+                Some(Box::new(Deliveries::new(ns.clone(), key, limits.outbound.clone(), stream_event)));
             if socket.is_extension() {
                 self.answers_begin(cx, key);
             }
@@ -350,8 +359,13 @@ fn labels(auth: &RawJson) -> Labels {
     };
     Labels {
         client_type: label(client_type).unwrap_or_default(),
-        desc: payload::text(desc.as_ref()).and_then(|text| description::sanitize(&text)).map(ByteString::from),
-        html: label(clienthtml).or_else(|| label(html)).and_then(|text| description::sanitize(&text)).map(ByteString::from),
+        desc: payload::text(desc.as_ref())
+            .and_then(|text| description::sanitize(&text))
+            .map(ByteString::from),
+        html: label(clienthtml)
+            .or_else(|| label(html))
+            .and_then(|text| description::sanitize(&text))
+            .map(ByteString::from),
         stream_event: label(stream_event),
     }
 }

@@ -108,7 +108,9 @@ impl Broker {
         ack: Option<u64>,
         outcome: Option<LoginOutcome>,
     ) {
-        let Some(standing) = self.sockets.get(ns).filter(|socket| socket.key == key).map(|socket| socket.standing) else {
+        let Some(standing) =
+            self.sockets.get(ns).filter(|socket| socket.key == key).map(|socket| socket.standing)
+        else {
             return;
         };
         let Some(outcome) = outcome else {
@@ -118,7 +120,8 @@ impl Broker {
             (LoginOutcome::Failure { message, .. }, None) => self.error(cx, ns, message, None, None),
             _ => self.ack_value(cx, ns, ack, &outcome.to_ack()),
         }
-        if let (LoginOutcome::Success { grant, session_key }, Standing::Limited { .. }) = (outcome, standing) {
+        if let (LoginOutcome::Success { grant, session_key }, Standing::Limited { .. }) = (outcome, standing)
+        {
             self.unlimited(cx, ns, grant, session_key);
         }
     }
@@ -129,7 +132,8 @@ impl Broker {
             return;
         };
         let reply = Reply::to(event);
-        let json = event.args.first().map_or_else(|| "null".to_owned(), |payload| payload.as_str().to_owned());
+        let json =
+            event.args.first().map_or_else(|| "null".to_owned(), |payload| payload.as_str().to_owned());
         let question = ClientSettings { caller: socket.caller(self.peer), json };
         let trust = self.directory.trust.clone();
         let (joined, later) = (ns.clone(), reply.clone());

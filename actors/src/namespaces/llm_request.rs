@@ -112,9 +112,10 @@ impl Broker {
 
     /// The two dialects word the same ack differently (spec §4.4, §4.9.4).
     fn forwarded(&self, ns: &WireNamespace) -> &'static str {
-        let named = self.sockets.get(ns).is_some_and(|socket| {
-            socket.emit() == crate::protocol::Emit::One(Dialect::Named)
-        });
+        let named = self
+            .sockets
+            .get(ns)
+            .is_some_and(|socket| socket.emit() == crate::protocol::Emit::One(Dialect::Named));
         if named {
             r#"{"status":"ok","message":"Request received."}"#
         } else {
@@ -140,7 +141,9 @@ fn read(event: &Event, max_targets: usize) -> Option<Asked> {
         _ => return None,
     };
     let something = [message, data, prompt].into_iter().any(|field| payload::present(field).is_some());
-    let fits = !targets.is_empty() && targets.len() <= max_targets && targets.iter().all(|target| !target.is_empty());
+    let fits = !targets.is_empty()
+        && targets.len() <= max_targets
+        && targets.iter().all(|target| !target.is_empty());
     (something && fits).then_some(Asked { request_id, targets, payload: object })
 }
 

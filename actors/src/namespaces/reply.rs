@@ -8,11 +8,7 @@ use framing::{
 use serde_json::Value;
 
 use super::{Broker, Cx, Standing};
-use crate::{
-    emit,
-    protocol::MsgType,
-    session::{ask::TooManyQuestions},
-};
+use crate::{emit, protocol::MsgType, session::ask::TooManyQuestions};
 
 /// Whether and how an event wants to be answered; outlives the event.
 #[derive(Clone, Debug)]

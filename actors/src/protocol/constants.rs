@@ -9,19 +9,12 @@ use super::stream_events::StreamEvent;
 
 /// Writes the ES module that exports `MSG_TYPE`, `STREAM_EVENTS` and `NAMESPACES` with a dialect's values.
 pub fn module(dialect: Dialect) -> String {
-    let own = MsgType::ALL
-        .iter()
-        .filter(|msg| msg.is_constant_of(dialect))
-        .map(|msg| (msg.constant(), *msg));
+    let own = MsgType::ALL.iter().filter(|msg| msg.is_constant_of(dialect)).map(|msg| (msg.constant(), *msg));
     let messages = own
         .chain(EXTRA_CONSTANTS.iter().copied())
         .filter_map(|(constant, msg)| msg.wire(dialect).map(|wire| (constant, wire.to_string())));
-    let streams = StreamEvent::ALL
-        .iter()
-        .map(|event| (event.constant(), quoted(event.wire())));
-    let namespaces = Namespace::ALL
-        .iter()
-        .map(|ns| (ns.constant(), quoted(ns.wire())));
+    let streams = StreamEvent::ALL.iter().map(|event| (event.constant(), quoted(event.wire())));
+    let namespaces = Namespace::ALL.iter().map(|ns| (ns.constant(), quoted(ns.wire())));
 
     let mut text = String::new();
     object(&mut text, "MSG_TYPE", messages);
@@ -36,8 +29,7 @@ fn quoted(name: &str) -> String {
 
 fn object(text: &mut String, name: &str, entries: impl Iterator<Item = (&'static str, String)>) {
     let mut write = |line: std::fmt::Arguments<'_>| {
-        text.write_fmt(line)
-            .expect("writing to a string cannot fail");
+        text.write_fmt(line).expect("writing to a string cannot fail");
     };
     write(format_args!("export const {name} = {{\n"));
     for (constant, value) in entries {
@@ -95,10 +87,8 @@ mod tests {
         for dialect in [Dialect::Numeric, Dialect::Named] {
             let text = module(dialect);
             for block in text.split("export const") {
-                let mut names: Vec<_> = block
-                    .lines()
-                    .filter_map(|l| l.trim().split_once(": ").map(|p| p.0))
-                    .collect();
+                let mut names: Vec<_> =
+                    block.lines().filter_map(|l| l.trim().split_once(": ").map(|p| p.0)).collect();
                 let all = names.len();
                 names.sort_unstable();
                 names.dedup();

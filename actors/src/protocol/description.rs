@@ -7,11 +7,8 @@ pub const MAX_DESCRIPTION: usize = 256;
 ///
 /// The extension's page shows descriptions unescaped, inside SillyTavern. `None` if nothing is left.
 pub fn sanitize(text: &str) -> Option<String> {
-    let kept: String = text
-        .chars()
-        .filter(|c| !c.is_control() && *c != '<' && *c != '>')
-        .take(MAX_DESCRIPTION)
-        .collect();
+    let kept: String =
+        text.chars().filter(|c| !c.is_control() && *c != '<' && *c != '>').take(MAX_DESCRIPTION).collect();
     (!kept.trim().is_empty()).then_some(kept)
 }
 
@@ -31,9 +28,6 @@ mod tests {
         ] {
             assert_eq!(sanitize(given).as_deref(), kept);
         }
-        assert_eq!(
-            sanitize(&"é".repeat(1000)).unwrap().chars().count(),
-            MAX_DESCRIPTION
-        );
+        assert_eq!(sanitize(&"é".repeat(1000)).unwrap().chars().count(), MAX_DESCRIPTION);
     }
 }

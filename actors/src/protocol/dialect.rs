@@ -45,11 +45,7 @@ impl Emit {
             Self::One(dialect) => (msg.wire(dialect), None),
             Self::Both => {
                 let number = msg.wire(Dialect::Numeric);
-                (
-                    number,
-                    msg.wire(Dialect::Named)
-                        .filter(|name| Some(*name) != number),
-                )
+                (number, msg.wire(Dialect::Named).filter(|name| Some(*name) != number))
             }
         };
         first.into_iter().chain(second)
@@ -76,11 +72,7 @@ pub struct SocketDialect {
 impl SocketDialect {
     /// The state at the handshake: `auth.dialect`, and whether `auth.identity` was given.
     pub fn new(declared: Option<Dialect>, has_identity: bool) -> Self {
-        Self {
-            declared,
-            spoken: None,
-            has_identity,
-        }
+        Self { declared, spoken: None, has_identity }
     }
 
     /// Notes the dialect that an event betrayed (from [`MsgType::from_wire`]); the first one counts.
@@ -136,13 +128,7 @@ mod tests {
         use Dialect::{Named, Numeric};
         // declared, spoken, client's default, identity → emitted
         for (declared, spoken, client, identity, expected) in [
-            (
-                Some(Numeric),
-                Some(Named),
-                Some(Named),
-                true,
-                Emit::One(Numeric),
-            ),
+            (Some(Numeric), Some(Named), Some(Named), true, Emit::One(Numeric)),
             (None, Some(Numeric), Some(Named), true, Emit::One(Numeric)),
             (None, None, Some(Numeric), true, Emit::One(Numeric)),
             (None, None, None, true, Emit::One(Named)),
@@ -160,19 +146,10 @@ mod tests {
     #[test]
     fn unknown_dialect_emits_both_number_first() {
         let names = |emit: Emit, msg| emit.names(msg).map(|n| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(
-            names(Emit::Both, MsgType::LlmRequest),
-            ["9", "\"LLM_REQUEST\""]
-        );
+        assert_eq!(names(Emit::Both, MsgType::LlmRequest), ["9", "\"LLM_REQUEST\""]);
         assert_eq!(names(Emit::Both, MsgType::ClientKey), ["20"]);
         assert_eq!(names(Emit::Both, MsgType::NewMessage), ["\"NEW_MESSAGE\""]);
-        assert_eq!(
-            names(Emit::One(Dialect::Named), MsgType::ClientKey),
-            [""; 0]
-        );
-        assert_eq!(
-            names(Emit::One(Dialect::Named), MsgType::Error),
-            ["\"ERROR\""]
-        );
+        assert_eq!(names(Emit::One(Dialect::Named), MsgType::ClientKey), [""; 0]);
+        assert_eq!(names(Emit::One(Dialect::Named), MsgType::Error), ["\"ERROR\""]);
     }
 }

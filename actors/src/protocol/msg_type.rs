@@ -190,9 +190,7 @@ impl MsgType {
     pub const fn wire(self, dialect: Dialect) -> Option<WireName> {
         match (self.row(), dialect) {
             (Shared(number), _) => Some(WireName::Number(number)),
-            (Both(number, _) | NumericOnly(number), Dialect::Numeric) => {
-                Some(WireName::Number(number))
-            }
+            (Both(number, _) | NumericOnly(number), Dialect::Numeric) => Some(WireName::Number(number)),
             (Both(_, name), Dialect::Named) | (NamedOnly(name) | Literal(name), _) => {
                 Some(WireName::Name(name))
             }
@@ -216,29 +214,18 @@ impl MsgType {
         match name {
             EventName::Number(text) => {
                 let number = text.parse::<f64>().ok()?;
-                let found = Self::ALL
-                    .iter()
-                    .find(|msg| msg.number().is_some_and(|n| f64::from(n) == number));
+                let found = Self::ALL.iter().find(|msg| msg.number().is_some_and(|n| f64::from(n) == number));
                 found.map(|msg| (*msg, Some(Dialect::Numeric)))
             }
-            EventName::Name("CLIENT_DISCONNETED") => {
-                Some((Self::ClientDisconnected, Some(Dialect::Named)))
-            }
+            EventName::Name("CLIENT_DISCONNETED") => Some((Self::ClientDisconnected, Some(Dialect::Named))),
             EventName::Name(name) => Self::ALL
                 .iter()
                 .find_map(|msg| match msg.row() {
-                    Both(_, own) | NamedOnly(own) if own == name => {
-                        Some((*msg, Some(Dialect::Named)))
-                    }
+                    Both(_, own) | NamedOnly(own) if own == name => Some((*msg, Some(Dialect::Named))),
                     Literal(own) if own == name => Some((*msg, None)),
                     _ => None,
                 })
-                .or_else(|| {
-                    ALIASES
-                        .iter()
-                        .find(|(alias, _)| *alias == name)
-                        .map(|(_, msg)| (*msg, None))
-                }),
+                .or_else(|| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, msg)| (*msg, None))),
         }
     }
 }
@@ -297,31 +284,16 @@ mod tests {
         use Dialect::Named;
         for (name, expected) in [
             ("LLM_REQUEST", Some((MsgType::LlmRequest, Some(Named)))),
-            (
-                "CLIENT_DISCONNECTED",
-                Some((MsgType::ClientDisconnected, Some(Named))),
-            ),
-            (
-                "CLIENT_DISCONNETED",
-                Some((MsgType::ClientDisconnected, Some(Named))),
-            ),
+            ("CLIENT_DISCONNECTED", Some((MsgType::ClientDisconnected, Some(Named)))),
+            ("CLIENT_DISCONNETED", Some((MsgType::ClientDisconnected, Some(Named)))),
             ("READ_LOG", Some((MsgType::ReadLog, Some(Named)))),
-            (
-                "TEMP_ROOM_ASSIGNED",
-                Some((MsgType::TempRoomAssigned, None)),
-            ),
+            ("TEMP_ROOM_ASSIGNED", Some((MsgType::TempRoomAssigned, None))),
             ("getRooms", Some((MsgType::GetRooms, None))),
             ("getClientList", Some((MsgType::GetClientList, None))),
             ("getClientsInRoom", Some((MsgType::GetClientsInRoom, None))),
-            (
-                "update_connected_clients",
-                Some((MsgType::UpdateConnectedClients, None)),
-            ),
+            ("update_connected_clients", Some((MsgType::UpdateConnectedClients, None))),
             ("new_message", Some((MsgType::NewMessage, None))),
-            (
-                "member_role_changed",
-                Some((MsgType::MemberRoleChanged, None)),
-            ),
+            ("member_role_changed", Some((MsgType::MemberRoleChanged, None))),
             ("message", None),
             ("$stream", None),
             ("CLIENT_STREAM_START", None),
@@ -331,11 +303,7 @@ mod tests {
             ("constructor", None),
             ("", None),
         ] {
-            assert_eq!(
-                MsgType::from_wire(EventName::Name(name)),
-                expected,
-                "{name}"
-            );
+            assert_eq!(MsgType::from_wire(EventName::Name(name)), expected, "{name}");
         }
     }
 
@@ -344,13 +312,7 @@ mod tests {
         let text = |msg: MsgType, dialect| msg.wire(dialect).unwrap().to_string();
         assert_eq!(text(MsgType::Error, Dialect::Numeric), "21");
         assert_eq!(text(MsgType::Error, Dialect::Named), "\"ERROR\"");
-        assert_eq!(
-            text(MsgType::ServerStatus, Dialect::Numeric),
-            "\"SERVER_STATUS\""
-        );
-        assert_eq!(
-            text(MsgType::TempRoomAssigned, Dialect::Numeric),
-            "\"TEMP_ROOM_ASSIGNED\""
-        );
+        assert_eq!(text(MsgType::ServerStatus, Dialect::Numeric), "\"SERVER_STATUS\"");
+        assert_eq!(text(MsgType::TempRoomAssigned, Dialect::Numeric), "\"TEMP_ROOM_ASSIGNED\"");
     }
 }

@@ -64,10 +64,7 @@ impl Namespace {
 
     /// Reads a name; `None` is answered "Invalid namespace" (spec §1.2).
     pub fn from_wire(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|namespace| namespace.wire() == name)
+        Self::ALL.iter().copied().find(|namespace| namespace.wire() == name)
     }
 }
 

@@ -26,24 +26,12 @@ impl From<Code> for Value {
 
 /// Builds an object from its fields, in their order.
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Object(
-        fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-fn with(
-    first: [(&str, Value); 1],
-    fields: impl IntoIterator<Item = (&'static str, Value)>,
-) -> Value {
+fn with(first: [(&str, Value); 1], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let mut map: Map<String, Value> = first.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    map.extend(
-        fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    );
+    map.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
     Value::Object(map)
 }
 
@@ -69,11 +57,7 @@ pub fn failure(message: &str) -> Value {
 
 /// `{requestId, success:true, result}`; the request's id goes back as it came.
 pub fn function_result(request_id: Value, result: Value) -> Value {
-    object([
-        ("requestId", request_id),
-        ("success", true.into()),
-        ("result", result),
-    ])
+    object([("requestId", request_id), ("success", true.into()), ("result", result)])
 }
 
 /// `{requestId, success:false, error:{message}}`.
@@ -95,20 +79,12 @@ pub fn type_field(msg: MsgType, dialect: Dialect) -> Value {
 }
 
 /// `{type, message, requestId?, code?}`, the payload of an `ERROR` event.
-pub fn error(
-    dialect: Dialect,
-    message: &str,
-    request_id: Option<&RequestId>,
-    code: Option<Code>,
-) -> Value {
+pub fn error(dialect: Dialect, message: &str, request_id: Option<&RequestId>, code: Option<Code>) -> Value {
     let request_id = request_id.map(|id| ("requestId", Value::from(id.as_str())));
     let code = code.map(|code| ("code", Value::from(code)));
     with(
         [("type", type_field(MsgType::Error, dialect))],
-        [("message", Value::from(message))]
-            .into_iter()
-            .chain(request_id)
-            .chain(code),
+        [("message", Value::from(message))].into_iter().chain(request_id).chain(code),
     )
 }
 
@@ -145,19 +121,10 @@ mod tests {
         let client = ClientId::new("my-app").unwrap();
         for (built, text) in [
             (status_ok([]), r#"{"status":"ok"}"#),
-            (
-                status_ok([("key", json!("k"))]),
-                r#"{"status":"ok","key":"k"}"#,
-            ),
-            (
-                status_error("Unauthorized"),
-                r#"{"status":"error","message":"Unauthorized"}"#,
-            ),
+            (status_ok([("key", json!("k"))]), r#"{"status":"ok","key":"k"}"#),
+            (status_error("Unauthorized"), r#"{"status":"error","message":"Unauthorized"}"#),
             (success([]), r#"{"success":true}"#),
-            (
-                failure("Incorrect password."),
-                r#"{"success":false,"message":"Incorrect password."}"#,
-            ),
+            (failure("Incorrect password."), r#"{"success":false,"message":"Incorrect password."}"#),
             (
                 function_error(json!("r"), "no"),
                 r#"{"requestId":"r","success":false,"error":{"message":"no"}}"#,
@@ -166,40 +133,23 @@ mod tests {
                 function_result(json!(1), json!({"success": true})),
                 r#"{"requestId":1,"success":true,"result":{"success":true}}"#,
             ),
+            (error(Dialect::Numeric, "m", None, None), r#"{"type":21,"message":"m"}"#),
             (
-                error(Dialect::Numeric, "m", None, None),
-                r#"{"type":21,"message":"m"}"#,
-            ),
-            (
-                error(
-                    Dialect::Named,
-                    "m",
-                    Some(&id),
-                    Some(Code::Word("rate_limited")),
-                ),
+                error(Dialect::Named, "m", Some(&id), Some(Code::Word("rate_limited"))),
                 r#"{"type":"ERROR","message":"m","requestId":"r1","code":"rate_limited"}"#,
             ),
             (
                 error(Dialect::Numeric, "m", None, Some(Code::Number(7))),
                 r#"{"type":21,"message":"m","code":7}"#,
             ),
-            (
-                get_client_key(Dialect::Numeric, "k", &client),
-                r#"{"type":26,"key":"k","clientId":"my-app"}"#,
-            ),
+            (get_client_key(Dialect::Numeric, "k", &client), r#"{"type":26,"key":"k","clientId":"my-app"}"#),
             (
                 get_client_key(Dialect::Named, "k", &client),
                 r#"{"type":"GET_CLIENT_KEY","key":"k","clientId":"my-app"}"#,
             ),
             (client_key("k"), r#"{"Key":"k"}"#),
-            (
-                client_key_assigned(Ok("k")),
-                r#"{"success":true,"key":"k"}"#,
-            ),
-            (
-                client_key_assigned(Err("no")),
-                r#"{"success":false,"message":"no"}"#,
-            ),
+            (client_key_assigned(Ok("k")), r#"{"success":true,"key":"k"}"#),
+            (client_key_assigned(Err("no")), r#"{"success":false,"message":"no"}"#),
         ] {
             assert_eq!(built.to_string(), text);
         }

@@ -86,9 +86,10 @@ impl StreamEvent {
 
     /// Reads a name that an extension sends.
     pub fn from_extension(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|event| {
-            !matches!(event, Self::StreamedData | Self::StreamedEnd) && event.wire() == name
-        })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|event| !matches!(event, Self::StreamedData | Self::StreamedEnd) && event.wire() == name)
     }
 }
 

@@ -24,10 +24,12 @@ pub(super) struct Connected {
 
 impl Registry {
     pub(super) fn connected(&self) -> Vec<Connected> {
-        one_per_instance(self.of(Namespace::Auth).filter(|entry| !entry.extension), |entry| entry.client.as_str())
-            .into_iter()
-            .map(|entry| Connected { id: entry.client.clone(), description: entry.desc.clone() })
-            .collect()
+        one_per_instance(self.of(Namespace::Auth).filter(|entry| !entry.extension), |entry| {
+            entry.client.as_str()
+        })
+        .into_iter()
+        .map(|entry| Connected { id: entry.client.clone(), description: entry.desc.clone() })
+        .collect()
     }
 
     pub(super) fn members(&self) -> Vec<&SocketEntry> {

@@ -17,8 +17,8 @@ use log::{debug, info};
 
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
-pub use rooms::{RoomCommand, RoomRefusal, RunRoomCommand};
 use rooms::Rooms;
+pub use rooms::{RoomCommand, RoomRefusal, RunRoomCommand};
 
 use crate::{
     emit,
@@ -84,7 +84,6 @@ pub struct SocketEntry {
     /// What this socket has shown of its dialect.
     pub dialect: SharedDialect,
 }
-
 
 /// How the rest of the broker reaches an `/llm` or `/function_call` socket.
 #[derive(Clone, Debug)]
@@ -266,7 +265,12 @@ impl Registry {
             let _ = entry.outbox.push(connected);
         }
         if let SocketLink::Llm { deliver, target } = &link {
-            let opened = LlmSocketOpened { socket: entry.key, owner, deliver: deliver.clone(), target: target.clone() };
+            let opened = LlmSocketOpened {
+                socket: entry.key,
+                owner,
+                deliver: deliver.clone(),
+                target: target.clone(),
+            };
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(opened);
         }
@@ -355,7 +359,9 @@ impl Registry {
         if std::mem::take(&mut self.client_list_changed) {
             // Spec §3.7: extensions listen on `/clients`, the reference pushed on `/auth`.
             let payload = format!("{{\"clients\":{}}}", lists::connected_json(&self.connected()));
-            for entry in self.of(Namespace::Auth).chain(self.of(Namespace::Clients)).filter(|entry| entry.extension) {
+            for entry in
+                self.of(Namespace::Auth).chain(self.of(Namespace::Clients)).filter(|entry| entry.extension)
+            {
                 emit::event(entry, MsgType::ConnectedClientsUpdate, &payload);
             }
         }
@@ -392,8 +398,13 @@ impl Handler<SocketClosed> for Registry {
 impl Handler<FindFunctionSocket> for Registry {
     type Result = MessageResult<FindFunctionSocket>;
 
-    fn handle(&mut self, FindFunctionSocket(target): FindFunctionSocket, _: &mut Self::Context) -> Self::Result {
-        let of_target = |key: &&SocketKey| self.sockets.get(key).is_some_and(|socket| socket.entry.client == *target);
+    fn handle(
+        &mut self,
+        FindFunctionSocket(target): FindFunctionSocket,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let of_target =
+            |key: &&SocketKey| self.sockets.get(key).is_some_and(|socket| socket.entry.client == *target);
         let newest = self
             .by_namespace
             .get(&Namespace::FunctionCall)

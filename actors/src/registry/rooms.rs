@@ -198,9 +198,9 @@ impl Registry {
             RoomCommand::Members(name) => {
                 let members = name.map(|name| self.members_of(&name)).unwrap_or_default();
                 allowed(privileged || members.contains(&caller))?;
-                let items = members.iter().map(|member| {
-                    lists::id_json(member.as_str(), self.description(member).as_deref())
-                });
+                let items = members
+                    .iter()
+                    .map(|member| lists::id_json(member.as_str(), self.description(member).as_deref()));
                 Ok(Some(lists::array(items)))
             }
             RoomCommand::IsMember { room } => {

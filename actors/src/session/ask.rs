@@ -1,15 +1,16 @@
 //! What an application can do while it handles something: send, ask another actor, close.
 
-use std::{future::Future, sync::Arc, time::{Duration, Instant}};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use framing::{close::CloseReason, encoded::Encoded, engine::Sid};
 
 use super::{Application, Phase, SessionActor, SessionConfig, Shared, pushed};
-use crate::{
-    metrics::Metrics,
-    outbox::Outbox,
-};
+use crate::{metrics::Metrics, outbox::Outbox};
 
 /// The session around an application, for the time of one call.
 pub struct Cx<'a, A: Application> {
@@ -106,7 +107,9 @@ impl<'a, A: Application> Cx<'a, A> {
         T::Context: actix::dev::ToEnvelope<T, M>,
         M: Message + Send + 'static,
         M::Result: Send + 'static,
-        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
+        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason>
+            + Send
+            + 'static,
     {
         let timeout = self.shared.config.question_timeout;
         self.admit_question()?;
@@ -129,7 +132,9 @@ impl<'a, A: Application> Cx<'a, A> {
     where
         M: Message + Send + Unpin + 'static,
         M::Result: Send + 'static,
-        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
+        F: FnOnce(&mut A, &mut Cx<'_, A>, Result<M::Result, NoAnswer>) -> Result<(), CloseReason>
+            + Send
+            + 'static,
     {
         self.admit_question()?;
         self.wait_for(to.send(question).timeout(timeout), answered);
@@ -150,16 +155,17 @@ impl<'a, A: Application> Cx<'a, A> {
         then: impl FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
     ) {
         *self.asked += 1;
-        let answer = actix::fut::wrap_future::<_, SessionActor<A>>(answer).map(move |answer, session, ctx| {
-            let answer = answer.map_err(|error| match error {
-                MailboxError::Timeout => NoAnswer::TimedOut,
-                MailboxError::Closed => NoAnswer::Gone,
+        let answer =
+            actix::fut::wrap_future::<_, SessionActor<A>>(answer).map(move |answer, session, ctx| {
+                let answer = answer.map_err(|error| match error {
+                    MailboxError::Timeout => NoAnswer::TimedOut,
+                    MailboxError::Closed => NoAnswer::Gone,
+                });
+                session.resume(ctx, move |app, cx| {
+                    *cx.asked -= 1;
+                    then(app, cx, answer)
+                });
             });
-            session.resume(ctx, move |app, cx| {
-                *cx.asked -= 1;
-                then(app, cx, answer)
-            });
-        });
         self.ctx.spawn(answer);
     }
 }

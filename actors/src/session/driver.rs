@@ -11,8 +11,8 @@ use std::{
     time::Instant,
 };
 
-use actix::prelude::*;
 use actix::fut::ActorFuture;
+use actix::prelude::*;
 use framing::close::CloseReason;
 use futures::StreamExt;
 use tokio::time::Sleep;

@@ -27,7 +27,7 @@ use std::{
 
 use actix::prelude::*;
 use framing::{
-    Bytes, ByteString,
+    ByteString, Bytes,
     close::CloseReason,
     encoded::Encoded,
     engine::{EngineSession, Open, Packet, Received, Sid},
@@ -134,6 +134,9 @@ pub struct Shared<A: Application> {
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
+
+/// How long a polling session that its client has closed is still known.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// What a peer learns when its session opens.
 fn open_packet(config: &SessionConfig, sid: Sid, upgrades: bool) -> Packet {
@@ -274,9 +277,16 @@ impl<A: Application> SessionActor<A> {
         self.shared.metrics.session_closed(&reason);
         // A peer that does not read will not read a farewell either.
         let flush = !matches!(reason, CloseReason::SlowConsumer | CloseReason::PingTimeout);
+        let lingers = reason == CloseReason::ClientClosed && core.outbox.expects_poll();
         core.outbox.end(reason.clone(), flush);
         self.ended = Some(reason.clone());
-        self.shared.sessions.remove(core.sid);
+        if lingers {
+            // Its GET and its goodbye left the client together, and the GET may be the slower one.
+            let sid = core.sid;
+            ctx.run_later(LINGER, move |session, _| session.shared.sessions.remove(sid));
+        } else {
+            self.shared.sessions.remove(core.sid);
+        }
         let Core { sid, app, outbox, asked, .. } = &mut *core;
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
         app.closed(&mut cx, &reason);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use framing::{
-    Bytes, ByteString,
+    ByteString, Bytes,
     close::CloseReason,
     encoded::Encoded,
     engine::{Received, Sid},
@@ -103,7 +103,10 @@ impl<H: NamespaceHandler> SocketIo<H> {
     /// A layer without any namespace yet.
     pub fn new(config: SocketIoConfig, handler: H, now: Instant) -> Self {
         let protocol = SocketSession::new(config.limits, now + config.connect_timeout);
-        Self { layer: Layer { config, protocol, sockets: HashMap::new(), released: VecDeque::new() }, handler }
+        Self {
+            layer: Layer { config, protocol, sockets: HashMap::new(), released: VecDeque::new() },
+            handler,
+        }
     }
 
     /// The handler of a session that is over.

@@ -13,10 +13,7 @@
 //! Until the core has arrived the new actor's mailbox waits; nobody holds its address yet, and the
 //! old actor never waits for it, so the two cannot wait for each other.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use actix::prelude::*;
 use framing::{
@@ -28,13 +25,13 @@ use framing::{
 use log::debug;
 
 use super::{Application, Core, FrameStream, Phase, SessionActor, Shared};
-use crate::outbox::Outbox;
+use crate::{outbox::Outbox, sessions::SessionLink};
 
 /// A WebSocket that asks to carry an open polling session.
 pub(crate) struct Probing<A: Application> {
     probe: Probe,
     /// Where the session lives now.
-    session: Addr<SessionActor<A>>,
+    session: SessionLink<A>,
     /// Carries the pong of the probe.
     outbox: Arc<Outbox>,
     deadline: Instant,
@@ -74,14 +71,15 @@ impl<A: Application> SessionActor<A> {
     /// answer; `switch` is called with the session's outbox at the upgrade.
     pub fn probe_session(
         shared: Arc<Shared<A>>,
-        session: Addr<SessionActor<A>>,
+        session: SessionLink<A>,
         outbox: Arc<Outbox>,
         frames: FrameStream,
         switch: OutboxSwitch,
         now: Instant,
     ) {
         let deadline = now + shared.config.upgrade_timeout;
-        let probing = Probing { probe: Probe::default(), session, outbox, deadline, taking_over: false, switch };
+        let probing =
+            Probing { probe: Probe::default(), session, outbox, deadline, taking_over: false, switch };
         Self::start_in(Phase::Probing(probing), shared, Some(frames));
     }
 
@@ -95,7 +93,7 @@ impl<A: Application> SessionActor<A> {
                 if probing.outbox.push(pong).is_err() {
                     return self.probe_failed(ProbeError::Closed, ctx);
                 }
-                let release = probing.session.try_send(ReleasePoll);
+                let release = probing.session.session.try_send(ReleasePoll);
                 if release.is_err() {
                     self.probe_failed(ProbeError::SessionGone, ctx);
                 }
@@ -104,7 +102,7 @@ impl<A: Application> SessionActor<A> {
                 probing.taking_over = true;
                 let question = TakeOver { by: ctx.address() };
                 let timeout = self.shared.config.question_timeout;
-                let answer = probing.session.send(question).timeout(timeout).into_actor(self);
+                let answer = probing.session.session.send(question).timeout(timeout).into_actor(self);
                 ctx.wait(answer.map(|core, session, ctx| match core {
                     Ok(Some(core)) => session.took_over(core.0, ctx),
                     Ok(None) | Err(_) => session.probe_failed(ProbeError::SessionGone, ctx),
@@ -131,6 +129,7 @@ impl<A: Application> SessionActor<A> {
         };
         debug!(error:?; "websocket did not take the session over");
         // The polling session lives on: only this WebSocket ends.
+        probing.session.outbox.end_probe();
         probing.outbox.end(CloseReason::TransportClosed, true);
         ctx.stop();
     }

@@ -85,13 +85,9 @@ impl<R: Clone> InboundStreams<R> {
             return Err(StartError::Duplicate);
         }
         if self.streams.len() >= self.limits.max_streams {
-            return Err(StartError::TooMany {
-                limit: self.limits.max_streams,
-            });
+            return Err(StartError::TooMany { limit: self.limits.max_streams });
         }
-        let hold = start
-            .num_streams
-            .is_some_and(|n| n <= u64::from(self.limits.hold_max_pieces));
+        let hold = start.num_streams.is_some_and(|n| n <= u64::from(self.limits.hold_max_pieces));
         let hold_until = hold.then(|| now + self.limits.hold);
         let info = self.info(&start);
         let key = info.key;
@@ -139,10 +135,7 @@ impl<R: Clone> InboundStreams<R> {
                     return Ok(());
                 }
                 let grown = stream.pieces.bytes_with(index, piece) + stream.text.len();
-                let shared = self
-                    .outputs
-                    .get(&stream.info.output_id)
-                    .map_or(0, |o| o.bytes);
+                let shared = self.outputs.get(&stream.info.output_id).map_or(0, |o| o.bytes);
                 if let Some(error) = overflow(&self.limits, grown, shared - before + grown) {
                     self.fail(key, STREAM_OVERFLOW, out);
                     return Err(error);
@@ -170,10 +163,7 @@ impl<R: Clone> InboundStreams<R> {
         _now: Instant,
         out: &mut Vec<Emit<R>>,
     ) -> Result<R, EndError> {
-        let (_, key) = self
-            .by_id
-            .remove_entry(stream_id)
-            .ok_or(EndError::UnknownStream)?;
+        let (_, key) = self.by_id.remove_entry(stream_id).ok_or(EndError::UnknownStream)?;
         let mut stream = self.streams.remove(&key).ok_or(EndError::UnknownStream)?;
         self.timers.remove(&(stream.timer, key));
         let kept = stream.bytes();
@@ -184,12 +174,7 @@ impl<R: Clone> InboundStreams<R> {
         if !stream.text.is_empty() || stream.emitted {
             let (route, info) = (stream.route.clone(), Arc::clone(&stream.info));
             let text = stream.take_text();
-            out.push(Emit::Text {
-                route,
-                info,
-                text,
-                end: true,
-            });
+            out.push(Emit::Text { route, info, text, end: true });
         }
         self.recycle(stream.text);
         self.bound_carries(out);
@@ -224,16 +209,8 @@ impl<R: Clone> InboundStreams<R> {
 
     /// Fails every open stream whose route is selected: a request that failed, or all of them
     /// when the extension's socket is gone. Text that is in order is still emitted.
-    pub fn abort(
-        &mut self,
-        selected: impl Fn(&R) -> bool,
-        reason: &'static str,
-        out: &mut Vec<Emit<R>>,
-    ) {
-        let open = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| selected(&stream.route));
+    pub fn abort(&mut self, selected: impl Fn(&R) -> bool, reason: &'static str, out: &mut Vec<Emit<R>>) {
+        let open = self.streams.iter().filter(|(_, stream)| selected(&stream.route));
         for key in open.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.fail(key, reason, out);
         }
@@ -277,11 +254,7 @@ impl<R: Clone> InboundStreams<R> {
         let (output_id, request_id) = match &self.last {
             Some(last) if last.output_id == start.output_id => {
                 let same = last.request_id == start.request_id;
-                let request_id = if same {
-                    last.request_id.clone()
-                } else {
-                    copied(&start.request_id)
-                };
+                let request_id = if same { last.request_id.clone() } else { copied(&start.request_id) };
                 (last.output_id.clone(), request_id)
             }
             _ => (copied(&start.output_id), copied(&start.request_id)),
@@ -327,11 +300,7 @@ impl<R: Clone> InboundStreams<R> {
         self.leave_output(&mut stream, kept, false);
         out.extend(stream.emit_ready());
         self.recycle(std::mem::take(&mut stream.text));
-        out.push(Emit::Fail {
-            route: stream.route,
-            info: stream.info,
-            reason,
-        });
+        out.push(Emit::Fail { route: stream.route, info: stream.info, reason });
     }
 
     fn set_timer(&mut self, key: u64, at: Instant) {
@@ -353,13 +322,9 @@ impl<R: Clone> InboundStreams<R> {
 /// Which limit a stream and its output would pass.
 fn overflow(limits: &InboundLimits, stream: usize, output: usize) -> Option<DataError> {
     if stream > limits.max_stream_bytes {
-        Some(DataError::StreamOverflow {
-            limit: limits.max_stream_bytes,
-        })
+        Some(DataError::StreamOverflow { limit: limits.max_stream_bytes })
     } else if output > limits.max_output_bytes {
-        Some(DataError::OutputOverflow {
-            limit: limits.max_output_bytes,
-        })
+        Some(DataError::OutputOverflow { limit: limits.max_output_bytes })
     } else {
         None
     }

@@ -25,11 +25,6 @@ impl StreamInfo {
         // collide there. Only uniqueness matters, not order between threads.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            key,
-            stream_id,
-            output_id,
-            request_id,
-        }
+        Self { key, stream_id, output_id, request_id }
     }
 }

@@ -22,6 +22,4 @@ pub use inbound::{
     DataError, Emit, EndError, InboundLimits, InboundStreams, PieceKind, StartError, StreamStart,
 };
 pub use info::StreamInfo;
-pub use outbound::{
-    Command, OutboundLimits, StreamGrouping, StreamSender, StreamText, WireId, WireIdError,
-};
+pub use outbound::{Command, OutboundLimits, StreamGrouping, StreamSender, StreamText, WireId, WireIdError};

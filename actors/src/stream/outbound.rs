@@ -209,13 +209,7 @@ impl StreamSender {
     }
 
     /// The ack of a `$stream-write`; `Err` holds the text that the receiver gave.
-    pub fn on_ack(
-        &mut self,
-        wire: WireId,
-        result: Result<(), &str>,
-        now: Instant,
-        out: &mut Vec<Command>,
-    ) {
+    pub fn on_ack(&mut self, wire: WireId, result: Result<(), &str>, now: Instant, out: &mut Vec<Command>) {
         let Some(Wire::Entry(id)) = self.wires.get(&wire).copied() else {
             return;
         };
@@ -299,13 +293,7 @@ impl StreamSender {
     }
 
     /// More text for a known stream; `None` if that was the one to be dropped for it.
-    fn grow(
-        &mut self,
-        id: EntryId,
-        text: Bytes,
-        now: Instant,
-        out: &mut Vec<Command>,
-    ) -> Option<EntryId> {
+    fn grow(&mut self, id: EntryId, text: Bytes, now: Instant, out: &mut Vec<Command>) -> Option<EntryId> {
         if !text.is_empty() {
             self.make_room(text.len(), now, out);
             let entry = self.entries.get_mut(&id)?;
@@ -332,21 +320,14 @@ impl StreamSender {
             if matches!(group, Group::Stream(_)) {
                 self.ignored.insert(group.clone());
             }
-            out.push(Command::Dropped {
-                info: text.info,
-                reason: reason::DEAF,
-            });
+            out.push(Command::Dropped { info: text.info, reason: reason::DEAF });
             return None;
         }
         while self.entries.len() >= self.limits.max_streams.max(1)
             && let Some((&oldest, entry)) = self.entries.first_key_value()
         {
             let ended = matches!(entry.phase, Phase::Ended(_));
-            let reason = if ended {
-                reason::UNACKED
-            } else {
-                reason::TOO_SLOW
-            };
+            let reason = if ended { reason::UNACKED } else { reason::TOO_SLOW };
             self.discard(oldest, reason, true, now, out);
         }
         self.make_room(text.text.len(), now, out);
@@ -399,13 +380,7 @@ impl StreamSender {
         prev_id
     }
 
-    fn closed_by_receiver(
-        &mut self,
-        id: &str,
-        reason: &'static str,
-        now: Instant,
-        out: &mut Vec<Command>,
-    ) {
+    fn closed_by_receiver(&mut self, id: &str, reason: &'static str, now: Instant, out: &mut Vec<Command>) {
         let Ok(wire) = id.parse::<WireId>() else {
             return;
         };

@@ -65,9 +65,7 @@ impl TextBuffer {
 fn boundary(text: &[u8], max: usize) -> usize {
     let starts = |at: &usize| text.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
     let before = (1..=max).rev().find(starts);
-    before
-        .or_else(|| (max + 1..=text.len()).find(starts))
-        .unwrap_or(text.len())
+    before.or_else(|| (max + 1..=text.len()).find(starts)).unwrap_or(text.len())
 }
 
 #[cfg(test)]

@@ -140,7 +140,9 @@ impl FanOut {
             self.metrics.limit_reached("limits.max_routes");
             return false;
         }
-        let lanes = |peers: Vec<Peer>| peers.into_iter().map(|peer| PeerLane { peer, backlog: Lane::default() }).collect();
+        let lanes = |peers: Vec<Peer>| {
+            peers.into_iter().map(|peer| PeerLane { peer, backlog: Lane::default() }).collect()
+        };
         let requesters = requesters
             .into_iter()
             .map(|(requester, peers)| Asker { requester, peers: lanes(peers), kept: Lane::default() })
@@ -176,7 +178,14 @@ impl FanOut {
     }
 
     /// The sockets of a requester have changed: it is back, away, or gone.
-    pub fn peers(&mut self, route: RouteId, requester: &Requester, peers: Vec<Peer>, gone: bool, now: Instant) {
+    pub fn peers(
+        &mut self,
+        route: RouteId,
+        requester: &Requester,
+        peers: Vec<Peer>,
+        gone: bool,
+        now: Instant,
+    ) {
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
@@ -327,7 +336,9 @@ fn deliver(
         return;
     }
     for lane in &mut asker.peers {
-        let waiting = if lane.backlog.parts.is_empty() { offer(&lane.peer, delivery.clone()).err() } else {
+        let waiting = if lane.backlog.parts.is_empty() {
+            offer(&lane.peer, delivery.clone()).err()
+        } else {
             Some(Refused::Full(delivery.clone()))
         };
         let part = match waiting {
@@ -363,10 +374,14 @@ fn overflow(lane: &mut Lane, delivery: &Delivery, limit: usize, metrics: &Metric
         lane.parts.push_back(delivery.clone());
         return;
     };
-    let already = matches!(lane.parts.back(), Some(Delivery::StreamFailed { info, .. }) if info.key == text.info.key);
+    let already =
+        matches!(lane.parts.back(), Some(Delivery::StreamFailed { info, .. }) if info.key == text.info.key);
     if !already {
         metrics.streams_dropped.inc();
         lane.bytes += PART_COST;
-        lane.parts.push_back(Delivery::StreamFailed { info: text.info.clone(), reason: crate::stream::outbound::reason::TOO_SLOW });
+        lane.parts.push_back(Delivery::StreamFailed {
+            info: text.info.clone(),
+            reason: crate::stream::outbound::reason::TOO_SLOW,
+        });
     }
 }

@@ -52,10 +52,7 @@ impl<M: Message<Result = T>, T: 'static> MessageResponse<Trust, M> for Answer<T>
 impl Trust {
     /// An actor over an opened store; `statics` is what the HTTP edge reads.
     pub fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
-        Self {
-            desk: Arc::new(Desk::new(store, statics)),
-            _watcher: None,
-        }
+        Self { desk: Arc::new(Desk::new(store, statics)), _watcher: None }
     }
 }
 
@@ -167,12 +164,7 @@ impl Handler<ListClients> for Trust {
 
     fn handle(&mut self, _: ListClients, _: &mut Self::Context) -> Self::Result {
         let listed = self.desk.store.keys().list();
-        Answer::Now(
-            listed
-                .into_iter()
-                .map(|listing| listing.client_id)
-                .collect(),
-        )
+        Answer::Now(listed.into_iter().map(|listing| listing.client_id).collect())
     }
 }
 
@@ -195,12 +187,9 @@ impl Handler<RunFunction> for Trust {
     fn handle(&mut self, msg: RunFunction, _: &mut Self::Context) -> Self::Result {
         let desk = Arc::clone(&self.desk);
         Answer::later(async move {
-            desk.job(move |desk| {
-                desk.functions
-                    .run(&msg.caller, &msg.name, msg.args.as_deref())
-            })
-            .await
-            .unwrap_or_else(|| FunctionReply::Error(SettingsError::Busy.to_string()))
+            desk.job(move |desk| desk.functions.run(&msg.caller, &msg.name, msg.args.as_deref()))
+                .await
+                .unwrap_or_else(|| FunctionReply::Error(SettingsError::Busy.to_string()))
         })
     }
 }

@@ -40,10 +40,7 @@ fn login(session: &str, client_id: &str, password: &str, peer: Peer) -> Login {
 }
 
 fn failed(message: &'static str) -> LoginOutcome {
-    LoginOutcome::Failure {
-        message,
-        code: None,
-    }
+    LoginOutcome::Failure { message, code: None }
 }
 
 fn accepted(verdict: &Verdict) -> bool {
@@ -61,87 +58,33 @@ async fn a_trusted_peer_of_a_safe_network_is_answered_without_blocking_work() {
     for peer in [loopback(), lan()] {
         for key in [None, Some("wrong"), Some("getKey")] {
             let verdict = check(&trust, shake("app", key, None), peer).await;
-            let Verdict::Accept { grant, pushes } = verdict else {
-                panic!("{verdict:?}")
-            };
+            let Verdict::Accept { grant, pushes } = verdict else { panic!("{verdict:?}") };
             assert_eq!((grant.class, grant.admin), (ClientClass::Client, false));
             assert_eq!(pushes.is_some(), key == Some("getKey"));
         }
     }
-    assert_eq!(
-        check(&trust, shake("nobody", None, None), loopback()).await,
-        NOT_TRUSTED
-    );
-    assert_eq!(
-        check(&trust, shake("app", Some("wrong"), None), public(1)).await,
-        INVALID
-    );
+    assert_eq!(check(&trust, shake("nobody", None, None), loopback()).await, NOT_TRUSTED);
+    assert_eq!(check(&trust, shake("app", Some("wrong"), None), public(1)).await, INVALID);
 }
 
 #[actix::test]
 async fn keys_open_every_namespace() {
     let root = guarded();
     let (trust, _) = start(&root);
-    let key = trust
-        .send(GenerateKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
-    let session = trust
-        .send(SessionKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(accepted(
-        &check(&trust, shake("app", Some(&key), None), public(1)).await
-    ));
-    assert!(accepted(
-        &check(&trust, shake("app", Some(&session), None), public(1)).await
-    ));
-    assert_eq!(
-        check(&trust, shake("monitor", Some(&key), None), public(1)).await,
-        INVALID
-    );
+    let key = trust.send(GenerateKey { client_id: id("app") }).await.unwrap().unwrap();
+    let session = trust.send(SessionKey { client_id: id("app") }).await.unwrap().unwrap();
+    assert!(accepted(&check(&trust, shake("app", Some(&key), None), public(1)).await));
+    assert!(accepted(&check(&trust, shake("app", Some(&session), None), public(1)).await));
+    assert_eq!(check(&trust, shake("monitor", Some(&key), None), public(1)).await, INVALID);
 
     let (after_restart, _) = start(&root);
-    assert!(accepted(
-        &check(&after_restart, shake("app", Some(&key), None), public(1)).await
-    ));
-    assert_eq!(
-        check(
-            &after_restart,
-            shake("app", Some(&session), None),
-            public(1)
-        )
-        .await,
-        INVALID
-    );
-    assert_eq!(
-        after_restart
-            .send(GetKey {
-                client_id: id("app")
-            })
-            .await
-            .unwrap(),
-        None
-    );
+    assert!(accepted(&check(&after_restart, shake("app", Some(&key), None), public(1)).await));
+    assert_eq!(check(&after_restart, shake("app", Some(&session), None), public(1)).await, INVALID);
+    assert_eq!(after_restart.send(GetKey { client_id: id("app") }).await.unwrap(), None);
 
-    trust
-        .send(RemoveKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
+    trust.send(RemoveKey { client_id: id("app") }).await.unwrap().unwrap();
     for old in [&key, &session] {
-        assert_eq!(
-            check(&trust, shake("app", Some(old), None), public(1)).await,
-            INVALID
-        );
+        assert_eq!(check(&trust, shake("app", Some(old), None), public(1)).await, INVALID);
     }
     let mut listed = trust.send(ListClients).await.unwrap();
     listed.sort();
@@ -152,66 +95,24 @@ async fn keys_open_every_namespace() {
 async fn key_operations_answer_as_the_tables_say() {
     let root = Root::new();
     let (trust, _) = start(&root);
-    let generate = |name: &str| {
-        trust.send(GenerateKey {
-            client_id: id(name),
-        })
-    };
-    assert_eq!(
-        generate("nobody").await.unwrap().unwrap_err().to_string(),
-        "Client not found."
-    );
-    assert_eq!(
-        trust
-            .send(RemoveKey {
-                client_id: id("nobody")
-            })
-            .await
-            .unwrap(),
-        Ok(())
-    );
-    assert_eq!(
-        trust
-            .send(GetKey {
-                client_id: id("nobody")
-            })
-            .await
-            .unwrap(),
-        None
-    );
+    let generate = |name: &str| trust.send(GenerateKey { client_id: id(name) });
+    assert_eq!(generate("nobody").await.unwrap().unwrap_err().to_string(), "Client not found.");
+    assert_eq!(trust.send(RemoveKey { client_id: id("nobody") }).await.unwrap(), Ok(()));
+    assert_eq!(trust.send(GetKey { client_id: id("nobody") }).await.unwrap(), None);
     let key = generate("app").await.unwrap().unwrap();
-    assert_eq!(
-        trust
-            .send(GetKey {
-                client_id: id("app")
-            })
-            .await
-            .unwrap(),
-        Some(key)
-    );
+    assert_eq!(trust.send(GetKey { client_id: id("app") }).await.unwrap(), Some(key));
     let listings = trust.send(ListKeys).await.unwrap();
-    assert_eq!(
-        keys_object(&listings)["app"],
-        serde_json::json!({"key": "", "hasKey": true, "rooms": []})
-    );
+    assert_eq!(keys_object(&listings)["app"], serde_json::json!({"key": "", "hasKey": true, "rooms": []}));
 }
 
 #[actix::test]
 async fn defect_8_09_asking_for_a_session_key_makes_nobody_trusted() {
     let root = Root::new();
     let (trust, store) = start(&root);
-    let ask = trust
-        .send(SessionKey {
-            client_id: id("SillyTavern-9"),
-        })
-        .await
-        .unwrap();
+    let ask = trust.send(SessionKey { client_id: id("SillyTavern-9") }).await.unwrap();
     assert_eq!(ask, Err(KeyError::NotTrusted));
     assert!(store.grant(&id("SillyTavern-9")).is_none());
-    assert_eq!(
-        check(&trust, shake("SillyTavern-9", None, None), loopback()).await,
-        NOT_TRUSTED
-    );
+    assert_eq!(check(&trust, shake("SillyTavern-9", None, None), loopback()).await, NOT_TRUSTED);
 }
 
 #[actix::test]
@@ -220,26 +121,15 @@ async fn get_key_by_loopback_or_password() {
     let (trust, _) = start(&root);
     let get = |password| shake(EXTENSION, Some("getKey"), password);
     let pushed = |verdict: Verdict| match verdict {
-        Verdict::Accept {
-            pushes: Some(pushes),
-            ..
-        } => pushes,
+        Verdict::Accept { pushes: Some(pushes), .. } => pushes,
         other => panic!("{other:?}"),
     };
     let by_loopback = pushed(check(&trust, get(None), loopback()).await);
     assert!(!by_loopback.assigned);
     let by_password = pushed(check(&trust, get(Some("secret")), public(1)).await);
     assert!(by_password.assigned);
-    assert_eq!(
-        by_loopback.key, by_password.key,
-        "one session key per client"
-    );
-    let verdict = check(
-        &trust,
-        shake(EXTENSION, Some(&by_password.key), None),
-        public(1),
-    )
-    .await;
+    assert_eq!(by_loopback.key, by_password.key, "one session key per client");
+    let verdict = check(&trust, shake(EXTENSION, Some(&by_password.key), None), public(1)).await;
     assert!(accepted(&verdict), "and it is usable");
 
     let limited = |assigned_failure| Verdict::Limited { assigned_failure };
@@ -253,80 +143,37 @@ async fn get_key_by_loopback_or_password() {
 #[actix::test]
 async fn ten_failures_ban_but_a_valid_key_is_never_refused() {
     let root = guarded();
-    let key = start(&root)
-        .0
-        .send(GenerateKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
+    let key = start(&root).0.send(GenerateKey { client_id: id("app") }).await.unwrap().unwrap();
     // A fresh process has to hash before it knows the key.
     let (trust, _) = start(&root);
     for _ in 0..10 {
-        assert_eq!(
-            check(&trust, shake("app", Some("wrong"), None), public(1)).await,
-            INVALID
-        );
+        assert_eq!(check(&trust, shake("app", Some("wrong"), None), public(1)).await, INVALID);
     }
-    assert_eq!(
-        check(&trust, shake("app", Some("wrong"), None), public(1)).await,
-        RATED
-    );
+    assert_eq!(check(&trust, shake("app", Some("wrong"), None), public(1)).await, RATED);
     let with_password = shake("app", Some("getKey"), Some("secret"));
     assert_eq!(check(&trust, with_password, public(1)).await, RATED);
     assert_eq!(
-        trust
-            .send(login("app", "app", "x", public(1)))
-            .await
-            .unwrap(),
-        LoginOutcome::Failure {
-            message: "Incorrect password.",
-            code: Some("rate_limited")
-        }
+        trust.send(login("app", "app", "x", public(1))).await.unwrap(),
+        LoginOutcome::Failure { message: "Incorrect password.", code: Some("rate_limited") }
     );
-    assert_eq!(
-        check(&trust, shake("app", Some("wrong"), None), public(2)).await,
-        INVALID
-    );
-    assert!(accepted(
-        &check(&trust, shake("app", Some(&key), None), public(1)).await
-    ));
-    assert_eq!(
-        check(&trust, shake("app", Some("wrong"), None), public(1)).await,
-        RATED
-    );
+    assert_eq!(check(&trust, shake("app", Some("wrong"), None), public(2)).await, INVALID);
+    assert!(accepted(&check(&trust, shake("app", Some(&key), None), public(1)).await));
+    assert_eq!(check(&trust, shake("app", Some("wrong"), None), public(1)).await, RATED);
 }
 
 #[actix::test]
 async fn defect_8_53_many_wrong_keys_at_once_are_bounded() {
     let mut root = guarded();
-    start(&root)
-        .0
-        .send(GenerateKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
+    start(&root).0.send(GenerateKey { client_id: id("app") }).await.unwrap().unwrap();
     root.config.max_concurrent_hashes = 1;
     root.config.max_waiting_hashes = 8;
     let (trust, _) = start(&root);
-    let checks = (0..60).map(|i| {
-        check(
-            &trust,
-            shake("app", Some(&format!("k{i}")), None),
-            public(1),
-        )
-    });
+    let checks = (0..60).map(|i| check(&trust, shake("app", Some(&format!("k{i}")), None), public(1)));
     let verdicts = futures::future::join_all(checks.collect::<Vec<_>>()).await;
     let count = |wanted: &Verdict| verdicts.iter().filter(|verdict| *verdict == wanted).count();
     let busy = Verdict::Reject(Rejection::busy());
     assert_eq!(count(&INVALID) + count(&RATED) + count(&busy), 60);
-    assert!(
-        count(&INVALID) <= 10,
-        "those under way count, and few may wait"
-    );
+    assert!(count(&INVALID) <= 10, "those under way count, and few may wait");
 }
 
 #[actix::test]
@@ -355,54 +202,23 @@ async fn login_table() {
     };
     let cases = [
         (missing(None, Some("secret"), peer()), "Invalid login data."),
-        (
-            missing(Some(EXTENSION), None, peer()),
-            "Invalid login data.",
-        ),
-        (
-            missing(Some(EXTENSION), Some(""), peer()),
-            "Invalid login data.",
-        ),
-        (
-            login(EXTENSION, "monitor", "secret", peer()),
-            "Invalid login data.",
-        ),
-        (
-            login(EXTENSION, "../../keys/clients", "secret", peer()),
-            "Invalid login data.",
-        ),
-        (
-            login(EXTENSION, EXTENSION, "wrong", peer()),
-            "Incorrect password.",
-        ),
-        (
-            login("app", "app", "secret", peer()),
-            "Password not set on server.",
-        ),
-        (
-            login("nobody", "nobody", "secret", peer()),
-            "Password not set on server.",
-        ),
+        (missing(Some(EXTENSION), None, peer()), "Invalid login data."),
+        (missing(Some(EXTENSION), Some(""), peer()), "Invalid login data."),
+        (login(EXTENSION, "monitor", "secret", peer()), "Invalid login data."),
+        (login(EXTENSION, "../../keys/clients", "secret", peer()), "Invalid login data."),
+        (login(EXTENSION, EXTENSION, "wrong", peer()), "Incorrect password."),
+        (login("app", "app", "secret", peer()), "Password not set on server."),
+        (login("nobody", "nobody", "secret", peer()), "Password not set on server."),
     ];
     for (msg, message) in cases {
         let shown = format!("{msg:?}");
         assert_eq!(trust.send(msg).await.unwrap(), failed(message), "{shown}");
     }
-    let outcome = trust
-        .send(login(EXTENSION, EXTENSION, "secret", peer()))
-        .await
-        .unwrap();
+    let outcome = trust.send(login(EXTENSION, EXTENSION, "secret", peer())).await.unwrap();
     assert_eq!(outcome.to_ack().to_string(), r#"{"success":true}"#);
-    let LoginOutcome::Success { session_key, grant } = outcome else {
-        panic!("{outcome:?}")
-    };
+    let LoginOutcome::Success { session_key, grant } = outcome else { panic!("{outcome:?}") };
     assert_eq!(grant.class, ClientClass::Extension);
-    let verdict = check(
-        &trust,
-        shake(EXTENSION, Some(&session_key), None),
-        public(99),
-    )
-    .await;
+    let verdict = check(&trust, shake(EXTENSION, Some(&session_key), None), public(99)).await;
     assert!(accepted(&verdict));
 }
 
@@ -411,16 +227,10 @@ async fn five_logins_a_minute() {
     let root = guarded();
     let (trust, _) = start(&root);
     for _ in 0..5 {
-        let outcome = trust
-            .send(login(EXTENSION, EXTENSION, "secret", public(1)))
-            .await
-            .unwrap();
+        let outcome = trust.send(login(EXTENSION, EXTENSION, "secret", public(1))).await.unwrap();
         assert!(matches!(outcome, LoginOutcome::Success { .. }));
     }
-    let sixth = trust
-        .send(login(EXTENSION, EXTENSION, "secret", public(1)))
-        .await
-        .unwrap();
+    let sixth = trust.send(login(EXTENSION, EXTENSION, "secret", public(1))).await.unwrap();
     assert_eq!(
         sixth.to_ack().to_string(),
         r#"{"success":false,"message":"Incorrect password.","code":"rate_limited"}"#
@@ -434,14 +244,8 @@ async fn secrets_are_not_shown() {
         shake("app", Some("KEY"), Some("PASSWORD")),
         login("app", "app", "PASSWORD", loopback())
     );
-    assert!(
-        !shown.contains("KEY") && !shown.contains("PASSWORD"),
-        "{shown}"
-    );
-    let pushes = KeyPushes {
-        key: "KEY".to_owned(),
-        assigned: true,
-    };
+    assert!(!shown.contains("KEY") && !shown.contains("PASSWORD"), "{shown}");
+    let pushes = KeyPushes { key: "KEY".to_owned(), assigned: true };
     assert!(!format!("{pushes:?}").contains("KEY"));
 }
 
@@ -453,21 +257,11 @@ async fn an_unknown_id_causes_a_scan_at_most_once_per_interval() {
     root.config.watch_debounce = Duration::from_secs(3600);
     let (trust, _) = start(&root);
     root.write("settings/new.json", r#"{"clientId":"new","isTrust":true}"#);
-    assert!(accepted(
-        &check(&trust, shake("new", None, None), loopback()).await
-    ));
-    root.write(
-        "settings/later.json",
-        r#"{"clientId":"later","isTrust":true}"#,
-    );
-    assert_eq!(
-        check(&trust, shake("later", None, None), loopback()).await,
-        NOT_TRUSTED
-    );
+    assert!(accepted(&check(&trust, shake("new", None, None), loopback()).await));
+    root.write("settings/later.json", r#"{"clientId":"later","isTrust":true}"#);
+    assert_eq!(check(&trust, shake("later", None, None), loopback()).await, NOT_TRUSTED);
     trust.send(Rescan).await.unwrap();
-    assert!(accepted(
-        &check(&trust, shake("later", None, None), loopback()).await
-    ));
+    assert!(accepted(&check(&trust, shake("later", None, None), loopback()).await));
 }
 
 #[actix::test]
@@ -476,18 +270,14 @@ async fn defect_8_50_a_watched_change_needs_no_restart() {
     root.config.rescan_interval = Duration::from_secs(3600);
     root.config.watch_debounce = Duration::from_millis(1);
     let (trust, store) = start(&root);
-    assert!(accepted(
-        &check(&trust, shake("app", None, None), loopback()).await
-    ));
+    assert!(accepted(&check(&trust, shake("app", None, None), loopback()).await));
     std::fs::remove_file(root.path("settings/app.json")).unwrap();
     let gone = async {
         while store.grant(&id("app")).is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), gone)
-        .await
-        .expect("the watcher tells");
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the watcher tells");
 }
 
 #[actix::test]
@@ -499,23 +289,13 @@ async fn new_clients_keys_reach_the_disk() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), stored)
-        .await
-        .expect("stored");
-    let key = trust
-        .send(GetKey {
-            client_id: id("app"),
-        })
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(20), stored).await.expect("stored");
+    let key = trust.send(GetKey { client_id: id("app") }).await.unwrap().unwrap();
     assert!(root.json("keys/clients.json")["app"]["key"].is_string());
     let mut again = guarded_copy(&root);
     again.config.bcrypt_cost = 4;
     let (after_restart, _) = start(&again);
-    assert!(accepted(
-        &check(&after_restart, shake("app", Some(&key), None), public(1)).await
-    ));
+    assert!(accepted(&check(&after_restart, shake("app", Some(&key), None), public(1)).await));
 }
 
 /// The same root, opened by another process.
@@ -530,10 +310,7 @@ async fn reserved_ids_and_the_server_are_refused() {
     let mut root = Root::new();
     root.config.reserved_ids = vec![id("SillyTavern-demo")];
     let (trust, _) = start(&root);
-    assert_eq!(
-        check(&trust, shake("SillyTavern-demo", None, None), loopback()).await,
-        NOT_TRUSTED
-    );
+    assert_eq!(check(&trust, shake("SillyTavern-demo", None, None), loopback()).await, NOT_TRUSTED);
     assert!(ClientId::new("server").is_err());
 }
 
@@ -541,45 +318,27 @@ async fn reserved_ids_and_the_server_are_refused() {
 async fn settings_and_functions_are_served() {
     let root = Root::new();
     let (trust, store) = start(&root);
-    let settings = ClientSettings {
-        caller: extension(),
-        json: r#"{"timeout":7}"#.to_owned(),
-    };
+    let settings = ClientSettings { caller: extension(), json: r#"{"timeout":7}"#.to_owned() };
     assert_eq!(trust.send(settings).await.unwrap(), Ok(()));
     assert_eq!(store.settings().load().timeout, Duration::from_millis(7));
-    let call = RunFunction {
-        caller: fixture::client(),
-        name: "nope".to_owned(),
-        args: Some("[]".to_owned()),
-    };
+    let call =
+        RunFunction { caller: fixture::client(), name: "nope".to_owned(), args: Some("[]".to_owned()) };
     let ack = trust.send(call).await.unwrap().to_ack(None);
-    assert_eq!(
-        ack.get(),
-        r#"{"success":false,"error":{"message":"Function \"nope\" not found."}}"#
-    );
+    assert_eq!(ack.get(), r#"{"success":false,"error":{"message":"Function \"nope\" not found."}}"#);
 }
 
 #[actix::test]
-#[expect(
-    clippy::await_holding_lock,
-    reason = "the job that waits for it is on another thread"
-)]
+#[expect(clippy::await_holding_lock, reason = "the job that waits for it is on another thread")]
 async fn jobs_are_bounded() {
     let mut root = Root::new();
     root.config.max_file_jobs = 1;
     let (trust, store) = start(&root);
     // The files' lock keeps the first job busy.
     let held = store.files.lock();
-    let settings = || ClientSettings {
-        caller: extension(),
-        json: "{}".to_owned(),
-    };
+    let settings = || ClientSettings { caller: extension(), json: "{}".to_owned() };
     let mut first = Box::pin(trust.send(settings()));
     assert!(futures::poll!(&mut first).is_pending());
-    assert_eq!(
-        trust.send(settings()).await.unwrap(),
-        Err(SettingsError::Busy)
-    );
+    assert_eq!(trust.send(settings()).await.unwrap(), Err(SettingsError::Busy));
     drop(held);
     assert_eq!(first.await.unwrap(), Ok(()));
 }

@@ -69,22 +69,10 @@ mod tests {
     fn defect_8_13_administration_comes_from_the_file() {
         for (file, admin) in [
             (json!({"clientId": "a", "isTrust": true}), false),
-            (
-                json!({"clientId": "a", "isTrust": true, "role": "admin"}),
-                true,
-            ),
-            (
-                json!({"clientId": "a", "isTrust": true, "clientType": "admin"}),
-                true,
-            ),
-            (
-                json!({"clientId": "a", "isTrust": true, "clientType": "monitor"}),
-                false,
-            ),
-            (
-                json!({"clientId": "a", "isTrust": true, "role": "Admin"}),
-                false,
-            ),
+            (json!({"clientId": "a", "isTrust": true, "role": "admin"}), true),
+            (json!({"clientId": "a", "isTrust": true, "clientType": "admin"}), true),
+            (json!({"clientId": "a", "isTrust": true, "clientType": "monitor"}), false),
+            (json!({"clientId": "a", "isTrust": true, "role": "Admin"}), false),
             (json!({"clientId": "monitor", "isTrust": true}), true),
         ] {
             assert_eq!(read(&file).unwrap().admin, admin, "{file}");

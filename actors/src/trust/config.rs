@@ -115,9 +115,7 @@ impl TrustConfig {
             poll_interval: Duration::from_secs(5),
             restricted_files: Vec::new(),
             max_static_resources: 256,
-            reserved_urls: ["/", "/socket.io", "/lib", "/public", "/index.html"]
-                .map(str::to_owned)
-                .to_vec(),
+            reserved_urls: ["/", "/socket.io", "/lib", "/public", "/index.html"].map(str::to_owned).to_vec(),
         }
     }
 }

@@ -95,9 +95,7 @@ impl Desk {
                 (KeyState::Missing | KeyState::GetKey, _)
                     if facts.password == PasswordState::Absent
                         || (facts.peer.on_loopback && facts.get_key_from_loopback) => {}
-                (KeyState::Invalid, Some(key))
-                    if self.store.keys().quick(id, key) == Quick::Valid =>
-                {
+                (KeyState::Invalid, Some(key)) if self.store.keys().quick(id, key) == Quick::Valid => {
                     facts.key = KeyState::Valid;
                 }
                 _ => return None,
@@ -200,10 +198,8 @@ impl Desk {
     /// Whether the password matches; the facts learn it.
     async fn check_password(&self, msg: &CheckAuth, facts: &mut Facts) -> Result<bool, Rejection> {
         let given = msg.handshake.password.clone().unwrap_or_default();
-        facts.password = self
-            .compare_password(&msg.handshake.client_id, given)
-            .await
-            .map_err(|_| Rejection::busy())?;
+        facts.password =
+            self.compare_password(&msg.handshake.client_id, given).await.map_err(|_| Rejection::busy())?;
         Ok(facts.password == PasswordState::Matches)
     }
 
@@ -227,10 +223,7 @@ impl Desk {
 
     fn conclude(&self, msg: &CheckAuth, grant: Grant, facts: &Facts) -> Verdict {
         match verdict::decide(facts) {
-            Decision::Accept => Verdict::Accept {
-                grant,
-                pushes: None,
-            },
+            Decision::Accept => Verdict::Accept { grant, pushes: None },
             Decision::AcceptWithKeyPushes { assigned } => {
                 let key = self.store.keys().session_key(&msg.handshake.client_id);
                 let pushes = key.ok().map(|key| KeyPushes { key, assigned });
@@ -253,9 +246,7 @@ impl Desk {
         }
         let suspect = Suspect::new(msg.peer.addr, &msg.session);
         let now = Instant::now();
-        if self.logins.lock().is_limited(&suspect, now)
-            || self.failures.lock().is_limited(&suspect, now)
-        {
+        if self.logins.lock().is_limited(&suspect, now) || self.failures.lock().is_limited(&suspect, now) {
             return failure("Incorrect password.", Some("rate_limited"));
         }
         {
@@ -275,10 +266,7 @@ impl Desk {
         drop(failures);
         match compared {
             Ok(PasswordState::Matches) => {
-                match (
-                    self.store.grant(&msg.session),
-                    self.store.keys().session_key(&msg.session),
-                ) {
+                match (self.store.grant(&msg.session), self.store.keys().session_key(&msg.session)) {
                     (Some(grant), Ok(session_key)) => LoginOutcome::Success { grant, session_key },
                     _ => failure("Server error during login.", None),
                 }
@@ -299,10 +287,7 @@ impl Desk {
         }
         let store = Arc::clone(&self.store);
         let work = move || store.keys().generate(&id);
-        self.hashes
-            .run(Lane::Regular, work)
-            .await
-            .unwrap_or(Err(KeyError::Busy))
+        self.hashes.run(Lane::Regular, work).await.unwrap_or(Err(KeyError::Busy))
     }
 
     /// Whether an unknown id may cause (or join) a scan now.
@@ -338,10 +323,7 @@ impl Desk {
         state.last = Some(Instant::now());
         let scan = async move {
             let store = Arc::clone(&desk.store);
-            if tokio::task::spawn_blocking(move || store.rescan())
-                .await
-                .is_err()
-            {
+            if tokio::task::spawn_blocking(move || store.rescan()).await.is_err() {
                 error!("scan of the settings folder failed");
             }
             desk.rescan.lock().running = None;

@@ -21,27 +21,15 @@ pub(crate) fn id(text: &str) -> ClientId {
 }
 
 pub(crate) fn loopback() -> Peer {
-    Peer {
-        addr: IpAddr::from([127, 0, 0, 1]),
-        on_loopback: true,
-        local: true,
-    }
+    Peer { addr: IpAddr::from([127, 0, 0, 1]), on_loopback: true, local: true }
 }
 
 pub(crate) fn lan() -> Peer {
-    Peer {
-        addr: IpAddr::from([192, 168, 1, 7]),
-        on_loopback: false,
-        local: true,
-    }
+    Peer { addr: IpAddr::from([192, 168, 1, 7]), on_loopback: false, local: true }
 }
 
 pub(crate) fn public(last: u8) -> Peer {
-    Peer {
-        addr: IpAddr::from([203, 0, 113, last]),
-        on_loopback: false,
-        local: false,
-    }
+    Peer { addr: IpAddr::from([203, 0, 113, last]), on_loopback: false, local: false }
 }
 
 pub(crate) fn extension() -> Caller {
@@ -58,17 +46,8 @@ pub(crate) fn client() -> Caller {
 
 pub(crate) fn caller(name: &str, admin: bool) -> Caller {
     let client_id = id(name);
-    let class = if client_id.is_extension() {
-        ClientClass::Extension
-    } else {
-        ClientClass::Client
-    };
-    Caller {
-        client_id,
-        class,
-        admin,
-        peer: loopback(),
-    }
+    let class = if client_id.is_extension() { ClientClass::Extension } else { ClientClass::Client };
+    Caller { client_id, class, admin, peer: loopback() }
 }
 
 /// The root of a broker with an extension, a client and the monitor; passwords hash fast.
@@ -80,10 +59,7 @@ pub(crate) struct Root {
 impl Root {
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = TrustConfig {
-            bcrypt_cost: 4,
-            ..TrustConfig::new(dir.path())
-        };
+        let config = TrustConfig { bcrypt_cost: 4, ..TrustConfig::new(dir.path()) };
         Self { dir, config }
     }
 
@@ -96,14 +72,8 @@ impl Root {
                 bcrypt::hash("secret", 4).unwrap()
             ),
         );
-        root.write(
-            "settings/app.json",
-            r#"{"clientId":"app","isTrust":true,"theme":"dark"}"#,
-        );
-        root.write(
-            "settings/monitor.json",
-            r#"{"clientId":"monitor","isTrust":true}"#,
-        );
+        root.write("settings/app.json", r#"{"clientId":"app","isTrust":true,"theme":"dark"}"#);
+        root.write("settings/monitor.json", r#"{"clientId":"monitor","isTrust":true}"#);
         root
     }
 

@@ -44,11 +44,7 @@ impl Drop for Waiting<'_> {
 impl Queue {
     fn new(slots: usize, max_waiting: usize) -> Self {
         let slots = Arc::new(Semaphore::new(slots));
-        Self {
-            slots,
-            waiting: AtomicUsize::new(0),
-            max_waiting,
-        }
+        Self { slots, waiting: AtomicUsize::new(0), max_waiting }
     }
 
     async fn enter(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Busy> {
@@ -60,20 +56,14 @@ impl Queue {
         if before >= self.max_waiting {
             return Err(Busy);
         }
-        Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Busy)
+        Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Busy)
     }
 }
 
 impl HashPool {
     /// Computes `concurrent` hashes at once and lets `max_waiting` wait; of the banned, one and an eighth.
     pub fn new(concurrent: usize, max_waiting: usize) -> Self {
-        Self {
-            all: Queue::new(concurrent.max(1), max_waiting),
-            penalty: Queue::new(1, max_waiting / 8),
-        }
+        Self { all: Queue::new(concurrent.max(1), max_waiting), penalty: Queue::new(1, max_waiting / 8) }
     }
 
     /// Waits for a slot and runs the work on the blocking pool. The slot stays taken until the work ends,

@@ -45,11 +45,7 @@ impl From<serde_json::Error> for JsonProblem {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
-        let what = text
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let what = text.split(" at line ").next().unwrap_or_default().to_owned();
         Self::Syntax { what, line, column }
     }
 }
@@ -63,11 +59,7 @@ pub struct RawObject {
 
 impl RawObject {
     /// Parses the bytes of a file; a byte order mark is skipped.
-    pub fn parse_bytes(
-        bytes: &[u8],
-        max_bytes: u64,
-        max_depth: usize,
-    ) -> Result<Self, JsonProblem> {
+    pub fn parse_bytes(bytes: &[u8], max_bytes: u64, max_depth: usize) -> Result<Self, JsonProblem> {
         if bytes.len() as u64 > max_bytes {
             return Err(JsonProblem::TooLarge { limit: max_bytes });
         }
@@ -99,11 +91,7 @@ impl RawObject {
 
     /// Replaces the value of a key in its place, or appends it.
     pub fn set_raw(&mut self, key: &str, value: Box<RawValue>) {
-        match self
-            .index
-            .get(key)
-            .and_then(|position| self.entries.get_mut(*position))
-        {
+        match self.index.get(key).and_then(|position| self.entries.get_mut(*position)) {
             Some(entry) => entry.1 = value,
             None => {
                 self.index.insert(key.to_owned(), self.entries.len());
@@ -122,12 +110,7 @@ impl RawObject {
     /// Keeps the keys that the predicate names.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.entries.retain(|(key, _)| keep(key));
-        self.index = self
-            .entries
-            .iter()
-            .enumerate()
-            .map(|(i, (key, _))| (key.clone(), i))
-            .collect();
+        self.index = self.entries.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
     }
 
     /// Takes every entry of `other`; keys that are not in it survive (spec §6.2).
@@ -139,9 +122,7 @@ impl RawObject {
 
     /// Keys and raw values in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), &**value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), &**value))
     }
 
     /// The text with two-space indentation and a final line feed.
@@ -270,8 +251,7 @@ mod tests {
 
     #[test]
     fn values_keep_their_text() {
-        let mut object =
-            parse(r#"{"b":1.0,"a":123456789012345678901234567890,"e":1e5,"s":"\ud83d"}"#);
+        let mut object = parse(r#"{"b":1.0,"a":123456789012345678901234567890,"e":1e5,"s":"\ud83d"}"#);
         object.set("new", &Value::Bool(true));
         object.set("b", &Value::Null);
         assert_eq!(
@@ -297,17 +277,7 @@ mod tests {
     #[test]
     fn syntax_problems_name_the_place() {
         let problem = RawObject::parse("{\n  \"a\": 1,\n}", 64).unwrap_err();
-        assert!(
-            matches!(
-                problem,
-                JsonProblem::Syntax {
-                    line: 3,
-                    column: 1,
-                    ..
-                }
-            ),
-            "{problem}"
-        );
+        assert!(matches!(problem, JsonProblem::Syntax { line: 3, column: 1, .. }), "{problem}");
         for bad in ["", "[]", "null", "1", "\"x\"", "{", "{\"a\":01}", "{} x"] {
             assert!(RawObject::parse(bad, 64).is_err(), "{bad}");
         }
@@ -317,20 +287,14 @@ mod tests {
     fn depth_and_size_are_bounded() {
         let nested = |n: usize| format!("{{\"a\":{}1{}}}", "[".repeat(n), "]".repeat(n));
         assert!(RawObject::parse(&nested(63), 64).is_ok());
-        assert_eq!(
-            RawObject::parse(&nested(64), 64).unwrap_err(),
-            JsonProblem::TooDeep { limit: 64 }
-        );
+        assert_eq!(RawObject::parse(&nested(64), 64).unwrap_err(), JsonProblem::TooDeep { limit: 64 });
         assert_eq!(depth(r#"{"a":"[[[\"[[{"}"#), 1);
         assert!(RawObject::parse_bytes(b"{\"a\":1}", 7, 64).is_ok());
         assert_eq!(
             RawObject::parse_bytes(b"{\"a\":12}", 7, 64).unwrap_err(),
             JsonProblem::TooLarge { limit: 7 }
         );
-        assert_eq!(
-            RawObject::parse_bytes(b"\xff", 7, 64).unwrap_err(),
-            JsonProblem::Encoding
-        );
+        assert_eq!(RawObject::parse_bytes(b"\xff", 7, 64).unwrap_err(), JsonProblem::Encoding);
         assert!(RawObject::parse_bytes("\u{feff}{}".as_bytes(), 7, 64).is_ok());
     }
 

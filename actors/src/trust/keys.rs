@@ -78,11 +78,7 @@ struct Stamp {
 
 impl State {
     fn hash(&self, id: &str) -> Option<&str> {
-        self.records
-            .get(id)?
-            .get("key")?
-            .as_str()
-            .filter(|key| key.starts_with('$'))
+        self.records.get(id)?.get("key")?.as_str().filter(|key| key.starts_with('$'))
     }
 }
 
@@ -131,11 +127,7 @@ impl KeyStore {
             return Quick::Valid;
         }
         if let Some(plain) = state.plain.get(id) {
-            return if is(plain) {
-                Quick::Valid
-            } else {
-                Quick::Invalid
-            };
+            return if is(plain) { Quick::Valid } else { Quick::Invalid };
         }
         match (state.verified.get(id), state.hash(id.as_str())) {
             (Some(digest), _) if *digest == given => Quick::Valid,
@@ -173,39 +165,21 @@ impl KeyStore {
     /// The plaintext of a key, if this process knows it: the persistent one, else the session key.
     pub fn plaintext(&self, id: &ClientId) -> Option<String> {
         let state = self.state.read();
-        state
-            .plain
-            .get(id)
-            .or_else(|| state.sessions.get(id))
-            .cloned()
+        state.plain.get(id).or_else(|| state.sessions.get(id)).cloned()
     }
 
     /// The ids with a record, in the file's order, then those whose record is still being written.
     pub fn list(&self) -> Vec<KeyListing> {
         let state = self.state.read();
-        let stored = state
-            .records
-            .iter()
-            .filter(|(_, record)| record.is_object())
-            .map(|(id, record)| {
-                let rooms = record.get("rooms").filter(|rooms| rooms.is_array());
-                let rooms = rooms.cloned().unwrap_or_else(|| json!([]));
-                KeyListing {
-                    client_id: id.clone(),
-                    rooms,
-                }
-            });
-        let mut pending: Vec<&str> = state
-            .plain
-            .keys()
-            .map(ClientId::as_str)
-            .filter(|id| !state.records.contains_key(*id))
-            .collect();
-        pending.sort_unstable();
-        let pending = pending.into_iter().map(|id| KeyListing {
-            client_id: id.to_owned(),
-            rooms: json!([]),
+        let stored = state.records.iter().filter(|(_, record)| record.is_object()).map(|(id, record)| {
+            let rooms = record.get("rooms").filter(|rooms| rooms.is_array());
+            let rooms = rooms.cloned().unwrap_or_else(|| json!([]));
+            KeyListing { client_id: id.clone(), rooms }
         });
+        let mut pending: Vec<&str> =
+            state.plain.keys().map(ClientId::as_str).filter(|id| !state.records.contains_key(*id)).collect();
+        pending.sort_unstable();
+        let pending = pending.into_iter().map(|id| KeyListing { client_id: id.to_owned(), rooms: json!([]) });
         stored.chain(pending).collect()
     }
 
@@ -227,11 +201,7 @@ impl KeyStore {
     /// Whether keys wait to be stored, and can be.
     pub fn has_pending(&self) -> bool {
         let state = self.state.read();
-        !state.damaged
-            && state
-                .plain
-                .keys()
-                .any(|id| !state.records.contains_key(id.as_str()))
+        !state.damaged && state.plain.keys().any(|id| !state.records.contains_key(id.as_str()))
     }
 
     /// Forgets what is in memory for ids that are no longer trusted.
@@ -248,10 +218,7 @@ impl KeyStore {
         loop {
             let mut batch: Vec<(ClientId, String)> = {
                 let state = self.state.read();
-                let missing = state
-                    .plain
-                    .iter()
-                    .filter(|(id, _)| !state.records.contains_key(id.as_str()));
+                let missing = state.plain.iter().filter(|(id, _)| !state.records.contains_key(id.as_str()));
                 missing.map(|(id, key)| (id.clone(), key.clone())).collect()
             };
             batch.sort_unstable();
@@ -352,10 +319,7 @@ impl KeyStore {
 
     fn stamp(&self) -> Option<Stamp> {
         let meta = std::fs::metadata(self.path()).ok()?;
-        Some(Stamp {
-            modified: meta.modified().ok(),
-            len: meta.len(),
-        })
+        Some(Stamp { modified: meta.modified().ok(), len: meta.len() })
     }
 
     /// Reads the file if another process changed it (the command line adds and revokes keys). Blocks.
@@ -381,10 +345,7 @@ impl KeyStore {
                 let old = std::mem::replace(&mut state.records, records);
                 let changed = |state: &State, id: &ClientId| {
                     let before = old.get(id.as_str()).and_then(|record| record.get("key"));
-                    let after = state
-                        .records
-                        .get(id.as_str())
-                        .and_then(|record| record.get("key"));
+                    let after = state.records.get(id.as_str()).and_then(|record| record.get("key"));
                     before.is_some() && before != after
                 };
                 let known: Vec<ClientId> = state
@@ -414,16 +375,12 @@ impl KeyStore {
     fn read(&self) -> Result<Map<String, Value>, JsonProblem> {
         let bytes = atomic_file::read(&self.path(), self.max_bytes).map_err(|error| {
             warn!(file = FILE, error:% = error.kind(); "key file not read");
-            JsonProblem::TooLarge {
-                limit: self.max_bytes,
-            }
+            JsonProblem::TooLarge { limit: self.max_bytes }
         })?;
         let text = std::str::from_utf8(&bytes).map_err(|_| JsonProblem::Encoding)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if json_text::depth(text) > self.max_depth {
-            return Err(JsonProblem::TooDeep {
-                limit: self.max_depth,
-            });
+            return Err(JsonProblem::TooDeep { limit: self.max_depth });
         }
         Ok(serde_json::from_str(text)?)
     }
@@ -446,9 +403,7 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
 fn fresh_key() -> Result<String, KeyError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| KeyError::NotStored)?;
-    Ok(uuid::Builder::from_random_bytes(random)
-        .into_uuid()
-        .to_string())
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
 }
 
 /// Compares a key with a hash. Blocks for tens of milliseconds.

@@ -6,10 +6,7 @@ fn open(root: &Path) -> KeyStore {
 }
 
 fn config() -> TrustConfig {
-    TrustConfig {
-        bcrypt_cost: 4,
-        ..TrustConfig::new("")
-    }
+    TrustConfig { bcrypt_cost: 4, ..TrustConfig::new("") }
 }
 
 fn id(text: &str) -> ClientId {
@@ -38,10 +35,7 @@ fn defect_8_10_persistent_keys_survive_a_restart_and_are_not_replaced() {
     assert!(full_check(&again, &a, &key));
     assert_eq!(again.quick(&a, &key), Quick::Valid, "cached");
     assert_eq!(again.quick(&a, "other"), Quick::Invalid, "without hashing");
-    assert_eq!(
-        fs::read(root.path().join("keys/clients.json")).unwrap(),
-        before
-    );
+    assert_eq!(fs::read(root.path().join("keys/clients.json")).unwrap(), before);
 }
 
 #[test]
@@ -100,18 +94,11 @@ fn unknown_records_and_fields_survive_and_rooms_are_listed() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("keys")).unwrap();
     let file = root.path().join("keys/clients.json");
-    fs::write(
-        &file,
-        r#"{"x/y":{"key":"$2b$10$q","rooms":["r"],"note":1},"odd":7}"#,
-    )
-    .unwrap();
+    fs::write(&file, r#"{"x/y":{"key":"$2b$10$q","rooms":["r"],"note":1},"odd":7}"#).unwrap();
     let store = open(root.path());
     store.generate(&id("a")).unwrap();
     let text: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    assert_eq!(
-        text["x/y"],
-        json!({"key": "$2b$10$q", "rooms": ["r"], "note": 1})
-    );
+    assert_eq!(text["x/y"], json!({"key": "$2b$10$q", "rooms": ["r"], "note": 1}));
     assert_eq!(text["odd"], json!(7));
     let listed = store.list();
     assert_eq!(listed[0].rooms, json!(["r"]));
@@ -130,10 +117,7 @@ fn a_damaged_file_is_left_alone() {
     assert!(!store.has_pending(), "nothing can be stored");
     assert_eq!(fs::read_to_string(&file).unwrap(), "{ oops");
     let session = store.session_key(&id("a")).unwrap();
-    assert!(
-        full_check(&store, &id("a"), &session),
-        "session keys still work"
-    );
+    assert!(full_check(&store, &id("a"), &session), "session keys still work");
 }
 
 #[test]
@@ -172,12 +156,7 @@ fn the_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let root = tempfile::tempdir().unwrap();
     open(root.path()).generate(&id("a")).unwrap();
-    let mode = |path: &str| {
-        fs::metadata(root.path().join(path))
-            .unwrap()
-            .permissions()
-            .mode()
-    };
+    let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode();
     assert_eq!(mode("keys/clients.json") & 0o777, 0o600);
     assert_eq!(mode("keys") & 0o777, 0o700);
 }
@@ -185,14 +164,9 @@ fn the_file_is_private() {
 #[test]
 fn the_file_has_a_bound() {
     let root = tempfile::tempdir().unwrap();
-    let small = TrustConfig {
-        max_key_file_bytes: 300,
-        ..config()
-    };
+    let small = TrustConfig { max_key_file_bytes: 300, ..config() };
     let store = KeyStore::open(root.path(), &small).unwrap();
-    let made = (0..10)
-        .map_while(|i| store.generate(&id(&format!("c{i}"))).ok())
-        .count();
+    let made = (0..10).map_while(|i| store.generate(&id(&format!("c{i}"))).ok()).count();
     assert!((1..10).contains(&made), "{made}");
     assert_eq!(open(root.path()).list().len(), made);
 }
@@ -214,10 +188,7 @@ fn a_removed_key_is_not_made_anew_before_the_next_start() {
 #[test]
 fn session_keys_have_a_bound() {
     let root = tempfile::tempdir().unwrap();
-    let small = TrustConfig {
-        max_session_keys: 2,
-        ..config()
-    };
+    let small = TrustConfig { max_session_keys: 2, ..config() };
     let store = KeyStore::open(root.path(), &small).unwrap();
     let first = store.session_key(&id("a")).unwrap();
     store.session_key(&id("b")).unwrap();

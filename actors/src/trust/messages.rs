@@ -98,9 +98,7 @@ pub struct KeyPushes {
 
 impl fmt::Debug for KeyPushes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyPushes")
-            .field("assigned", &self.assigned)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyPushes").field("assigned", &self.assigned).finish_non_exhaustive()
     }
 }
 
@@ -151,9 +149,7 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
+        f.debug_struct("Login").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -180,11 +176,9 @@ impl fmt::Debug for LoginOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Success { grant, .. } => f.debug_tuple("Success").field(grant).finish(),
-            Self::Failure { message, code } => f
-                .debug_struct("Failure")
-                .field("message", message)
-                .field("code", code)
-                .finish(),
+            Self::Failure { message, code } => {
+                f.debug_struct("Failure").field("message", message).field("code", code).finish()
+            }
         }
     }
 }
@@ -194,14 +188,10 @@ impl LoginOutcome {
     pub fn to_ack(&self) -> Value {
         match self {
             Self::Success { .. } => object([("success", true.into())]),
-            Self::Failure {
-                message,
-                code: None,
-            } => object([("success", false.into()), ("message", (*message).into())]),
-            Self::Failure {
-                message,
-                code: Some(code),
-            } => object([
+            Self::Failure { message, code: None } => {
+                object([("success", false.into()), ("message", (*message).into())])
+            }
+            Self::Failure { message, code: Some(code) } => object([
                 ("success", false.into()),
                 ("message", (*message).into()),
                 ("code", Code::Word(code).into()),
@@ -277,16 +267,10 @@ pub struct ListKeys;
 /// The `keys` object of the ack of 29: `{[id]:{key:"", hasKey:true, rooms:[]}}`.
 pub fn keys_object(listings: &[KeyListing]) -> Value {
     let record = |listing: &KeyListing| {
-        object([
-            ("key", "".into()),
-            ("hasKey", true.into()),
-            ("rooms", listing.rooms.clone()),
-        ])
+        object([("key", "".into()), ("hasKey", true.into()), ("rooms", listing.rooms.clone())])
     };
-    let map: Map<String, Value> = listings
-        .iter()
-        .map(|listing| (listing.client_id.clone(), record(listing)))
-        .collect();
+    let map: Map<String, Value> =
+        listings.iter().map(|listing| (listing.client_id.clone(), record(listing))).collect();
     Value::Object(map)
 }
 

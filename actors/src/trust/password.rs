@@ -50,9 +50,7 @@ pub fn find(object: &RawObject) -> Option<Stored> {
 
 /// Whether any field holds plain text.
 pub fn holds_plain(object: &RawObject) -> bool {
-    FIELDS
-        .iter()
-        .any(|name| field(object, name).is_some_and(|stored| stored.is_plain()))
+    FIELDS.iter().any(|name| field(object, name).is_some_and(|stored| stored.is_plain()))
 }
 
 /// Puts the hash in place: the plain text is gone from every field, the rest of the file stays.
@@ -67,9 +65,7 @@ pub fn replace_plain(object: &mut RawObject, hash: &str) {
 
 /// The cost of a hash, if it is one of the prefixes that spec §2.3 accepts.
 pub fn cost(hash: &str) -> Option<u32> {
-    let rest = ["$2a$", "$2b$", "$2y$"]
-        .iter()
-        .find_map(|prefix| hash.strip_prefix(prefix))?;
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| hash.strip_prefix(prefix))?;
     rest.get(..2)?.parse().ok()
 }
 
@@ -114,31 +110,13 @@ mod tests {
             (json!({"sillyTavernPassWord": 1234}), plain("1234")),
             (json!({"sillyTavernPassWord": "$2b$10$x"}), hash("$2b$10$x")),
             (json!({"sillyTavernPassword": "pw"}), plain("pw")),
-            (
-                json!({"sillyTavernMasterKey": "$2a$10$y"}),
-                hash("$2a$10$y"),
-            ),
-            (
-                json!({"sillyTavernMasterKey": "$m", "sillyTavernPassWord": "$p"}),
-                hash("$p"),
-            ),
-            (
-                json!({"sillyTavernMasterKey": "$m", "sillyTavernPassWord": ""}),
-                hash("$m"),
-            ),
-            (
-                json!({"sillyTavernPassWord": {"hashed": false, "password": "pw"}}),
-                plain("pw"),
-            ),
-            (
-                json!({"sillyTavernPassWord": {"hashed": true, "password": "$2b$h"}}),
-                hash("$2b$h"),
-            ),
+            (json!({"sillyTavernMasterKey": "$2a$10$y"}), hash("$2a$10$y")),
+            (json!({"sillyTavernMasterKey": "$m", "sillyTavernPassWord": "$p"}), hash("$p")),
+            (json!({"sillyTavernMasterKey": "$m", "sillyTavernPassWord": ""}), hash("$m")),
+            (json!({"sillyTavernPassWord": {"hashed": false, "password": "pw"}}), plain("pw")),
+            (json!({"sillyTavernPassWord": {"hashed": true, "password": "$2b$h"}}), hash("$2b$h")),
             (json!({"sillyTavernPassWord": {"hashed": false}}), None),
-            (
-                json!({"sillyTavernPassWord": {"password": {"password": "x"}}}),
-                None,
-            ),
+            (json!({"sillyTavernPassWord": {"password": {"password": "x"}}}), None),
         ] {
             assert!(find(&object(&file)) == expected, "{file}");
         }
@@ -155,10 +133,7 @@ mod tests {
                 json!({"sillyTavernPassWord": "pw", "sillyTavernMasterKey": "$m"}),
                 json!({"sillyTavernPassWord": "$h", "sillyTavernMasterKey": "$m"}),
             ),
-            (
-                json!({"sillyTavernPassword": "pw", "x": 1}),
-                json!({"x": 1, "sillyTavernPassWord": "$h"}),
-            ),
+            (json!({"sillyTavernPassword": "pw", "x": 1}), json!({"x": 1, "sillyTavernPassWord": "$h"})),
             (
                 json!({"sillyTavernPassWord": {"hashed": false, "password": "pw"}}),
                 json!({"sillyTavernPassWord": "$h"}),
@@ -182,15 +157,7 @@ mod tests {
             assert!(!verify("pW", &hash, 15));
         }
         assert!(!verify("pw", &made, 3), "too costly");
-        for bad in [
-            "",
-            "$",
-            "$2b$",
-            "$2b$99$x",
-            "$2b$é",
-            "plain",
-            "$2b$04$short",
-        ] {
+        for bad in ["", "$", "$2b$", "$2b$99$x", "$2b$é", "plain", "$2b$04$short"] {
             assert!(!verify("pw", bad, 15), "{bad}");
         }
     }

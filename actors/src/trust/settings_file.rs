@@ -110,28 +110,17 @@ impl Default for ServerSettings {
 impl ServerSettings {
     /// Reads the keys, and names those whose value cannot be used.
     pub fn read(object: &RawObject) -> (Self, Vec<&'static str>) {
-        let mut r = Reader {
-            object,
-            unusable: Vec::new(),
-        };
+        let mut r = Reader { object, unusable: Vec::new() };
         let min = r.millis("conversationalThinkIntervalMin", 15_000, 24 * HOUR_MS);
         let max = r.millis("conversationalThinkIntervalMax", 60_000, 24 * HOUR_MS);
-        let default_text = |key: &str| {
-            defaults()
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let default_text =
+            |key: &str| defaults().get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let settings = Self {
-            server_port: r.get("serverPort", 4000, |v| {
-                u16::try_from(integer(v)?).ok().filter(|port| *port > 0)
-            }),
+            server_port: r
+                .get("serverPort", 4000, |v| u16::try_from(integer(v)?).ok().filter(|port| *port > 0)),
             server_address: r.text("serverAddress", default_text("serverAddress")),
             network_safe: r.flag("networkSafe", true),
-            reconnect_attempts: r.get("reconnectAttempts", 5, |v| {
-                u32::try_from(integer(v)?.min(1000)).ok()
-            }),
+            reconnect_attempts: r.get("reconnectAttempts", 5, |v| u32::try_from(integer(v)?.min(1000)).ok()),
             reconnect_delay: r.millis("reconnectDelay", 1000, HOUR_MS),
             timeout: r.millis("timeout", 5000, HOUR_MS),
             auto_connect: r.flag("autoConnect", true),
@@ -143,20 +132,13 @@ impl ServerSettings {
             transport: r.text("transport", default_text("transport")),
             debug_mode: r.flag("debugMode", false),
             context_page_size: r.get("contextPageSize", 50, |v| {
-                usize::try_from(integer(v)?.min(1000))
-                    .ok()
-                    .filter(|size| *size > 0)
+                usize::try_from(integer(v)?.min(1000)).ok().filter(|size| *size > 0)
             }),
             context_send_delay: r.millis("contextSendDelay", 100, 60_000),
             default_room_message_request_mode: r.get(
                 "defaultRoomMessageRequestMode",
                 "Immediate".to_owned(),
-                |v| {
-                    MODES
-                        .iter()
-                        .find(|mode| v.as_str() == Some(mode))
-                        .map(|m| (*m).to_owned())
-                },
+                |v| MODES.iter().find(|mode| v.as_str() == Some(mode)).map(|m| (*m).to_owned()),
             ),
             conversational_check_interval: r
                 .millis("conversationalCheckInterval", 5000, HOUR_MS)
@@ -166,14 +148,9 @@ impl ServerSettings {
             }),
             conversational_think_interval_min: min,
             conversational_think_interval_max: max.max(min),
-            conversational_instruction: r.text(
-                "conversationalInstruction",
-                default_text("conversationalInstruction"),
-            ),
-            post_unmute_instruction: r.text(
-                "postUnmuteInstruction",
-                default_text("postUnmuteInstruction"),
-            ),
+            conversational_instruction: r
+                .text("conversationalInstruction", default_text("conversationalInstruction")),
+            post_unmute_instruction: r.text("postUnmuteInstruction", default_text("postUnmuteInstruction")),
             post_unmute_think_delay: r.millis("postUnmuteThinkDelay", 2000, HOUR_MS),
             restricted_files: r.get("restrictedFiles", Vec::new(), |v| {
                 let items = v.as_array()?.iter();
@@ -249,20 +226,13 @@ mod tests {
     #[test]
     fn the_defaults_of_the_file_are_the_defaults_of_the_code() {
         assert_eq!(read(&defaults()), (ServerSettings::default(), Vec::new()));
-        assert_eq!(
-            ServerSettings::default().reconnect_grace(),
-            Duration::from_secs(5)
-        );
+        assert_eq!(ServerSettings::default().reconnect_grace(), Duration::from_secs(5));
     }
 
     #[test]
     fn every_key_overrides_and_null_does_not() {
         for key in defaults().as_object().unwrap().keys() {
-            assert_eq!(
-                read(&json!({ key: null })),
-                (ServerSettings::default(), Vec::new()),
-                "{key}"
-            );
+            assert_eq!(read(&json!({ key: null })), (ServerSettings::default(), Vec::new()), "{key}");
             assert!(is_known(key));
         }
         let (settings, unusable) = read(&json!({
@@ -283,10 +253,7 @@ mod tests {
         assert_eq!(settings.socket_io_path, "/io");
         assert_eq!(settings.context_send_delay, Duration::ZERO);
         assert_eq!(settings.default_room_message_request_mode, "MasterOnly");
-        assert_eq!(
-            settings.conversational_think_interval_max,
-            Duration::from_secs(70)
-        );
+        assert_eq!(settings.conversational_think_interval_max, Duration::from_secs(70));
         assert_eq!(settings.restricted_files, ["data/x.json"]);
         assert_eq!(settings.legacy_passwords.len(), 1);
     }
@@ -306,11 +273,7 @@ mod tests {
             ("restrictedFiles", json!([1])),
             ("sillyTavernPassword", json!("x")),
         ] {
-            assert_eq!(
-                read(&json!({ key: bad })),
-                (ServerSettings::default(), vec![key]),
-                "{bad}"
-            );
+            assert_eq!(read(&json!({ key: bad })), (ServerSettings::default(), vec![key]), "{bad}");
         }
         let (settings, _) = read(&json!({"reconnectAttempts": 1e15, "reconnectDelay": 1e15}));
         assert_eq!(settings.reconnect_grace(), Duration::from_secs(3600 * 1000));
@@ -318,16 +281,8 @@ mod tests {
 
     #[test]
     fn defect_8_02_start_tolerates_any_json_and_ignores_runtime_state() {
-        for value in [
-            json!({}),
-            json!({"sillyTavernPassword": {}}),
-            json!({"Rooms": ["a"]}),
-        ] {
-            assert_eq!(
-                read(&value),
-                (ServerSettings::default(), Vec::new()),
-                "{value}"
-            );
+        for value in [json!({}), json!({"sillyTavernPassword": {}}), json!({"Rooms": ["a"]})] {
+            assert_eq!(read(&value), (ServerSettings::default(), Vec::new()), "{value}");
         }
         for key in NEVER_WRITTEN {
             assert!(!is_known(key));

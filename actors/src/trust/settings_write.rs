@@ -26,14 +26,8 @@ pub enum UnknownKeys {
 const PROTECTED: [&str; 4] = ["clientId", "isTrust", "role", "clientType"];
 
 /// The rest of the names under which secrets were ever kept; compared without letter case.
-const SECRETS: [&str; 6] = [
-    "sillytavernpassword",
-    "sillytavernmasterkey",
-    "clientkeys",
-    "password",
-    "key",
-    "keys",
-];
+const SECRETS: [&str; 6] =
+    ["sillytavernpassword", "sillytavernmasterkey", "clientkeys", "password", "key", "keys"];
 
 /// Whether a key of a settings file holds a secret, which no caller may read.
 pub fn is_secret(key: &str) -> bool {
@@ -49,8 +43,8 @@ impl TrustStore {
         if json.len() as u64 > self.config().max_json_bytes {
             return Err(SettingsError::TooLarge);
         }
-        let mut given = RawObject::parse(json, self.config().max_json_depth)
-            .map_err(|_| SettingsError::NotAnObject)?;
+        let mut given =
+            RawObject::parse(json, self.config().max_json_depth).map_err(|_| SettingsError::NotAnObject)?;
         // The envelope of the event is no setting.
         given.retain(settings_file::is_known);
         self.write_server_settings(caller, given, UnknownKeys::Ignore)
@@ -101,8 +95,7 @@ impl TrustStore {
         current.merge(given);
         // A plain password from an administrator must not reach the disk.
         if let Some(password::Stored::Plain(plain)) = password::find(&current) {
-            let hash =
-                bcrypt::hash(plain, self.config().bcrypt_cost).map_err(|_| SettingsError::Io)?;
+            let hash = bcrypt::hash(plain, self.config().bcrypt_cost).map_err(|_| SettingsError::Io)?;
             password::replace_plain(&mut current, &hash);
         }
         self.finish(path, &current)?;
@@ -154,10 +147,7 @@ fn first_denied(
         current.raw(key).map(RawValue::get) != Some(raw.get())
             && meaning(key, current.raw(key)) != meaning(key, Some(raw))
     };
-    given
-        .iter()
-        .find(|(key, raw)| !allowed(key) && changes(key, raw))
-        .map(|(key, _)| key.to_owned())
+    given.iter().find(|(key, raw)| !allowed(key) && changes(key, raw)).map(|(key, _)| key.to_owned())
 }
 
 fn json_value(raw: Option<&RawValue>) -> Option<Value> {

@@ -10,59 +10,31 @@ fn object(value: &Value) -> RawObject {
 }
 
 fn from_lan() -> Caller {
-    Caller {
-        peer: lan(),
-        ..extension()
-    }
+    Caller { peer: lan(), ..extension() }
 }
 
 fn denied(field: &str) -> Result<(), SettingsError> {
-    Err(SettingsError::FieldDenied {
-        field: field.to_owned(),
-    })
+    Err(SettingsError::FieldDenied { field: field.to_owned() })
 }
 
 #[test]
 fn defect_8_15_extensions_merge_known_keys_and_others_are_refused() {
     let root = Root::new();
-    root.write(
-        SETTINGS,
-        r#"{"mine":[1.0],"serverPort":4000,"timeout":5000}"#,
-    );
+    root.write(SETTINGS, r#"{"mine":[1.0],"serverPort":4000,"timeout":5000}"#);
     let store = root.open();
     let payload = json!({"type": 12, "requestId": "r", "serverPort": "4001", "reconnectAttempts": 10, "Rooms": ["x"], "clientKeys": {"a": "k"}});
     for caller in [client(), admin(), caller("app", true)] {
-        assert_eq!(
-            store.client_settings(&caller, &payload.to_string()),
-            Err(SettingsError::NotAnExtension)
-        );
+        assert_eq!(store.client_settings(&caller, &payload.to_string()), Err(SettingsError::NotAnExtension));
     }
-    store
-        .client_settings(&extension(), &payload.to_string())
-        .unwrap();
+    store.client_settings(&extension(), &payload.to_string()).unwrap();
     assert_eq!(
         root.json(SETTINGS),
         json!({"mine": [1.0], "serverPort": "4001", "timeout": 5000, "reconnectAttempts": 10})
     );
     assert!(root.text(SETTINGS).contains("\n  \"serverPort\": \"4001\""));
-    assert_eq!(
-        store.settings().load().server_port,
-        4001,
-        "in force at once"
-    );
-    for bad in [
-        "[]",
-        "7",
-        "null",
-        "\"x\"",
-        "{",
-        &format!("{{\"a\":{}", "[".repeat(100)),
-    ] {
-        assert_eq!(
-            store.client_settings(&extension(), bad),
-            Err(SettingsError::NotAnObject),
-            "{bad}"
-        );
+    assert_eq!(store.settings().load().server_port, 4001, "in force at once");
+    for bad in ["[]", "7", "null", "\"x\"", "{", &format!("{{\"a\":{}", "[".repeat(100))] {
+        assert_eq!(store.client_settings(&extension(), bad), Err(SettingsError::NotAnObject), "{bad}");
     }
 }
 
@@ -72,80 +44,38 @@ fn network_safe_changes_from_loopback_or_by_an_administrator() {
     let store = root.open();
     let off = json!({"networkSafe": false}).to_string();
     let on = json!({"networkSafe": true}).to_string();
-    assert_eq!(
-        store.client_settings(&from_lan(), &off),
-        denied("networkSafe")
-    );
+    assert_eq!(store.client_settings(&from_lan(), &off), denied("networkSafe"));
     assert!(store.settings().load().network_safe);
-    assert_eq!(
-        store.client_settings(&from_lan(), &on),
-        Ok(()),
-        "repeats the current value"
-    );
+    assert_eq!(store.client_settings(&from_lan(), &on), Ok(()), "repeats the current value");
     assert_eq!(store.client_settings(&extension(), &off), Ok(()));
     assert!(!store.settings().load().network_safe);
-    for trick in [
-        json!({"networkSafe": null}),
-        json!({"networkSafe": "true"}),
-        json!({"networkSafe": 1}),
-    ] {
+    for trick in [json!({"networkSafe": null}), json!({"networkSafe": "true"}), json!({"networkSafe": 1})] {
         assert_eq!(
             store.client_settings(&from_lan(), &trick.to_string()),
             denied("networkSafe"),
             "{trick}: would read as the default"
         );
     }
-    let administrator = Caller {
-        admin: true,
-        ..from_lan()
-    };
+    let administrator = Caller { admin: true, ..from_lan() };
     assert_eq!(store.client_settings(&administrator, &on), Ok(()));
 }
 
 #[test]
 fn a_save_may_repeat_what_it_may_not_change() {
     let root = Root::new();
-    root.write(
-        SETTINGS,
-        r#"{"mine":{"a":[1,2]},"restrictedFiles":["data/x.json"]}"#,
-    );
+    root.write(SETTINGS, r#"{"mine":{"a":[1,2]},"restrictedFiles":["data/x.json"]}"#);
     let store = root.open();
     let save = |caller: &Caller, value: Value| {
         store.write_server_settings(caller, object(&value), UnknownKeys::Refuse)
     };
-    assert_eq!(
-        save(&extension(), json!({"mine": {"a": [1, 2]}, "timeout": 1})),
-        Ok(())
-    );
-    assert_eq!(
-        save(&extension(), json!({"mine": {"a": [2]}})),
-        denied("mine")
-    );
+    assert_eq!(save(&extension(), json!({"mine": {"a": [1, 2]}, "timeout": 1})), Ok(()));
+    assert_eq!(save(&extension(), json!({"mine": {"a": [2]}})), denied("mine"));
     assert_eq!(save(&extension(), json!({"other": 1})), denied("other"));
-    assert_eq!(
-        save(&extension(), json!({"restrictedFiles": []})),
-        denied("restrictedFiles")
-    );
-    assert_eq!(
-        save(&extension(), json!({"sillyTavernPassword": {}})),
-        denied("sillyTavernPassword")
-    );
-    assert_eq!(
-        save(&extension(), json!({"Rooms": [], "clientKeys": {}})),
-        Ok(()),
-        "left out"
-    );
-    assert_eq!(
-        save(
-            &admin(),
-            json!({"mine": 1, "other": 2, "restrictedFiles": []})
-        ),
-        Ok(())
-    );
-    assert_eq!(
-        root.json(SETTINGS),
-        json!({"mine": 1, "restrictedFiles": [], "timeout": 1, "other": 2})
-    );
+    assert_eq!(save(&extension(), json!({"restrictedFiles": []})), denied("restrictedFiles"));
+    assert_eq!(save(&extension(), json!({"sillyTavernPassword": {}})), denied("sillyTavernPassword"));
+    assert_eq!(save(&extension(), json!({"Rooms": [], "clientKeys": {}})), Ok(()), "left out");
+    assert_eq!(save(&admin(), json!({"mine": 1, "other": 2, "restrictedFiles": []})), Ok(()));
+    assert_eq!(root.json(SETTINGS), json!({"mine": 1, "restrictedFiles": [], "timeout": 1, "other": 2}));
 }
 
 #[test]
@@ -155,10 +85,7 @@ fn the_published_save_button_works() {
     let payload = json!({"serverPort": "4000", "serverAddress": "http://localhost", "networkSafe": true,
         "reconnectAttempts": 10, "reconnectDelay": 1000, "timeout": 5000, "autoConnect": true,
         "socketIOPath": "/socket.io", "queryParameters": {}, "transport": "websocket"});
-    assert_eq!(
-        store.write_server_settings(&from_lan(), object(&payload), UnknownKeys::Refuse),
-        Ok(())
-    );
+    assert_eq!(store.write_server_settings(&from_lan(), object(&payload), UnknownKeys::Refuse), Ok(()));
 }
 
 #[test]
@@ -166,10 +93,7 @@ fn an_unparsable_file_is_refused_and_untouched() {
     let root = Root::new();
     root.write(SETTINGS, "{,}");
     let store = root.open();
-    assert_eq!(
-        store.client_settings(&extension(), r#"{"timeout":1}"#),
-        Err(SettingsError::Unparsable)
-    );
+    assert_eq!(store.client_settings(&extension(), r#"{"timeout":1}"#), Err(SettingsError::Unparsable));
     assert_eq!(root.text(SETTINGS), "{,}");
 }
 
@@ -179,8 +103,7 @@ fn own_file_without_trust_role_or_password() {
     let store = root.open();
     let file = "settings/SillyTavern-8000-settings.json";
     let path = root.path(file);
-    let save =
-        |caller: &Caller, value: Value| store.write_client_file(caller, &path, object(&value));
+    let save = |caller: &Caller, value: Value| store.write_client_file(caller, &path, object(&value));
     for (field, value) in [
         ("isTrust", json!(false)),
         ("clientId", json!("monitor")),
@@ -192,46 +115,21 @@ fn own_file_without_trust_role_or_password() {
         ("SILLYTAVERNPASSWORD", json!("new")),
     ] {
         let before = root.text(file);
-        assert_eq!(
-            save(&extension(), json!({ "x": 1, field: value })),
-            denied(field)
-        );
-        assert_eq!(
-            root.text(file),
-            before,
-            "nothing of a refused save is written"
-        );
+        assert_eq!(save(&extension(), json!({ "x": 1, field: value })), denied(field));
+        assert_eq!(root.text(file), before, "nothing of a refused save is written");
     }
     let password = root.json(file)["sillyTavernPassWord"].clone();
     assert_eq!(
-        save(
-            &extension(),
-            json!({"Remember_me": false, "clientId": EXTENSION, "isTrust": true})
-        ),
+        save(&extension(), json!({"Remember_me": false, "clientId": EXTENSION, "isTrust": true})),
         Ok(())
     );
     assert_eq!(
         root.json(file),
         json!({"clientId": EXTENSION, "Remember_me": false, "isTrust": true, "sillyTavernPassWord": password})
     );
-    assert_eq!(
-        save(
-            &admin(),
-            json!({"sillyTavernPassWord": "new", "role": "admin"})
-        ),
-        Ok(())
-    );
-    assert!(
-        !root.text(file).contains("\"new\""),
-        "hashed before it is written"
-    );
-    assert!(
-        store
-            .grant(&crate::trust::fixture::id(EXTENSION))
-            .unwrap()
-            .admin,
-        "in force at once"
-    );
+    assert_eq!(save(&admin(), json!({"sillyTavernPassWord": "new", "role": "admin"})), Ok(()));
+    assert!(!root.text(file).contains("\"new\""), "hashed before it is written");
+    assert!(store.grant(&crate::trust::fixture::id(EXTENSION)).unwrap().admin, "in force at once");
 }
 
 #[test]
@@ -243,16 +141,10 @@ fn files_stay_below_the_limit() {
     let half = json!({"a": "x".repeat(2500)});
     store.write_data_file(&path, object(&half)).unwrap();
     let other = json!({"b": "x".repeat(2500)});
-    assert_eq!(
-        store.write_data_file(&path, object(&other)),
-        Err(SettingsError::TooLarge)
-    );
+    assert_eq!(store.write_data_file(&path, object(&other)), Err(SettingsError::TooLarge));
     assert_eq!(root.json("data/app/x.json"), half);
     let large = json!({"timeout": "x".repeat(4000)}).to_string();
-    assert_eq!(
-        store.client_settings(&extension(), &large),
-        Err(SettingsError::TooLarge)
-    );
+    assert_eq!(store.client_settings(&extension(), &large), Err(SettingsError::TooLarge));
 }
 
 proptest! {

@@ -53,31 +53,16 @@ impl TrustSnapshot {
         if self.reserved.contains(id) {
             return None;
         }
-        let class = if id.is_extension() {
-            ClientClass::Extension
-        } else {
-            ClientClass::Client
-        };
+        let class = if id.is_extension() { ClientClass::Extension } else { ClientClass::Client };
         match self.clients.get(id) {
-            Some(entry) => entry.trusted.then_some(Grant {
-                class,
-                admin: entry.admin,
-            }),
-            None => self.matches_pattern(id).then_some(Grant {
-                class,
-                admin: false,
-            }),
+            Some(entry) => entry.trusted.then_some(Grant { class, admin: entry.admin }),
+            None => self.matches_pattern(id).then_some(Grant { class, admin: false }),
         }
     }
 
     fn matches_pattern(&self, id: &ClientId) -> bool {
         // A pattern must not make an extension or an administrator: those need a file.
-        !id.is_extension()
-            && *id != MONITOR
-            && self
-                .patterns
-                .iter()
-                .any(|pattern| glob(pattern, id.as_str()))
+        !id.is_extension() && *id != MONITOR && self.patterns.iter().any(|pattern| glob(pattern, id.as_str()))
     }
 }
 

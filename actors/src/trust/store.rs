@@ -71,10 +71,8 @@ pub(super) struct Scan {
 impl TrustStore {
     /// Reads everything. Blocks; call it before the port opens (spec §8.1 8-50).
     pub fn open(config: TrustConfig) -> Result<Self, TrustError> {
-        let root = fs::canonicalize(&config.root).map_err(|source| TrustError::Root {
-            path: config.root.clone(),
-            source,
-        })?;
+        let root = fs::canonicalize(&config.root)
+            .map_err(|source| TrustError::Root { path: config.root.clone(), source })?;
         fs::create_dir_all(root.join(SETTINGS)).map_err(TrustError::Settings)?;
         let keys = KeyStore::open(&root, &config).map_err(TrustError::Random)?;
         let store = Self {
@@ -86,9 +84,7 @@ impl TrustStore {
             config,
         };
         store.create_settings().map_err(TrustError::Settings)?;
-        store
-            .scan(&mut store.files.lock())
-            .map_err(TrustError::Settings)?;
+        store.scan(&mut store.files.lock()).map_err(TrustError::Settings)?;
         Ok(store)
     }
 
@@ -134,18 +130,8 @@ impl TrustStore {
 
     /// The password hash of an id: from its file, else from the legacy map of `server_settings.json`.
     pub(super) fn password(&self, id: &ClientId) -> Option<Arc<str>> {
-        let own = self
-            .snapshot
-            .load()
-            .entry(id.as_str())
-            .and_then(|entry| entry.password.clone());
-        own.or_else(|| {
-            self.settings
-                .load()
-                .legacy_passwords
-                .get(id.as_str())
-                .map(|hash| Arc::from(&**hash))
-        })
+        let own = self.snapshot.load().entry(id.as_str()).and_then(|entry| entry.password.clone());
+        own.or_else(|| self.settings.load().legacy_passwords.get(id.as_str()).map(|hash| Arc::from(&**hash)))
     }
 
     pub(super) fn settings_path(&self) -> PathBuf {
@@ -159,9 +145,7 @@ impl TrustStore {
         }
         let mut object = RawObject::default();
         if let Some(defaults) = settings_file::defaults().as_object() {
-            defaults
-                .iter()
-                .for_each(|(key, value)| object.set(key, value));
+            defaults.iter().for_each(|(key, value)| object.set(key, value));
         }
         info!(file = settings_file::FILE; "settings file created with defaults");
         atomic_file::write(&path, object.to_pretty().as_bytes(), Mode::Keep)
@@ -239,14 +223,10 @@ impl TrustStore {
     }
 
     fn read_object(&self, path: &Path) -> Result<RawObject, String> {
-        let bytes = atomic_file::read(path, self.config.max_json_bytes)
-            .map_err(|error| error.kind().to_string())?;
-        RawObject::parse_bytes(
-            &bytes,
-            self.config.max_json_bytes,
-            self.config.max_json_depth,
-        )
-        .map_err(|problem: JsonProblem| problem.to_string())
+        let bytes =
+            atomic_file::read(path, self.config.max_json_bytes).map_err(|error| error.kind().to_string())?;
+        RawObject::parse_bytes(&bytes, self.config.max_json_bytes, self.config.max_json_depth)
+            .map_err(|problem: JsonProblem| problem.to_string())
     }
 
     fn read_settings(&self, scan: &mut Scan, problems: &mut HashMap<String, String>) {
@@ -294,25 +274,15 @@ impl TrustStore {
                 if self.replace_password(path, name, &mut object, &hash) {
                     scan.unwritten.remove(name);
                 } else {
-                    scan.unwritten
-                        .insert(name.to_owned(), (plain.clone(), hash.clone()));
+                    scan.unwritten.insert(name.to_owned(), (plain.clone(), hash.clone()));
                 }
                 Some(hash)
             }
         };
-        Ok(Client {
-            file,
-            password: hash.map(Arc::from),
-        })
+        Ok(Client { file, password: hash.map(Arc::from) })
     }
 
-    fn replace_password(
-        &self,
-        path: &Path,
-        name: &str,
-        object: &mut RawObject,
-        hash: &str,
-    ) -> bool {
+    fn replace_password(&self, path: &Path, name: &str, object: &mut RawObject, hash: &str) -> bool {
         password::replace_plain(object, hash);
         match atomic_file::write(path, object.to_pretty().as_bytes(), Mode::Keep) {
             Ok(()) => {

@@ -12,10 +12,7 @@ fn a_missing_settings_file_is_created_and_starts_again() {
     let root = Root::empty();
     root.open();
     let first = root.text("settings/server_settings.json");
-    assert_eq!(
-        serde_json::from_str::<Value>(&first).unwrap(),
-        settings_file::defaults()
-    );
+    assert_eq!(serde_json::from_str::<Value>(&first).unwrap(), settings_file::defaults());
     root.open();
     assert_eq!(root.text("settings/server_settings.json"), first);
 }
@@ -27,10 +24,7 @@ fn the_shipped_settings_are_the_defaults_and_trust_three_clients() {
     for entry in fs::read_dir(shipped).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        root.write(
-            &format!("settings/{name}"),
-            &fs::read_to_string(&path).unwrap(),
-        );
+        root.write(&format!("settings/{name}"), &fs::read_to_string(&path).unwrap());
     }
     let before = root.text("settings/server_settings.json");
     let store = root.open();
@@ -48,29 +42,14 @@ fn the_shipped_settings_are_the_defaults_and_trust_three_clients() {
 #[test]
 fn the_content_counts_not_the_name() {
     let root = Root::empty();
-    root.write(
-        "settings/whatever.json",
-        r#"{"clientId":"app","isTrust":true}"#,
-    );
-    root.write(
-        "settings/bob.json",
-        r#"{"clientId":"alice","isTrust":true}"#,
-    );
+    root.write("settings/whatever.json", r#"{"clientId":"app","isTrust":true}"#);
+    root.write("settings/bob.json", r#"{"clientId":"alice","isTrust":true}"#);
     root.write("settings/no.json", r#"{"clientId":"no","isTrust":"yes"}"#);
     root.write("settings/half.json", r#"{"isTrust":true}"#);
     root.write("settings/note.txt", r#"{"clientId":"txt","isTrust":true}"#);
-    root.write(
-        "settings/deep/x.json",
-        r#"{"clientId":"deep","isTrust":true}"#,
-    );
-    root.write(
-        "settings/.hidden.json",
-        r#"{"clientId":"hidden","isTrust":true}"#,
-    );
-    root.write(
-        "settings/bad.json",
-        "{\"clientId\":\"bad\",\n\"isTrust\":true,}",
-    );
+    root.write("settings/deep/x.json", r#"{"clientId":"deep","isTrust":true}"#);
+    root.write("settings/.hidden.json", r#"{"clientId":"hidden","isTrust":true}"#);
+    root.write("settings/bad.json", "{\"clientId\":\"bad\",\n\"isTrust\":true,}");
     let store = root.open();
     for (name, expected) in [
         ("app", true),
@@ -87,28 +66,18 @@ fn the_content_counts_not_the_name() {
     }
     let problem = store.files.lock().problems["bad.json"].clone();
     assert!(problem.contains("line 2 column 16"), "{problem}");
-    assert_eq!(
-        root.text("settings/bad.json"),
-        "{\"clientId\":\"bad\",\n\"isTrust\":true,}"
-    );
+    assert_eq!(root.text("settings/bad.json"), "{\"clientId\":\"bad\",\n\"isTrust\":true,}");
 }
 
 #[test]
 fn of_two_files_both_must_say_so() {
-    for (first, second, expected) in [
-        (true, true, true),
-        (true, false, false),
-        (false, true, false),
-    ] {
+    for (first, second, expected) in [(true, true, true), (true, false, false), (false, true, false)] {
         let root = Root::empty();
         root.write(
             "settings/1.json",
             &json!({"clientId": "a", "isTrust": first, "role": "admin"}).to_string(),
         );
-        root.write(
-            "settings/2.json",
-            &json!({"clientId": "a", "isTrust": second}).to_string(),
-        );
+        root.write("settings/2.json", &json!({"clientId": "a", "isTrust": second}).to_string());
         let store = root.open();
         assert_eq!(trusted(&store, "a"), expected);
         assert!(!store.snapshot().load().entry("a").unwrap().admin);
@@ -134,10 +103,7 @@ fn unparsable_server_settings_are_left_alone() {
     assert!(!store.settings().load().network_safe);
     root.write("settings/server_settings.json", text);
     store.rescan();
-    assert!(
-        !store.settings().load().network_safe,
-        "what was last read stays"
-    );
+    assert!(!store.settings().load().network_safe, "what was last read stays");
 }
 
 #[test]
@@ -165,26 +131,14 @@ fn defect_8_14_plain_passwords_are_hashed_in_place_and_not_inherited() {
         "settings/1.json",
         r#"{"clientId":"SillyTavern-1","isTrust":true,"sillyTavernPassWord":"secret","x":1.50}"#,
     );
-    root.write(
-        "settings/2.json",
-        r#"{"clientId":"SillyTavern-2","isTrust":true}"#,
-    );
+    root.write("settings/2.json", r#"{"clientId":"SillyTavern-2","isTrust":true}"#);
     let store = root.open();
     let text = root.text("settings/1.json");
-    assert!(
-        !text.contains("secret") && !text.contains("sillyTavernMasterKey"),
-        "{text}"
-    );
+    assert!(!text.contains("secret") && !text.contains("sillyTavernMasterKey"), "{text}");
     assert!(text.contains("\"x\": 1.50"), "{text}");
-    let hash = root.json("settings/1.json")["sillyTavernPassWord"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let hash = root.json("settings/1.json")["sillyTavernPassWord"].as_str().unwrap().to_owned();
     assert!(password::verify("secret", &hash, 15));
-    assert_eq!(
-        store.password(&id("SillyTavern-1")).as_deref(),
-        Some(&*hash)
-    );
+    assert_eq!(store.password(&id("SillyTavern-1")).as_deref(), Some(&*hash));
     assert!(store.password(&id("SillyTavern-2")).is_none());
     store.rescan();
     assert_eq!(root.text("settings/1.json"), text, "hashed once");
@@ -200,10 +154,7 @@ fn the_legacy_map_gives_passwords_to_clients_without_their_own() {
     );
     let store = root.open();
     assert_eq!(store.password(&id("app")).as_deref(), Some(&*hash));
-    assert_ne!(
-        store.password(&id(EXTENSION)).as_deref(),
-        Some("$2b$04$other")
-    );
+    assert_ne!(store.password(&id(EXTENSION)).as_deref(), Some("$2b$04$other"));
 }
 
 #[test]
@@ -218,28 +169,18 @@ fn defect_8_50_files_count_before_the_port_opens_and_changes_without_restart() {
     assert!(trusted(&store, "new") && !trusted(&store, "app"));
     fs::remove_file(root.path("settings/new.json")).unwrap();
     store.rescan_since(before);
-    assert!(
-        trusted(&store, "new"),
-        "a scan after `before` exists already"
-    );
+    assert!(trusted(&store, "new"), "a scan after `before` exists already");
 }
 
 #[test]
 fn patterns_trust_plain_clients_only_and_files_take_precedence() {
     let mut root = Root::new();
     root.config.trust_patterns = vec!["web-*".to_owned(), "*".to_owned()];
-    root.write(
-        "settings/web-9.json",
-        r#"{"clientId":"web-9","isTrust":false}"#,
-    );
+    root.write("settings/web-9.json", r#"{"clientId":"web-9","isTrust":false}"#);
     fs::remove_file(root.path("settings/monitor.json")).unwrap();
     let store = root.open();
-    for (name, expected) in [
-        ("web-1", true),
-        ("web-9", false),
-        ("SillyTavern-9", false),
-        ("monitor", false),
-    ] {
+    for (name, expected) in [("web-1", true), ("web-9", false), ("SillyTavern-9", false), ("monitor", false)]
+    {
         assert_eq!(trusted(&store, name), expected, "{name}");
     }
     assert!(!store.grant(&id("web-1")).unwrap().admin);
@@ -252,13 +193,7 @@ fn reserved_ids_are_never_trusted() {
     root.config.trust_patterns = vec!["*".to_owned()];
     let store = root.open();
     assert!(!trusted(&store, "app") && !trusted(&store, "SillyTavern-demo"));
-    assert!(
-        store
-            .keys()
-            .list()
-            .iter()
-            .all(|listing| listing.client_id != "app")
-    );
+    assert!(store.keys().list().iter().all(|listing| listing.client_id != "app"));
 }
 
 #[test]
@@ -267,10 +202,7 @@ fn the_number_of_files_and_their_size_are_bounded() {
     root.config.max_client_files = 2;
     root.config.max_json_bytes = 2000;
     for name in ["a", "b", "c"] {
-        root.write(
-            &format!("settings/{name}.json"),
-            &json!({"clientId": name, "isTrust": true}).to_string(),
-        );
+        root.write(&format!("settings/{name}.json"), &json!({"clientId": name, "isTrust": true}).to_string());
     }
     let store = root.open();
     assert!(trusted(&store, "a") && trusted(&store, "b") && !trusted(&store, "c"));
@@ -287,20 +219,13 @@ fn trusted_clients_without_a_record_get_a_key_and_others_do_not() {
     let root = Root::new();
     root.write("settings/no.json", r#"{"clientId":"no","isTrust":false}"#);
     let store = root.open();
-    let listed: Vec<String> = store
-        .keys()
-        .list()
-        .into_iter()
-        .map(|l| l.client_id)
-        .collect();
+    let listed: Vec<String> = store.keys().list().into_iter().map(|l| l.client_id).collect();
     assert_eq!(listed, ["SillyTavern-8000", "app", "monitor"]);
 }
 
 #[test]
 fn a_missing_root_is_an_error_with_its_name() {
-    let error = TrustStore::open(TrustConfig::new("/nonexistent/root"))
-        .err()
-        .unwrap();
+    let error = TrustStore::open(TrustConfig::new("/nonexistent/root")).err().unwrap();
     assert!(error.to_string().contains("/nonexistent/root"));
 }
 
@@ -311,10 +236,7 @@ fn debug_mode_is_switched_in_memory_until_the_file_says_otherwise() {
     let before = root.text("settings/server_settings.json");
     assert!(store.toggle_debug_mode());
     store.rescan();
-    assert!(
-        store.settings().load().debug_mode,
-        "a scan does not undo it"
-    );
+    assert!(store.settings().load().debug_mode, "a scan does not undo it");
     assert_eq!(root.text("settings/server_settings.json"), before);
     assert!(!store.toggle_debug_mode());
     root.write("settings/server_settings.json", r#"{"debugMode":true}"#);

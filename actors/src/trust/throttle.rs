@@ -22,10 +22,7 @@ impl Suspect {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
             v4 => v4,
         };
-        Self {
-            addr,
-            client_id: client_id.clone(),
-        }
+        Self { addr, client_id: client_id.clone() }
     }
 }
 
@@ -58,13 +55,7 @@ impl Throttle {
     /// Beyond `capacity` suspects the one seen first is forgotten.
     pub fn new(limit: u32, ban: Duration, capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        Self {
-            limit,
-            ban,
-            capacity,
-            records: HashMap::new(),
-            order: VecDeque::new(),
-        }
+        Self { limit, ban, capacity, records: HashMap::new(), order: VecDeque::new() }
     }
 
     /// Whether the suspect is over its limit now.
@@ -74,8 +65,7 @@ impl Throttle {
             return limit == 0;
         };
         record.expire(now, window);
-        record.banned_until.is_some()
-            || record.counted.len() + record.in_flight as usize >= limit as usize
+        record.banned_until.is_some() || record.counted.len() + record.in_flight as usize >= limit as usize
     }
 
     /// Notes an attempt under way; end it with [`Throttle::count`] or [`Throttle::excuse`].
@@ -90,13 +80,7 @@ impl Throttle {
             self.records.remove(&oldest);
         }
         self.order.push_back(suspect.clone());
-        self.records.insert(
-            suspect.clone(),
-            Record {
-                in_flight: 1,
-                ..Record::default()
-            },
-        );
+        self.records.insert(suspect.clone(), Record { in_flight: 1, ..Record::default() });
     }
 
     /// Ends an attempt that counts.
@@ -146,11 +130,7 @@ impl Record {
         if self.banned_until.is_some_and(|until| now >= until) {
             self.banned_until = None;
         }
-        while self
-            .counted
-            .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) >= window)
-        {
+        while self.counted.front().is_some_and(|at| now.saturating_duration_since(*at) >= window) {
             self.counted.pop_front();
         }
     }
@@ -182,10 +162,7 @@ mod tests {
         assert!(throttle.is_limited(&who, banned));
         fail(&mut throttle, &who, banned + Duration::from_secs(30));
         assert!(throttle.is_limited(&who, banned + Duration::from_secs(59)));
-        assert!(
-            !throttle.is_limited(&who, banned + Duration::from_secs(60)),
-            "not prolonged"
-        );
+        assert!(!throttle.is_limited(&who, banned + Duration::from_secs(60)), "not prolonged");
         assert!(!throttle.is_limited(&suspect("192.0.2.1", "b"), banned));
         assert!(!throttle.is_limited(&suspect("192.0.2.2", "a"), banned));
     }
@@ -230,10 +207,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_is_one_suspect_and_mapped_addresses_are_ipv4() {
-        assert_eq!(
-            suspect("2001:db8::1", "a"),
-            suspect("2001:db8::ffff:1", "a")
-        );
+        assert_eq!(suspect("2001:db8::1", "a"), suspect("2001:db8::ffff:1", "a"));
         assert_ne!(suspect("2001:db8::1", "a"), suspect("2001:db8:0:1::1", "a"));
         assert_eq!(suspect("::ffff:192.0.2.1", "a"), suspect("192.0.2.1", "a"));
     }

@@ -15,42 +15,27 @@ pub struct Rejection {
 impl Rejection {
     /// Rule 1: the id is missing or malformed.
     pub const fn client_id_required() -> Self {
-        Self {
-            message: "clientId is required.",
-            code: None,
-        }
+        Self { message: "clientId is required.", code: None }
     }
 
     /// Rule 2: no settings file trusts the id.
     pub const fn not_trusted() -> Self {
-        Self {
-            message: "Client is not trusted.",
-            code: None,
-        }
+        Self { message: "Client is not trusted.", code: None }
     }
 
     /// Rule 6: the key does not verify.
     pub const fn invalid_key() -> Self {
-        Self {
-            message: "Invalid key.",
-            code: None,
-        }
+        Self { message: "Invalid key.", code: None }
     }
 
     /// Rule 6 while the peer is banned.
     pub const fn rate_limited() -> Self {
-        Self {
-            message: "Invalid key.",
-            code: Some("rate_limited"),
-        }
+        Self { message: "Invalid key.", code: Some("rate_limited") }
     }
 
     /// Too many hashes wait; the key was not looked at.
     pub const fn busy() -> Self {
-        Self {
-            message: "Server is busy, try again later.",
-            code: Some("busy"),
-        }
+        Self { message: "Server is busy, try again later.", code: Some("busy") }
     }
 }
 
@@ -155,11 +140,7 @@ pub fn decide(facts: &Facts) -> Decision {
 }
 
 fn accept(pushes: bool, assigned: bool) -> Decision {
-    if pushes {
-        Decision::AcceptWithKeyPushes { assigned }
-    } else {
-        Decision::Accept
-    }
+    if pushes { Decision::AcceptWithKeyPushes { assigned } } else { Decision::Accept }
 }
 
 /// The rows of spec §2.6 for `networkSafe: false`.
@@ -176,9 +157,7 @@ fn without_key(facts: &Facts, wants_pushes: bool) -> Decision {
             Some("Incorrect password.")
         }
     };
-    Decision::Limited {
-        assigned_failure: failure.filter(|_| wants_pushes),
-    }
+    Decision::Limited { assigned_failure: failure.filter(|_| wants_pushes) }
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@ pub(super) fn watch(folders: &[&Path]) -> Option<(RecommendedWatcher, mpsc::Rece
     let on_event = move |event: notify::Result<notify::Event>| {
         let relevant = event.is_ok_and(|event| {
             !event.kind.is_access()
-                && event
-                    .paths
-                    .iter()
-                    .any(|path| path.extension().is_some_and(|ext| ext == "json"))
+                && event.paths.iter().any(|path| path.extension().is_some_and(|ext| ext == "json"))
         });
         if relevant {
             // Full means that the news is on its way already.

@@ -88,9 +88,7 @@ impl HandshakeError {
             Self::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Self::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
             Self::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
-            Self::UnsupportedProtocolVersion => {
-                r#"{"code":5,"message":"Unsupported protocol version"}"#
-            }
+            Self::UnsupportedProtocolVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
         }
     }
 
@@ -114,11 +112,7 @@ impl HandshakeError {
 /// # Errors
 ///
 /// See [`HandshakeError`]; an id that is no [`Sid`] is unknown, never a new session.
-pub fn parse_query(
-    query: &str,
-    method: Method,
-    websocket: bool,
-) -> Result<Request, HandshakeError> {
+pub fn parse_query(query: &str, method: Method, websocket: bool) -> Result<Request, HandshakeError> {
     let value = |key| last_value(query, key);
     let transport = match value("transport").as_deref() {
         Some("polling") => TransportKind::Polling,
@@ -144,11 +138,7 @@ pub fn parse_query(
         return Err(HandshakeError::UnsupportedProtocolVersion);
     }
     let base64 = value("b64").is_some_and(|text| !text.is_empty());
-    Ok(Request {
-        transport,
-        sid,
-        base64,
-    })
+    Ok(Request { transport, sid, base64 })
 }
 
 fn last_value<'q>(query: &'q str, key: &str) -> Option<Cow<'q, str>> {
@@ -184,7 +174,5 @@ fn percent_decode(text: &str) -> Cow<'_, str> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

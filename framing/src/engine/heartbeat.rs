@@ -48,14 +48,8 @@ enum Phase {
 impl EngineSession {
     /// A session opened at `now`; its first ping is due one interval later.
     pub fn new(ping_interval: Duration, ping_timeout: Duration, now: Instant) -> Self {
-        let phase = Phase::Resting {
-            ping_at: now + ping_interval,
-        };
-        Self {
-            ping_interval,
-            ping_timeout,
-            phase,
-        }
+        let phase = Phase::Resting { ping_at: now + ping_interval };
+        Self { ping_interval, ping_timeout, phase }
     }
 
     /// Takes a frame from whatever transport the session is on.
@@ -75,9 +69,7 @@ impl EngineSession {
             Ok(Packet::Binary(data)) => Ok(Received::Binary(data)),
             Ok(Packet::Pong { .. }) => {
                 if let Phase::AwaitingPong { .. } = self.phase {
-                    self.phase = Phase::Resting {
-                        ping_at: now + self.ping_interval,
-                    };
+                    self.phase = Phase::Resting { ping_at: now + self.ping_interval };
                 }
                 Ok(Received::Nothing)
             }
@@ -103,9 +95,11 @@ impl EngineSession {
     pub fn poll(&mut self, now: Instant) -> Result<Option<Packet>, CloseReason> {
         match self.phase {
             Phase::Resting { ping_at } if ping_at <= now => {
-                self.phase = Phase::AwaitingPong {
-                    until: now + self.ping_timeout,
-                };
+                // A timer that fires a little late must not add to the peer's time; one that slept with
+                // the machine must not take it away.
+                let late = now.saturating_duration_since(ping_at);
+                let sent = if late < self.ping_timeout / 10 { ping_at } else { now };
+                self.phase = Phase::AwaitingPong { until: sent + self.ping_timeout };
                 Ok(Some(Packet::Ping { probe: false }))
             }
             Phase::AwaitingPong { until } if until <= now => {

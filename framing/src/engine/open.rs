@@ -26,11 +26,7 @@ pub struct Open {
 
 impl Open {
     pub(super) fn write(&self, out: &mut String) {
-        let upgrades = if self.upgrades {
-            r#"["websocket"]"#
-        } else {
-            "[]"
-        };
+        let upgrades = if self.upgrades { r#"["websocket"]"# } else { "[]" };
         // Writing to a string cannot fail.
         let _ = write!(
             out,
@@ -50,11 +46,7 @@ impl Open {
 
     fn from_json(json: &RawJson) -> Option<Self> {
         let millis = |name| json.get(name)?.as_u64().map(Duration::from_millis);
-        let websocket = |upgrade: RawJson| {
-            upgrade
-                .as_js_string()
-                .is_some_and(|name| name == "websocket")
-        };
+        let websocket = |upgrade: RawJson| upgrade.as_js_string().is_some_and(|name| name == "websocket");
         Some(Self {
             sid: Sid::parse(json.get("sid")?.as_js_string()?.as_str()?)?,
             upgrades: json.get("upgrades")?.elements().any(websocket),

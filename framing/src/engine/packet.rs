@@ -57,12 +57,8 @@ impl Packet {
         Ok(match kind {
             b'0' => Self::Open(Open::read(tail(&text))?),
             b'1' => Self::Close,
-            b'2' => Self::Ping {
-                probe: body == b"probe",
-            },
-            b'3' => Self::Pong {
-                probe: body == b"probe",
-            },
+            b'2' => Self::Ping { probe: body == b"probe" },
+            b'3' => Self::Pong { probe: body == b"probe" },
             b'4' => Self::Message(tail(&text)),
             b'5' => Self::Upgrade,
             b'6' => Self::Noop,
@@ -100,7 +96,5 @@ impl Packet {
 
 /// Everything after the one-byte type, sharing the bytes.
 fn tail(text: &ByteString) -> ByteString {
-    text.get(1..)
-        .map(|rest| text.slice_ref(rest))
-        .unwrap_or_default()
+    text.get(1..).map(|rest| text.slice_ref(rest)).unwrap_or_default()
 }

@@ -30,12 +30,7 @@ pub fn decode(
     max_packets: usize,
     max_payload: usize,
 ) -> impl Iterator<Item = Result<Frame, PayloadError>> {
-    Payload {
-        rest: Some(body),
-        index: 0,
-        max_packets,
-        max_payload,
-    }
+    Payload { rest: Some(body), index: 0, max_packets, max_payload }
 }
 
 /// What of a body is still to be read; `None` at its end or after an error.
@@ -54,10 +49,7 @@ impl Iterator for Payload {
         let (packet, following) = match memchr::memchr(SEPARATOR, rest.as_bytes()) {
             Some(at) => {
                 let (packet, following) = rest.split_at(at);
-                (
-                    packet,
-                    following.get(1..).map(|text| following.slice_ref(text)),
-                )
+                (packet, following.get(1..).map(|text| following.slice_ref(text)))
             }
             None => (rest, None),
         };
@@ -74,15 +66,10 @@ impl Payload {
     fn frame(&self, packet: ByteString) -> Result<Frame, PayloadError> {
         let index = self.index;
         if index >= self.max_packets {
-            return Err(PayloadError::TooManyPackets {
-                limit: self.max_packets,
-            });
+            return Err(PayloadError::TooManyPackets { limit: self.max_packets });
         }
         let fits = |len| match len > self.max_payload {
-            true => Err(PayloadError::TooLarge {
-                len,
-                limit: self.max_payload,
-            }),
+            true => Err(PayloadError::TooLarge { len, limit: self.max_payload }),
             false => Ok(()),
         };
         match packet.as_bytes().split_first() {
@@ -90,9 +77,7 @@ impl Payload {
             Some((b'b', base64)) => {
                 // Checked before the copy; two characters of padding at most.
                 fits((base64.len() / 4 * 3).saturating_sub(2))?;
-                let data = BASE64
-                    .decode(base64)
-                    .map_err(|_| PayloadError::Base64 { index })?;
+                let data = BASE64.decode(base64).map_err(|_| PayloadError::Base64 { index })?;
                 fits(data.len())?;
                 Ok(Frame::Binary(data.into()))
             }
@@ -119,10 +104,7 @@ pub struct PayloadWriter {
 impl PayloadWriter {
     /// A writer of bodies of at most `max_bytes` bytes, or of one frame if that is longer.
     pub fn new(max_bytes: usize) -> Self {
-        Self {
-            body: BytesMut::new(),
-            max_bytes,
-        }
+        Self { body: BytesMut::new(), max_bytes }
     }
 
     /// Appends a frame. The first one always fits: every legal frame must get out.

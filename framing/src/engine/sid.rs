@@ -62,10 +62,7 @@ mod tests {
         assert_eq!(Sid::parse(sid.as_str()), Some(sid));
         assert_eq!(Sid::from_random([0; 15]).to_string(), "A".repeat(20));
 
-        assert!(
-            Sid::parse("TOY1qTTymaxOa0FUAAAB").is_some(),
-            "an id of the official server"
-        );
+        assert!(Sid::parse("TOY1qTTymaxOa0FUAAAB").is_some(), "an id of the official server");
         for bad in [
             "",
             "short",

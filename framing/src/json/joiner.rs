@@ -56,9 +56,7 @@ impl SurrogateJoiner {
 
     /// Ends the text: U+FFFD if a half was waiting. The joiner is as new afterwards.
     pub fn finish(&mut self) -> Option<ByteString> {
-        self.pending
-            .take()
-            .map(|_| ByteString::from_static("\u{fffd}"))
+        self.pending.take().map(|_| ByteString::from_static("\u{fffd}"))
     }
 
     /// Whether a half is waiting.

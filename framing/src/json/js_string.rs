@@ -107,9 +107,7 @@ impl<'s> Iterator for Pieces<'s> {
         let is_half = |window: &[u8]| matches!(window, [0xed, 0xa0..=0xbf, _]);
         if let [0xed, high @ 0xa0..=0xbf, low, rest @ ..] = self.0 {
             self.0 = rest;
-            return Some(Piece::Half(
-                0xd000 | u16::from(high & 0x3f) << 6 | u16::from(low & 0x3f),
-            ));
+            return Some(Piece::Half(0xd000 | u16::from(high & 0x3f) << 6 | u16::from(low & 0x3f)));
         }
         if self.0.is_empty() {
             return None;
@@ -141,8 +139,7 @@ impl Builder {
     fn push_half(&mut self, unit: u16) {
         self.has_half = true;
         let continuation = |bits: u16| 0x80 | (bits & 0x3f) as u8;
-        self.bytes
-            .extend([0xed, continuation(unit >> 6), continuation(unit)]);
+        self.bytes.extend([0xed, continuation(unit >> 6), continuation(unit)]);
     }
 
     fn finish(self) -> JsString {
@@ -157,10 +154,7 @@ impl Builder {
 
 /// The inside of a valid JSON string with escapes.
 fn unescape(inner: &str) -> JsString {
-    let mut out = Builder {
-        bytes: Vec::with_capacity(inner.len()),
-        has_half: false,
-    };
+    let mut out = Builder { bytes: Vec::with_capacity(inner.len()), has_half: false };
     let mut rest = inner;
     while let Some((plain, escape)) = rest.split_once('\\') {
         out.push(plain);
@@ -202,10 +196,7 @@ fn hex4(text: &str) -> (u16, &str) {
 
 /// The character of a high and a low half.
 pub(super) fn pair(high: u16, low: u16) -> Option<char> {
-    char::decode_utf16([high, low])
-        .next()?
-        .ok()
-        .filter(|_| is_high(high))
+    char::decode_utf16([high, low]).next()?.ok().filter(|_| is_high(high))
 }
 
 pub(super) fn is_high(unit: u16) -> bool {

@@ -64,11 +64,7 @@ impl RawJson {
     /// A part of text that a scan has found valid.
     pub(crate) fn part(text: &ByteString, span: std::ops::Range<usize>) -> Self {
         // The scanner stops at ASCII bytes only, so its spans lie on character boundaries.
-        Self(
-            text.get(span)
-                .map(|part| text.slice_ref(part))
-                .unwrap_or_else(null),
-        )
+        Self(text.get(span).map(|part| text.slice_ref(part)).unwrap_or_else(null))
     }
 
     /// The text.
@@ -171,11 +167,7 @@ impl RawJson {
             return self.clone();
         }
         let mut out = String::with_capacity(
-            self.0.len()
-                + members
-                    .iter()
-                    .map(|(k, v)| k.len() + v.len() + 6)
-                    .sum::<usize>(),
+            self.0.len() + members.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>(),
         );
         out.push('{');
         let separate = |out: &mut String| {
@@ -193,11 +185,7 @@ impl RawJson {
             out.push_str(item.value.as_str());
         }
         for (index, (key, json)) in members.iter().enumerate() {
-            if members
-                .iter()
-                .skip(index + 1)
-                .any(|(later, _)| later == key)
-            {
+            if members.iter().skip(index + 1).any(|(later, _)| later == key) {
                 continue;
             }
             separate(&mut out);
@@ -247,11 +235,7 @@ impl Items {
             Some(&byte) if byte == opening => 1,
             _ => text.len(),
         };
-        Self {
-            text,
-            at,
-            keyed: opening == b'{',
-        }
+        Self { text, at, keyed: opening == b'{' }
     }
 }
 
@@ -275,10 +259,7 @@ impl Iterator for Items {
         }
         let value = scan.value(usize::MAX, &mut ()).ok()?;
         self.at = scan.offset();
-        Some(Item {
-            key: RawJson::part(&self.text, key),
-            value: RawJson::part(&self.text, value),
-        })
+        Some(Item { key: RawJson::part(&self.text, key), value: RawJson::part(&self.text, value) })
     }
 }
 

@@ -37,10 +37,7 @@ pub(crate) struct Scanner<'t> {
 
 impl<'t> Scanner<'t> {
     pub(crate) fn new(text: &'t str, at: usize) -> Self {
-        Self {
-            bytes: text.as_bytes(),
-            at,
-        }
+        Self { bytes: text.as_bytes(), at }
     }
 
     /// The whole text as one value, with white space around it.
@@ -162,10 +159,7 @@ impl<'t> Scanner<'t> {
                 b'"' => return Ok(()),
                 b'\\' => self.escape()?,
                 byte => {
-                    return Err(JsonError::Unexpected {
-                        at: self.at - 1,
-                        byte,
-                    });
+                    return Err(JsonError::Unexpected { at: self.at - 1, byte });
                 }
             }
         }
@@ -193,10 +187,7 @@ impl<'t> Scanner<'t> {
             b'0' => (),
             b'1'..=b'9' => self.digits(),
             byte => {
-                return Err(JsonError::Unexpected {
-                    at: self.at - 1,
-                    byte,
-                });
+                return Err(JsonError::Unexpected { at: self.at - 1, byte });
             }
         }
         if self.peek() == Some(b'.') {
@@ -219,10 +210,7 @@ impl<'t> Scanner<'t> {
                 self.digits();
                 Ok(())
             }
-            byte => Err(JsonError::Unexpected {
-                at: self.at - 1,
-                byte,
-            }),
+            byte => Err(JsonError::Unexpected { at: self.at - 1, byte }),
         }
     }
 
@@ -255,10 +243,7 @@ impl<'t> Scanner<'t> {
     fn expect(&mut self, wanted: u8) -> Result<(), JsonError> {
         match self.next()? {
             byte if byte == wanted => Ok(()),
-            byte => Err(JsonError::Unexpected {
-                at: self.at - 1,
-                byte,
-            }),
+            byte => Err(JsonError::Unexpected { at: self.at - 1, byte }),
         }
     }
 

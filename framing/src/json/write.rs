@@ -19,10 +19,7 @@ pub fn quoted(s: &str) -> String {
 pub(super) fn write_escaped(out: &mut String, s: &str) {
     let mut rest = s;
     // Only ASCII is escaped, so every split lies on a character boundary.
-    while let Some(at) = rest
-        .bytes()
-        .position(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
-    {
+    while let Some(at) = rest.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < 0x20) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = special.chars();
@@ -58,10 +55,7 @@ mod tests {
     fn escapes_as_javascript_does() {
         assert_eq!(quoted(""), r#""""#);
         assert_eq!(quoted("a\"b\\c/"), r#""a\"b\\c/""#);
-        assert_eq!(
-            quoted("\u{8}\u{c}\n\r\t\u{1}\u{1f}\u{7f}"),
-            "\"\\b\\f\\n\\r\\t\\u0001\\u001f\u{7f}\""
-        );
+        assert_eq!(quoted("\u{8}\u{c}\n\r\t\u{1}\u{1f}\u{7f}"), "\"\\b\\f\\n\\r\\t\\u0001\\u001f\u{7f}\"");
         assert_eq!(quoted("你好 🙂\u{2028}"), "\"你好 🙂\u{2028}\"");
     }
 

@@ -43,24 +43,14 @@ struct Waiting {
 
 #[derive(Debug)]
 enum Head {
-    Event {
-        ns: Namespace,
-        event: Event,
-    },
-    Ack {
-        ns: Namespace,
-        id: u64,
-        args: Vec<RawJson>,
-    },
+    Event { ns: Namespace, event: Event },
+    Ack { ns: Namespace, id: u64, args: Vec<RawJson> },
 }
 
 impl Decoder {
     /// A decoder between packets.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            waiting: None,
-        }
+        Self { limits, waiting: None }
     }
 
     /// Takes a text message, without Engine.IO's `4`.
@@ -73,29 +63,13 @@ impl Decoder {
     /// If a client may not send this, or not now.
     pub fn text(&mut self, text: ByteString) -> Result<Option<Packet>, ProtocolError> {
         if let Some(waiting) = self.waiting.take() {
-            return Err(ProtocolError::TextInsteadOfAttachment {
-                missing: waiting.missing,
-            });
+            return Err(ProtocolError::TextInsteadOfAttachment { missing: waiting.missing });
         }
-        let Limits {
-            max_payload,
-            max_attachments,
-            max_depth,
-            ..
-        } = self.limits;
+        let Limits { max_payload, max_attachments, max_depth, .. } = self.limits;
         if text.len() > max_payload {
-            return Err(ProtocolError::TooLarge {
-                len: text.len(),
-                limit: max_payload,
-            });
+            return Err(ProtocolError::TooLarge { len: text.len(), limit: max_payload });
         }
-        let Header {
-            kind,
-            attachments,
-            mut ns,
-            id,
-            mut payload,
-        } = Header::read(&text, max_attachments)?;
+        let Header { kind, attachments, mut ns, id, mut payload } = Header::read(&text, max_attachments)?;
         if attachments > 0 && text.len() < COPY_BELOW {
             ns = ns.detached();
             payload = ByteString::from(&*payload);
@@ -107,21 +81,12 @@ impl Decoder {
             }
             Kind::Disconnect if payload.is_empty() => return Ok(Some(Packet::Disconnect { ns })),
             Kind::Disconnect => {
-                return Err(ProtocolError::Payload {
-                    packet: "disconnect",
-                    expected: "nothing",
-                });
+                return Err(ProtocolError::Payload { packet: "disconnect", expected: "nothing" });
             }
             Kind::Event => match payload::event(payload, attachments, max_depth)? {
-                (Name::Usable(name), args) => Some(Head::Event {
-                    ns,
-                    event: Event {
-                        name,
-                        args,
-                        attachments: Vec::new(),
-                        ack: id,
-                    },
-                }),
+                (Name::Usable(name), args) => {
+                    Some(Head::Event { ns, event: Event { name, args, attachments: Vec::new(), ack: id } })
+                }
                 (Name::Null, _) => None,
             },
             Kind::Ack => {
@@ -132,12 +97,7 @@ impl Decoder {
         if attachments == 0 {
             return Ok(head.map(|head| head.into_packet(Vec::new())));
         }
-        self.waiting = Some(Waiting {
-            head,
-            missing: attachments,
-            attachments: Vec::new(),
-            bytes: 0,
-        });
+        self.waiting = Some(Waiting { head, missing: attachments, attachments: Vec::new(), bytes: 0 });
         Ok(None)
     }
 
@@ -154,22 +114,15 @@ impl Decoder {
         waiting.bytes = waiting.bytes.saturating_add(data.len());
         let limit = self.limits.max_payload;
         if waiting.bytes > limit {
-            return Err(ProtocolError::TooLarge {
-                len: waiting.bytes,
-                limit,
-            });
+            return Err(ProtocolError::TooLarge { len: waiting.bytes, limit });
         }
         waiting.missing = waiting.missing.saturating_sub(1);
         let is_last = waiting.missing == 0;
         if waiting.head.is_some() {
-            waiting
-                .attachments
-                .push(if is_last { data } else { detached(data) });
+            waiting.attachments.push(if is_last { data } else { detached(data) });
         }
         if is_last {
-            return Ok(waiting
-                .head
-                .map(|head| head.into_packet(waiting.attachments)));
+            return Ok(waiting.head.map(|head| head.into_packet(waiting.attachments)));
         }
         self.waiting = Some(waiting);
         Ok(None)
@@ -188,12 +141,7 @@ impl Head {
                 event.attachments = attachments;
                 Packet::Event { ns, event }
             }
-            Self::Ack { ns, id, args } => Packet::Ack {
-                ns,
-                id,
-                args,
-                attachments,
-            },
+            Self::Ack { ns, id, args } => Packet::Ack { ns, id, args, attachments },
         }
     }
 }

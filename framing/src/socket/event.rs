@@ -12,14 +12,8 @@ use crate::json::{RawJson, write_string};
 pub(super) const MAX_ARGS: usize = 4096;
 
 /// Names that the libraries keep for themselves (spec §1.2 rule 3).
-const RESERVED: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
+const RESERVED: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// An event, the name taken off its arguments.
 ///

@@ -52,13 +52,7 @@ impl Header {
             None => Namespace::root(),
         };
         let id = rest.ack_id()?;
-        Ok(Self {
-            kind,
-            attachments,
-            ns,
-            id,
-            payload: text.slice_ref(rest.text),
-        })
+        Ok(Self { kind, attachments, ns, id, payload: text.slice_ref(rest.text) })
     }
 }
 
@@ -77,10 +71,7 @@ impl<'t> Rest<'t> {
 
     fn attachments(&mut self, limit: usize) -> Result<usize, ProtocolError> {
         let digits = self.digits();
-        let rest = self
-            .text
-            .strip_prefix('-')
-            .ok_or(ProtocolError::AttachmentCount)?;
+        let rest = self.text.strip_prefix('-').ok_or(ProtocolError::AttachmentCount)?;
         if digits.is_empty() {
             return Err(ProtocolError::AttachmentCount);
         }
@@ -112,11 +103,7 @@ impl<'t> Rest<'t> {
     }
 
     fn digits(&mut self) -> &'t str {
-        let end = self
-            .text
-            .bytes()
-            .position(|byte| !byte.is_ascii_digit())
-            .unwrap_or(self.text.len());
+        let end = self.text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(self.text.len());
         let (digits, rest) = self.text.split_at_checked(end).unwrap_or_default();
         self.text = rest;
         digits

@@ -28,10 +28,7 @@ impl Namespace {
     #[track_caller]
     pub const fn from_static(name: &'static str) -> Self {
         let bytes = name.as_bytes();
-        assert!(
-            is_name(bytes),
-            "a namespace begins with '/' and holds no comma"
-        );
+        assert!(is_name(bytes), "a namespace begins with '/' and holds no comma");
         Self(ByteString::from_static(name))
     }
 
@@ -44,10 +41,7 @@ impl Namespace {
     /// A name that the header has found, which cannot be ill-formed, only too long.
     pub(super) fn from_header(name: ByteString) -> Result<Self, ProtocolError> {
         match name.len() {
-            len if len > Self::MAX_LEN => Err(ProtocolError::NamespaceTooLong {
-                len,
-                limit: Self::MAX_LEN,
-            }),
+            len if len > Self::MAX_LEN => Err(ProtocolError::NamespaceTooLong { len, limit: Self::MAX_LEN }),
             _ => Ok(Self(name)),
         }
     }

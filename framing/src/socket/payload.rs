@@ -21,20 +21,14 @@ pub(super) enum Name {
 }
 
 /// The auth object of a CONNECT, if there is one.
-pub(super) fn auth(
-    payload: ByteString,
-    max_depth: usize,
-) -> Result<Option<RawJson>, ProtocolError> {
+pub(super) fn auth(payload: ByteString, max_depth: usize) -> Result<Option<RawJson>, ProtocolError> {
     if payload.is_empty() {
         return Ok(None);
     }
     let json = RawJson::parse(payload, max_depth)?;
     match json.kind() {
         Kind::Object => Ok(Some(json)),
-        _ => Err(ProtocolError::Payload {
-            packet: "connect",
-            expected: "an object or nothing",
-        }),
+        _ => Err(ProtocolError::Payload { packet: "connect", expected: "an object or nothing" }),
     }
 }
 
@@ -55,10 +49,7 @@ pub(super) fn event(
         Kind::Null => Name::Null,
         Kind::Number => Name::Usable(EventName::Number(first.text())),
         Kind::String => {
-            let text = first
-                .as_js_string()
-                .map(|name| name.to_text())
-                .unwrap_or_default();
+            let text = first.as_js_string().map(|name| name.to_text()).unwrap_or_default();
             if let Some(name) = EventName::reserved(&text) {
                 return Err(ProtocolError::ReservedName { name });
             }
@@ -88,38 +79,22 @@ fn array(
     max_depth: usize,
     packet: &'static str,
 ) -> Result<impl Iterator<Item = RawJson>, ProtocolError> {
-    let mut elements = Elements {
-        spans: SmallVec::new(),
-        count: 0,
-        placeholders: None,
-    };
+    let mut elements = Elements { spans: SmallVec::new(), count: 0, placeholders: None };
     if attachments > 0 {
         elements.placeholders = Some(Placeholders::new(payload, attachments));
     }
     // The packet's own array is one level above the arguments.
     let span = Scanner::new(payload, 0).document(max_depth.saturating_add(1), &mut elements)?;
     if payload.as_bytes().get(span.start) != Some(&b'[') {
-        return Err(ProtocolError::Payload {
-            packet,
-            expected: "an array",
-        });
+        return Err(ProtocolError::Payload { packet, expected: "an array" });
     }
     if elements.count > MAX_ARGS {
-        return Err(ProtocolError::TooManyArguments {
-            count: elements.count,
-            limit: MAX_ARGS,
-        });
+        return Err(ProtocolError::TooManyArguments { count: elements.count, limit: MAX_ARGS });
     }
-    if elements
-        .placeholders
-        .is_some_and(|placeholders| placeholders.illegal)
-    {
+    if elements.placeholders.is_some_and(|placeholders| placeholders.illegal) {
         return Err(ProtocolError::Placeholder);
     }
-    Ok(elements
-        .spans
-        .into_iter()
-        .map(|span| RawJson::part(payload, span)))
+    Ok(elements.spans.into_iter().map(|span| RawJson::part(payload, span)))
 }
 
 /// Notes where the elements of the outermost array are.
@@ -184,12 +159,7 @@ enum Member {
 
 impl<'p> Placeholders<'p> {
     fn new(payload: &'p ByteString, attachments: usize) -> Self {
-        Self {
-            payload,
-            attachments,
-            open: SmallVec::new(),
-            illegal: false,
-        }
+        Self { payload, attachments, open: SmallVec::new(), illegal: false }
     }
 
     fn key(&mut self, span: Range<usize>) {

@@ -148,20 +148,9 @@ impl SocketSession {
             (_, Some((_, State::Left))) => return Ok(None),
             // The name that the session keeps, not the one in the frame's buffer.
             (Packet::Event { event, .. }, Some((ns, _))) => Action::Event { ns, event },
-            (
-                Packet::Ack {
-                    id,
-                    args,
-                    attachments,
-                    ..
-                },
-                Some((ns, _)),
-            ) => Action::Ack {
-                ns,
-                id,
-                args,
-                attachments,
-            },
+            (Packet::Ack { id, args, attachments, .. }, Some((ns, _))) => {
+                Action::Ack { ns, id, args, attachments }
+            }
             (Packet::Disconnect { .. }, Some((ns, _))) => {
                 self.leave(&ns);
                 Action::Disconnect { ns }
@@ -185,11 +174,7 @@ impl SocketSession {
     /// joined any more.
     pub fn accepted(&mut self, ns: &Namespace) {
         let joining = (ns, State::Joining);
-        if let Some((_, state)) = self
-            .namespaces
-            .iter_mut()
-            .find(|(ns, state)| (ns, *state) == joining)
-        {
+        if let Some((_, state)) = self.namespaces.iter_mut().find(|(ns, state)| (ns, *state) == joining) {
             *state = State::Joined;
             self.connect_deadline = None;
         }
@@ -224,10 +209,7 @@ impl SocketSession {
 
     /// The joined namespaces, in the order in which they were asked for.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces
-            .iter()
-            .filter(|(_, state)| *state == State::Joined)
-            .map(|(ns, _)| ns)
+        self.namespaces.iter().filter(|(_, state)| *state == State::Joined).map(|(ns, _)| ns)
     }
 
     /// When to [`poll`](Self::poll); `None` while a namespace is joined or being joined, and
@@ -253,10 +235,7 @@ impl SocketSession {
 
     /// Joined or being joined.
     fn active(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces
-            .iter()
-            .filter(|(_, state)| *state != State::Left)
-            .map(|(ns, _)| ns)
+        self.namespaces.iter().filter(|(_, state)| *state != State::Left).map(|(ns, _)| ns)
     }
 
     /// A few dozen names at most, so a list is searched faster than a map.

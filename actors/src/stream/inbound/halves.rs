@@ -35,11 +35,7 @@ impl<R: Clone> InboundStreams<R> {
                 stream.text.push_str(&joiner.finish().unwrap_or_default());
             } else {
                 let (route, info) = (stream.route.clone(), Arc::clone(&stream.info));
-                output.carry = Some(Carry {
-                    joiner,
-                    info,
-                    route,
-                });
+                output.carry = Some(Carry { joiner, info, route });
             }
         }
         self.outputs.forget_if_over(&stream.info.output_id);
@@ -75,24 +71,11 @@ pub(super) fn append<R>(stream: &mut OpenStream<R>, outputs: &mut Outputs<R>, pi
 
 /// Completes a half character in a stream of its own.
 pub(super) fn emit_carry<R>(carry: Carry<R>, out: &mut Vec<Emit<R>>) {
-    let Carry {
-        mut joiner,
-        info,
-        route,
-    } = carry;
+    let Carry { mut joiner, info, route } = carry;
     if let Some(text) = joiner.finish() {
         let (stream_id, output_id) = (info.stream_id.clone(), info.output_id.clone());
-        let info = Arc::new(StreamInfo::new(
-            stream_id,
-            output_id,
-            info.request_id.clone(),
-        ));
+        let info = Arc::new(StreamInfo::new(stream_id, output_id, info.request_id.clone()));
         let text = text.into_bytes();
-        out.push(Emit::Text {
-            route,
-            info,
-            text,
-            end: true,
-        });
+        out.push(Emit::Text { route, info, text, end: true });
     }
 }

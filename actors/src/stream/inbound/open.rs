@@ -59,12 +59,7 @@ impl<R> OpenStream<R> {
         }
         self.emitted = true;
         let text = self.take_text();
-        Some(Emit::Text {
-            route: self.route.clone(),
-            info: Arc::clone(&self.info),
-            text,
-            end: false,
-        })
+        Some(Emit::Text { route: self.route.clone(), info: Arc::clone(&self.info), text, end: false })
     }
 }
 

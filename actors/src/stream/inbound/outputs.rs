@@ -37,9 +37,7 @@ pub(super) struct Outputs<R> {
 
 impl<R> Outputs<R> {
     pub(super) fn new() -> Self {
-        Self {
-            map: HashMap::new(),
-        }
+        Self { map: HashMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,10 +66,7 @@ impl<R> Outputs<R> {
 
     /// Forgets the output if nothing of it is left.
     pub(super) fn forget_if_over(&mut self, output_id: &str) {
-        if self
-            .get(output_id)
-            .is_some_and(|output| output.open == 0 && output.carry.is_none())
-        {
+        if self.get(output_id).is_some_and(|output| output.open == 0 && output.carry.is_none()) {
             self.map.remove(output_id);
         }
     }
@@ -79,11 +74,7 @@ impl<R> Outputs<R> {
     /// Forgets all carries whose route is selected.
     pub(super) fn drop_carries(&mut self, selected: impl Fn(&R) -> bool) {
         self.map.retain(|_, output| {
-            if output
-                .carry
-                .as_ref()
-                .is_some_and(|carry| selected(&carry.route))
-            {
+            if output.carry.as_ref().is_some_and(|carry| selected(&carry.route)) {
                 output.carry = None;
             }
             output.open > 0 || output.carry.is_some()

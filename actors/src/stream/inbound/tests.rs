@@ -32,11 +32,7 @@ struct Bench {
 
 impl Bench {
     fn new(limits: InboundLimits) -> Self {
-        Self {
-            streams: InboundStreams::new(limits),
-            now: Instant::now(),
-            out: Vec::new(),
-        }
+        Self { streams: InboundStreams::new(limits), now: Instant::now(), out: Vec::new() }
     }
 
     fn start(&mut self, id: &str, output: &str, pieces: u64) -> Result<(), StartError> {
@@ -50,15 +46,8 @@ impl Bench {
         self.streams.start(start, self.now)
     }
 
-    fn data(
-        &mut self,
-        id: &str,
-        index: Option<u64>,
-        kind: PieceKind,
-        json: &str,
-    ) -> Result<(), DataError> {
-        self.streams
-            .data(id, index, kind, &js(json), self.now, &mut self.out)
+    fn data(&mut self, id: &str, index: Option<u64>, kind: PieceKind, json: &str) -> Result<(), DataError> {
+        self.streams.data(id, index, kind, &js(json), self.now, &mut self.out)
     }
 
     fn end(&mut self, id: &str, last: bool) -> Result<u8, EndError> {
@@ -79,20 +68,13 @@ impl Bench {
             FinalEnd(id) => _ = self.end(id, true),
             FinishOutput(id) => self.streams.finish_output(id, &mut self.out),
             After(ms) => self.after(Duration::from_millis(ms)),
-            Abort => self
-                .streams
-                .abort(|route| *route == 7, "gone", &mut self.out),
+            Abort => self.streams.abort(|route| *route == 7, "gone", &mut self.out),
         }
     }
 
     fn shown(&mut self) -> Vec<String> {
         let show = |emit: Emit<u8>| match emit {
-            Emit::Text {
-                info,
-                text,
-                end,
-                route: 7,
-            } => {
+            Emit::Text { info, text, end, route: 7 } => {
                 assert!(end || !text.is_empty(), "an empty text that ends nothing");
                 let text = std::str::from_utf8(&text).unwrap();
                 format!("{}={text}{}", info.stream_id, if end { "|" } else { "" })
@@ -105,10 +87,7 @@ impl Bench {
 }
 
 fn js(json: &str) -> JsString {
-    RawJson::parse(format!("\"{json}\"").into(), 4)
-        .unwrap()
-        .as_js_string()
-        .unwrap()
+    RawJson::parse(format!("\"{json}\"").into(), 4).unwrap().as_js_string().unwrap()
 }
 
 fn check(name: &str, steps: &[Step], want: &[&str]) {
@@ -138,22 +117,11 @@ fn a_token_leaves_as_one_text() {
         ],
         &["s=Hello!|"],
     );
-    check(
-        "no text, no emission",
-        &[Start("s", "o", 5), Data("s", 0, ""), End("s")],
-        &[],
-    );
+    check("no text, no emission", &[Start("s", "o", 5), Data("s", 0, ""), End("s")], &[]);
     check("no data", &[Start("s", "o", 5), End("s")], &[]);
     check(
         "hold ends after 20 ms, and for good",
-        &[
-            Start("s", "o", 5),
-            Data("s", 0, "a"),
-            After(19),
-            After(1),
-            Data("s", 1, "b"),
-            End("s"),
-        ],
+        &[Start("s", "o", 5), Data("s", 0, "a"), After(19), After(1), Data("s", 1, "b"), End("s")],
         &["s=a", "s=b", "s=|"],
     );
     check(
@@ -163,24 +131,11 @@ fn a_token_leaves_as_one_text() {
     );
     check(
         "six pieces are not held",
-        &[
-            Start("s", "o", 6),
-            Data("s", 0, "a"),
-            Data("s", 1, "b"),
-            End("s"),
-        ],
+        &[Start("s", "o", 6), Data("s", 0, "a"), Data("s", 1, "b"), End("s")],
         &["s=a", "s=b", "s=|"],
     );
-    check(
-        "an unknown number is not held",
-        &[Start("s", "o", 0), Data("s", 0, "a")],
-        &["s=a"],
-    );
-    check(
-        "a gap filled rides on the end",
-        &[Start("s", "o", 0), Data("s", 1, "b"), End("s")],
-        &["s=b|"],
-    );
+    check("an unknown number is not held", &[Start("s", "o", 0), Data("s", 0, "a")], &["s=a"]);
+    check("a gap filled rides on the end", &[Start("s", "o", 0), Data("s", 1, "b"), End("s")], &["s=b|"]);
 }
 
 #[test]
@@ -189,67 +144,19 @@ fn pieces_leave_in_order_and_once() {
     let retry = |index, json| DataOf("s", Some(index), Retry, json);
     let next = |json| DataOf("s", None, Middle, json);
     for (name, steps, want) in [
-        (
-            "backwards",
-            vec![Data("s", 2, "c"), Data("s", 1, "b"), Data("s", 0, "a")],
-            "abc",
-        ),
-        (
-            "a gap is skipped",
-            vec![Data("s", 0, "a"), Data("s", 3, "d"), Data("s", 2, "c")],
-            "acd",
-        ),
-        (
-            "repeated",
-            vec![Data("s", 0, "a"), Data("s", 0, "x"), Data("s", 1, "b")],
-            "ab",
-        ),
-        (
-            "newer replaces waiting",
-            vec![Data("s", 1, "x"), Data("s", 1, "b"), Data("s", 0, "a")],
-            "ab",
-        ),
+        ("backwards", vec![Data("s", 2, "c"), Data("s", 1, "b"), Data("s", 0, "a")], "abc"),
+        ("a gap is skipped", vec![Data("s", 0, "a"), Data("s", 3, "d"), Data("s", 2, "c")], "acd"),
+        ("repeated", vec![Data("s", 0, "a"), Data("s", 0, "x"), Data("s", 1, "b")], "ab"),
+        ("newer replaces waiting", vec![Data("s", 1, "x"), Data("s", 1, "b"), Data("s", 0, "a")], "ab"),
         ("retry fills", vec![Data("s", 1, "b"), retry(0, "a")], "ab"),
-        (
-            "retry replaces waiting",
-            vec![Data("s", 1, "x"), retry(1, "b"), Data("s", 0, "a")],
-            "ab",
-        ),
-        (
-            "retry too late",
-            vec![Data("s", 0, "a"), retry(0, "x")],
-            "a",
-        ),
-        (
-            "failed is empty",
-            vec![failed(0, ""), Data("s", 1, "b")],
-            "b",
-        ),
-        (
-            "failed with data",
-            vec![Data("s", 1, "b"), failed(0, "a")],
-            "ab",
-        ),
-        (
-            "failed keeps a waiting text",
-            vec![Data("s", 1, "b"), failed(1, ""), Data("s", 0, "a")],
-            "ab",
-        ),
-        (
-            "no index is next",
-            vec![next("a"), next("b"), Data("s", 2, "c")],
-            "abc",
-        ),
-        (
-            "no index fills a gap",
-            vec![Data("s", 1, "b"), next("a")],
-            "ab",
-        ),
-        (
-            "largest index",
-            vec![Data("s", u64::MAX, "z"), Data("s", 0, "a"), next("b")],
-            "abz",
-        ),
+        ("retry replaces waiting", vec![Data("s", 1, "x"), retry(1, "b"), Data("s", 0, "a")], "ab"),
+        ("retry too late", vec![Data("s", 0, "a"), retry(0, "x")], "a"),
+        ("failed is empty", vec![failed(0, ""), Data("s", 1, "b")], "b"),
+        ("failed with data", vec![Data("s", 1, "b"), failed(0, "a")], "ab"),
+        ("failed keeps a waiting text", vec![Data("s", 1, "b"), failed(1, ""), Data("s", 0, "a")], "ab"),
+        ("no index is next", vec![next("a"), next("b"), Data("s", 2, "c")], "abc"),
+        ("no index fills a gap", vec![Data("s", 1, "b"), next("a")], "ab"),
+        ("largest index", vec![Data("s", u64::MAX, "z"), Data("s", 0, "a"), next("b")], "abz"),
     ] {
         let mut steps = steps;
         steps.insert(0, Start("s", "o", 5));
@@ -270,16 +177,7 @@ fn pieces_leave_in_order_and_once() {
 fn halves_of_characters_are_joined_over_the_output() {
     const HIGH: &str = r"\ud83d";
     const LOW: &str = r"\ude00";
-    check(
-        "in one token",
-        &[
-            Start("s", "o", 5),
-            Data("s", 0, HIGH),
-            Data("s", 1, LOW),
-            End("s"),
-        ],
-        &["s=😀|"],
-    );
+    check("in one token", &[Start("s", "o", 5), Data("s", 0, HIGH), Data("s", 1, LOW), End("s")], &["s=😀|"]);
     check(
         "over two tokens, an empty one between",
         &[
@@ -313,39 +211,18 @@ fn halves_of_characters_are_joined_over_the_output() {
     );
     check(
         "unpaired",
-        &[
-            Start("a", "o", 5),
-            Data("a", 0, HIGH),
-            Data("a", 1, "x"),
-            Data("a", 2, LOW),
-            End("a"),
-        ],
+        &[Start("a", "o", 5), Data("a", 0, HIGH), Data("a", 1, "x"), Data("a", 2, LOW), End("a")],
         &["a=\u{fffd}x\u{fffd}|"],
     );
-    check(
-        "final",
-        &[Start("a", "o", 5), Data("a", 0, HIGH), FinalEnd("a")],
-        &["a=\u{fffd}|"],
-    );
+    check("final", &[Start("a", "o", 5), Data("a", 0, HIGH), FinalEnd("a")], &["a=\u{fffd}|"]);
     check(
         "final in a stream without text",
-        &[
-            Start("a", "o", 5),
-            Data("a", 0, HIGH),
-            End("a"),
-            Start("b", "o", 5),
-            FinalEnd("b"),
-        ],
+        &[Start("a", "o", 5), Data("a", 0, HIGH), End("a"), Start("b", "o", 5), FinalEnd("b")],
         &["b=\u{fffd}|"],
     );
     check(
         "finished while open",
-        &[
-            Start("a", "o", 5),
-            Data("a", 0, HIGH),
-            FinishOutput("o"),
-            End("a"),
-        ],
+        &[Start("a", "o", 5), Data("a", 0, HIGH), FinishOutput("o"), End("a")],
         &["a=\u{fffd}|"],
     );
     check(
@@ -383,45 +260,22 @@ fn halves_of_characters_are_joined_over_the_output() {
 fn streams_without_end_fail() {
     check(
         "idle",
-        &[
-            Start("s", "o", 9),
-            Data("s", 0, "a"),
-            After(59_999),
-            After(1),
-        ],
+        &[Start("s", "o", 9), Data("s", 0, "a"), After(59_999), After(1)],
         &["s=a", "s!stream idle"],
     );
     check(
         "not idle while pieces come",
-        &[
-            Start("s", "o", 9),
-            After(40_000),
-            Data("s", 0, "a"),
-            After(59_000),
-            End("s"),
-        ],
+        &[Start("s", "o", 9), After(40_000), Data("s", 0, "a"), After(59_000), End("s")],
         &["s=a", "s=|"],
     );
     check(
         "aborted: what is in order still leaves",
-        &[
-            Start("s", "o", 5),
-            Data("s", 0, r"a\ud83d"),
-            Data("s", 2, "c"),
-            Abort,
-            Data("s", 1, "b"),
-        ],
+        &[Start("s", "o", 5), Data("s", 0, r"a\ud83d"), Data("s", 2, "c"), Abort, Data("s", 1, "b")],
         &["s=a\u{fffd}", "s!gone"],
     );
     check(
         "aborted between two halves",
-        &[
-            Start("s", "o", 5),
-            Data("s", 0, r"\ud83d"),
-            End("s"),
-            Abort,
-            FinishOutput("o"),
-        ],
+        &[Start("s", "o", 5), Data("s", 0, r"\ud83d"), End("s"), Abort, FinishOutput("o")],
         &[],
     );
 }
@@ -430,85 +284,52 @@ fn streams_without_end_fail() {
 fn abort_takes_only_what_is_selected() {
     let mut bench = Bench::new(InboundLimits::default());
     bench.start("s", "o", 5).unwrap();
-    bench
-        .streams
-        .abort(|route| *route == 8, "gone", &mut bench.out);
+    bench.streams.abort(|route| *route == 8, "gone", &mut bench.out);
     assert_eq!(bench.end("s", false), Ok(7));
 }
 
 #[test]
 fn unknown_and_duplicate_streams() {
     let mut bench = Bench::new(InboundLimits::default());
-    assert_eq!(
-        bench.data("__proto__", Some(0), Middle, "a"),
-        Err(DataError::UnknownStream)
-    );
+    assert_eq!(bench.data("__proto__", Some(0), Middle, "a"), Err(DataError::UnknownStream));
     assert_eq!(bench.end("s", false), Err(EndError::UnknownStream));
     assert_eq!(bench.start("__proto__", "o", 5), Ok(()));
     assert_eq!(bench.start("__proto__", "p", 5), Err(StartError::Duplicate));
     assert_eq!(bench.end("__proto__", false), Ok(7));
-    assert_eq!(
-        bench.start("__proto__", "o", 5),
-        Ok(()),
-        "an ended id may be used again"
-    );
+    assert_eq!(bench.start("__proto__", "o", 5), Ok(()), "an ended id may be used again");
 }
 
 #[test]
 fn limit_open_streams() {
-    let mut bench = Bench::new(InboundLimits {
-        max_streams: 2,
-        ..InboundLimits::default()
-    });
+    let mut bench = Bench::new(InboundLimits { max_streams: 2, ..InboundLimits::default() });
     assert_eq!(bench.start("a", "o", 5), Ok(()));
     assert_eq!(bench.start("b", "o", 5), Ok(()));
-    assert_eq!(
-        bench.start("c", "o", 5),
-        Err(StartError::TooMany { limit: 2 })
-    );
+    assert_eq!(bench.start("c", "o", 5), Err(StartError::TooMany { limit: 2 }));
     assert_eq!(bench.end("a", false), Ok(7));
     assert_eq!(bench.start("c", "o", 5), Ok(()));
 }
 
 #[test]
 fn limit_stream_bytes() {
-    let limits = InboundLimits {
-        max_stream_bytes: 2 * PIECE_COST + 4,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits { max_stream_bytes: 2 * PIECE_COST + 4, ..InboundLimits::default() };
     let mut bench = Bench::new(limits);
     bench.start("s", "o", 5).unwrap();
     bench.data("s", Some(1), Middle, "bb").unwrap();
     bench.data("s", Some(2), Middle, "cc").unwrap();
     bench.data("s", Some(2), Middle, "dd").unwrap();
     assert_eq!(bench.streams.buffered_bytes(), 2 * PIECE_COST + 4);
-    let error = DataError::StreamOverflow {
-        limit: 2 * PIECE_COST + 4,
-    };
-    assert_eq!(
-        bench.data("s", Some(3), Middle, ""),
-        Err(error),
-        "empty pieces count too"
-    );
+    let error = DataError::StreamOverflow { limit: 2 * PIECE_COST + 4 };
+    assert_eq!(bench.data("s", Some(3), Middle, ""), Err(error), "empty pieces count too");
     assert_eq!(bench.shown(), ["s!stream too large"]);
-    assert_eq!(
-        (bench.streams.open_streams(), bench.streams.buffered_bytes()),
-        (0, 0)
-    );
+    assert_eq!((bench.streams.open_streams(), bench.streams.buffered_bytes()), (0, 0));
     assert_eq!(bench.streams.open_outputs(), 0);
-    assert_eq!(
-        bench.data("s", Some(0), Middle, ""),
-        Err(DataError::UnknownStream)
-    );
+    assert_eq!(bench.data("s", Some(0), Middle, ""), Err(DataError::UnknownStream));
     assert_eq!(bench.start("s", "o", 5), Ok(()), "the id is free again");
 }
 
 #[test]
 fn text_in_order_never_overflows() {
-    let mut bench = Bench::new(InboundLimits {
-        max_stream_bytes: 3,
-        ..InboundLimits::default()
-    });
+    let mut bench = Bench::new(InboundLimits { max_stream_bytes: 3, ..InboundLimits::default() });
     bench.start("s", "o", 5).unwrap();
     for (index, piece) in ["abc", "d", "ef"].into_iter().enumerate() {
         bench.data("s", Some(index as u64), Middle, piece).unwrap();
@@ -520,33 +341,21 @@ fn text_in_order_never_overflows() {
 #[test]
 fn limit_output_bytes() {
     let limit = 2 * PIECE_COST;
-    let mut bench = Bench::new(InboundLimits {
-        max_output_bytes: limit,
-        ..InboundLimits::default()
-    });
+    let mut bench = Bench::new(InboundLimits { max_output_bytes: limit, ..InboundLimits::default() });
     for id in ["a", "b", "c"] {
-        bench
-            .start(id, if id == "c" { "p" } else { "o" }, 5)
-            .unwrap();
+        bench.start(id, if id == "c" { "p" } else { "o" }, 5).unwrap();
     }
     bench.data("a", Some(1), Middle, "").unwrap();
     bench.data("c", Some(1), Middle, "").unwrap();
     let error = DataError::OutputOverflow { limit };
     assert_eq!(bench.data("b", Some(1), Middle, "b"), Err(error));
     assert_eq!(bench.shown(), ["b!stream too large"]);
-    assert_eq!(
-        bench.end("a", false),
-        Ok(7),
-        "the other stream of the output goes on"
-    );
+    assert_eq!(bench.end("a", false), Ok(7), "the other stream of the output goes on");
 }
 
 #[test]
 fn limit_outputs_with_half_a_character() {
-    let mut bench = Bench::new(InboundLimits {
-        max_streams: 1,
-        ..InboundLimits::default()
-    });
+    let mut bench = Bench::new(InboundLimits { max_streams: 1, ..InboundLimits::default() });
     for output in ["o", "p", "q"] {
         bench.start(output, output, 5).unwrap();
         bench.data(output, Some(0), Middle, r"\ud83d").unwrap();
@@ -581,15 +390,7 @@ fn large_text_is_whole() {
         bench.data(id, Some(0), Middle, &long).unwrap();
         bench.end(id, false).unwrap();
     }
-    assert_eq!(
-        bench.shown(),
-        [
-            format!("a={long}"),
-            "a=|".into(),
-            format!("b={long}"),
-            "b=|".into()
-        ]
-    );
+    assert_eq!(bench.shown(), [format!("a={long}"), "a=|".into(), format!("b={long}"), "b=|".into()]);
 }
 
 /// As the published extension cuts: five pieces of ⌈n/5⌉ UTF-16 units, as JSON strings.

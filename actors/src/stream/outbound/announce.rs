@@ -13,16 +13,8 @@ impl StreamSender {
     /// Announces what may be announced, oldest first.
     pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Command>) {
         while let Some(&id) = self.waiting.first() {
-            let names = if self.learned.is_some() {
-                1
-            } else {
-                self.limits.event_names.len()
-            };
-            let limit = if self.deaf {
-                names
-            } else {
-                self.limits.max_unread
-            };
+            let names = if self.learned.is_some() { 1 } else { self.limits.event_names.len() };
+            let limit = if self.deaf { names } else { self.limits.max_unread };
             if self.unread_wires > 0 && self.unread_wires + names > limit {
                 return;
             }
@@ -52,13 +44,7 @@ impl StreamSender {
     }
 
     /// A read for a stream.
-    pub(super) fn permit(
-        &mut self,
-        id: EntryId,
-        wire: WireId,
-        now: Instant,
-        out: &mut Vec<Command>,
-    ) {
+    pub(super) fn permit(&mut self, id: EntryId, wire: WireId, now: Instant, out: &mut Vec<Command>) {
         let Some(entry) = self.entries.get(&id) else {
             return;
         };
@@ -91,10 +77,7 @@ impl StreamSender {
             return;
         }
         self.learned = self.limits.event_names.get(name).cloned();
-        let probing = self
-            .entries
-            .iter()
-            .filter(|(_, e)| matches!(e.phase, Phase::Probing(_)));
+        let probing = self.entries.iter().filter(|(_, e)| matches!(e.phase, Phase::Probing(_)));
         for id in probing.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.choose(id, name);
         }
@@ -111,11 +94,8 @@ impl StreamSender {
         let Some(&(_, chosen)) = probes.iter().find(|(at, _)| *at == name) else {
             return;
         };
-        let spare: SmallVec<[WireId; 2]> = probes
-            .iter()
-            .map(|(_, wire)| *wire)
-            .filter(|wire| *wire != chosen)
-            .collect();
+        let spare: SmallVec<[WireId; 2]> =
+            probes.iter().map(|(_, wire)| *wire).filter(|wire| *wire != chosen).collect();
         entry.phase = Phase::Unread(chosen);
         self.unread_wires -= spare.len();
         for wire in spare {

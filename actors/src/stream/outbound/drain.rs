@@ -101,10 +101,7 @@ impl StreamSender {
     /// Drops the oldest waiting text until `more` bytes fit, or nothing waits.
     pub(super) fn make_room(&mut self, more: usize, now: Instant, out: &mut Vec<Command>) {
         while self.queued > 0 && self.queued + more > self.limits.max_queued_bytes {
-            let oldest = self
-                .entries
-                .iter()
-                .find(|(_, entry)| !entry.text.is_empty());
+            let oldest = self.entries.iter().find(|(_, entry)| !entry.text.is_empty());
             let Some((&id, _)) = oldest else { return };
             self.discard(id, reason::TOO_SLOW, true, now, out);
         }
@@ -123,10 +120,7 @@ impl StreamSender {
         let Some(entry) = self.remove(id) else { return };
         if tell {
             let errors = entry.wires().into_iter();
-            out.extend(errors.map(|wire| Command::Error {
-                wire,
-                message: reason.into(),
-            }));
+            out.extend(errors.map(|wire| Command::Error { wire, message: reason.into() }));
         }
         if entry.closing == Closing::No {
             let group = match self.limits.grouping {
@@ -136,10 +130,7 @@ impl StreamSender {
             self.by_group.remove(&group);
             self.ignored.insert(group);
         }
-        out.push(Command::Dropped {
-            info: entry.info,
-            reason,
-        });
+        out.push(Command::Dropped { info: entry.info, reason });
         self.advance(entry.lane, now, out);
     }
 

@@ -34,10 +34,7 @@ pub(super) struct OutputKey {
 
 impl OutputKey {
     pub(super) fn of(info: &StreamInfo) -> Self {
-        Self {
-            output_id: info.output_id.clone(),
-            request_id: info.request_id.clone(),
-        }
+        Self { output_id: info.output_id.clone(), request_id: info.request_id.clone() }
     }
 }
 
@@ -127,9 +124,7 @@ impl Entry {
         match &self.phase {
             Phase::Waiting => SmallVec::new(),
             Phase::Probing(wires) => wires.iter().map(|(_, wire)| *wire).collect(),
-            Phase::Unread(wire) | Phase::Open(wire) | Phase::Ended(wire) => {
-                SmallVec::from_slice(&[*wire])
-            }
+            Phase::Unread(wire) | Phase::Open(wire) | Phase::Ended(wire) => SmallVec::from_slice(&[*wire]),
         }
     }
 }

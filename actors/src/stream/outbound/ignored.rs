@@ -16,11 +16,7 @@ pub(super) struct Ignored {
 
 impl Ignored {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            set: HashSet::new(),
-            order: VecDeque::new(),
-            limit: limit.max(1),
-        }
+        Self { set: HashSet::new(), order: VecDeque::new(), limit: limit.max(1) }
     }
 
     pub(super) fn contains(&self, group: &Group) -> bool {

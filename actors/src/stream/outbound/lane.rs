@@ -42,13 +42,7 @@ impl Lanes {
     /// The lane of an output, made if there is none.
     pub(super) fn of(&mut self, key: OutputKey) -> LaneId {
         *self.by_key.entry(key).or_insert_with_key(|key| {
-            let lane = Lane {
-                key: key.clone(),
-                head: None,
-                tail: None,
-                unacked: 0,
-                barrier: false,
-            };
+            let lane = Lane { key: key.clone(), head: None, tail: None, unacked: 0, barrier: false };
             self.next += 1;
             self.map.insert(self.next, lane);
             self.next
@@ -104,9 +98,7 @@ impl Lanes {
 
     /// Forgets the lane if nothing of it is left.
     pub(super) fn forget_if_over(&mut self, id: LaneId) {
-        if self
-            .get(id)
-            .is_some_and(|lane| lane.head.is_none() && lane.unacked == 0)
+        if self.get(id).is_some_and(|lane| lane.head.is_none() && lane.unacked == 0)
             && let Some(lane) = self.map.remove(&id)
         {
             self.by_key.remove(&lane.key);

@@ -52,15 +52,8 @@ impl Receiver {
             Command::Announce { wire, event, info } => {
                 if self.listens.iter().any(|name| event == *name) {
                     let output = info.output_id.to_string();
-                    let stream = Stream {
-                        output,
-                        wants: true,
-                        ..Stream::default()
-                    };
-                    assert!(
-                        self.streams.insert(wire, stream).is_none(),
-                        "announced twice"
-                    );
+                    let stream = Stream { output, wants: true, ..Stream::default() };
+                    assert!(self.streams.insert(wire, stream).is_none(), "announced twice");
                 }
             }
             Command::Write { wire, chunk } => {
@@ -72,10 +65,7 @@ impl Receiver {
                     return;
                 };
                 assert!(!stream.ended, "write after the end");
-                assert!(
-                    std::mem::take(&mut stream.reading),
-                    "write without a permit"
-                );
+                assert!(std::mem::take(&mut stream.reading), "write without a permit");
                 stream.writes += 1;
                 match stream.writes {
                     1 => self.first.push_back((wire, chunk)),
@@ -100,12 +90,8 @@ impl Receiver {
 
     /// Something happens in the receiver; `false` if nothing can.
     fn act(&mut self, dice: usize) -> bool {
-        let mut wanting: Vec<WireId> = self
-            .streams
-            .iter()
-            .filter(|(_, s)| s.wants && !s.dead)
-            .map(|(id, _)| *id)
-            .collect();
+        let mut wanting: Vec<WireId> =
+            self.streams.iter().filter(|(_, s)| s.wants && !s.dead).map(|(id, _)| *id).collect();
         wanting.sort();
         let first = usize::from(!self.first.is_empty());
         let count = wanting.len() + first + self.later.len();
@@ -159,31 +145,12 @@ impl World {
     fn run(&mut self, step: impl FnOnce(&mut StreamSender, Instant, &mut Vec<Command>)) {
         step(&mut self.sender, self.now, &mut self.out);
         self.wire.extend(self.out.drain(..));
-        let limit = self
-            .sender
-            .limits
-            .max_unread
-            .max(self.sender.limits.event_names.len());
-        assert!(
-            self.sender.unread_wires <= limit,
-            "too many unread announcements"
-        );
-        let waiting: usize = self
-            .sender
-            .entries
-            .values()
-            .map(|entry| entry.text.len())
-            .sum();
+        let limit = self.sender.limits.max_unread.max(self.sender.limits.event_names.len());
+        assert!(self.sender.unread_wires <= limit, "too many unread announcements");
+        let waiting: usize = self.sender.entries.values().map(|entry| entry.text.len()).sum();
         assert_eq!(self.sender.queued_bytes(), waiting);
-        let unread = self
-            .sender
-            .entries
-            .values()
-            .filter(|entry| entry.is_unread());
-        assert_eq!(
-            self.sender.unread_wires,
-            unread.map(|e| e.wires().len()).sum::<usize>()
-        );
+        let unread = self.sender.entries.values().filter(|entry| entry.is_unread());
+        assert_eq!(self.sender.unread_wires, unread.map(|e| e.wires().len()).sum::<usize>());
         assert!(self.sender.timers.len() <= self.sender.entries.len());
     }
 
@@ -192,11 +159,7 @@ impl World {
         let (which, dice) = (dice % 3, dice / 3);
         for turn in 0..3 {
             let done = match (which + turn) % 3 {
-                0 => self
-                    .wire
-                    .pop_front()
-                    .map(|command| self.receiver.take(command))
-                    .is_some(),
+                0 => self.wire.pop_front().map(|command| self.receiver.take(command)).is_some(),
                 1 => match self.receiver.replies.pop_front() {
                     Some(reply) => {
                         self.run(|sender, now, out| match reply {
@@ -255,11 +218,7 @@ fn limits(max_unread: usize, by_output: bool) -> OutboundLimits {
         max_unacked: 3,
         max_write: 8,
         event_names: ["x", "y"].map(ByteString::from_static).into(),
-        grouping: if by_output {
-            StreamGrouping::Output
-        } else {
-            StreamGrouping::Stream
-        },
+        grouping: if by_output { StreamGrouping::Output } else { StreamGrouping::Stream },
         ..OutboundLimits::default()
     }
 }

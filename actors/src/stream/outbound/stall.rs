@@ -84,10 +84,7 @@ impl StreamSender {
     fn become_deaf(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.deaf = true;
         let ids = |pick: fn(&Entry) -> bool| {
-            self.entries
-                .iter()
-                .filter(move |(_, entry)| pick(entry))
-                .map(|(id, _)| *id)
+            self.entries.iter().filter(move |(_, entry)| pick(entry)).map(|(id, _)| *id)
         };
         let (unread, waiting) = (ids(Entry::is_unread), ids(Entry::is_waiting));
         let others: Vec<EntryId> = unread.chain(waiting).skip(1).collect();

@@ -41,11 +41,7 @@ impl Bench {
 
     fn push(&mut self, stream: &'static str, text: &str, end: bool) -> &mut Self {
         let text = Bytes::copy_from_slice(text.as_bytes());
-        let text = StreamText {
-            info: self.info(stream),
-            text,
-            end,
-        };
+        let text = StreamText { info: self.info(stream), text, end };
         self.sender.push(text, self.now, &mut self.out);
         self
     }
@@ -66,15 +62,13 @@ impl Bench {
     }
 
     fn ack(&mut self, wire: &str) -> &mut Self {
-        self.sender
-            .on_ack(wire.parse().unwrap(), Ok(()), self.now, &mut self.out);
+        self.sender.on_ack(wire.parse().unwrap(), Ok(()), self.now, &mut self.out);
         self
     }
 
     fn refuse(&mut self, wire: &str) -> &mut Self {
         let text = format!("invalid stream id: {wire}");
-        self.sender
-            .on_ack(wire.parse().unwrap(), Err(&text), self.now, &mut self.out);
+        self.sender.on_ack(wire.parse().unwrap(), Err(&text), self.now, &mut self.out);
         self
     }
 
@@ -120,10 +114,7 @@ impl Bench {
         assert_eq!(self.sender.queued_bytes(), 0);
         assert_eq!(self.sender.deadline(), None);
         assert_eq!((self.sender.lanes.len(), self.sender.wires.len()), (0, 0));
-        assert_eq!(
-            (self.sender.unread_wires, self.sender.by_group.len()),
-            (0, 0)
-        );
+        assert_eq!((self.sender.unread_wires, self.sender.by_group.len()), (0, 0));
     }
 }
 
@@ -142,11 +133,7 @@ fn it_moves_between_threads() {
 fn one_token_as_in_the_reference_trace() {
     for read_first in [false, true] {
         let mut bench = bench();
-        bench
-            .token("a1", "ab")
-            .expect("+s1 a1")
-            .read("s1")
-            .expect("s1=ab, s1., a1.");
+        bench.token("a1", "ab").expect("+s1 a1").read("s1").expect("s1=ab, s1., a1.");
         match read_first {
             true => bench.read("s1").ack("s1"),
             false => bench.ack("s1").read("s1"),
@@ -159,260 +146,105 @@ fn one_token_as_in_the_reference_trace() {
 fn rule_2_one_write_per_permit() {
     let mut bench = bench();
     bench.push("a1", "ab", false).expect("+s1 a1");
-    bench
-        .read("s1")
-        .expect("s1=ab")
-        .push("a1", "cd", false)
-        .expect("");
+    bench.read("s1").expect("s1=ab").push("a1", "cd", false).expect("");
     bench.ack("s1").expect("").read("s1").expect("s1=cd");
-    bench
-        .push("a1", "ef", false)
-        .read("s1")
-        .read("s1")
-        .expect("")
-        .ack("s1")
-        .expect("s1=ef");
-    bench
-        .push("a1", "gh", false)
-        .ack("s1")
-        .expect("")
-        .read("s1")
-        .expect("s1=gh");
-    bench
-        .push("a1", "", true)
-        .expect("s1., a1.")
-        .ack("s1")
-        .gone();
+    bench.push("a1", "ef", false).read("s1").read("s1").expect("").ack("s1").expect("s1=ef");
+    bench.push("a1", "gh", false).ack("s1").expect("").read("s1").expect("s1=gh");
+    bench.push("a1", "", true).expect("s1., a1.").ack("s1").gone();
 }
 
 #[test]
 fn rule_6_never_an_empty_write() {
     let mut bench = bench();
-    bench
-        .push("a1", "", false)
-        .push("a1", "", true)
-        .expect("")
-        .gone();
-    bench
-        .token("a2", "x")
-        .expect("+s1 a2")
-        .read("s1")
-        .ack("s1")
-        .expect("s1=x, s1., a2.")
-        .gone();
-    bench
-        .push("a3", "x", false)
-        .read("s2")
-        .ack("s2")
-        .expect("+s2 a3, s2=x");
-    bench
-        .read("s2")
-        .push("a3", "", false)
-        .expect("")
-        .push("a3", "", true)
-        .expect("s2., a3.")
-        .gone();
+    bench.push("a1", "", false).push("a1", "", true).expect("").gone();
+    bench.token("a2", "x").expect("+s1 a2").read("s1").ack("s1").expect("s1=x, s1., a2.").gone();
+    bench.push("a3", "x", false).read("s2").ack("s2").expect("+s2 a3, s2=x");
+    bench.read("s2").push("a3", "", false).expect("").push("a3", "", true).expect("s2., a3.").gone();
 }
 
 #[test]
 fn rule_7_order_across_streams() {
     // One-write streams follow each other without acks, in the order of announcement.
     let mut bench = bench();
-    bench
-        .token("a1", "1")
-        .token("a2", "2")
-        .token("a3", "3")
-        .expect("+s1 a1, +s2 a2, +s3 a3");
+    bench.token("a1", "1").token("a2", "2").token("a3", "3").expect("+s1 a1, +s2 a2, +s3 a3");
     bench.read("s3").read("s2").expect("");
-    bench
-        .read("s1")
-        .expect("s1=1, s1., a1., s2=2, s2., a2., s3=3, s3., a3.");
+    bench.read("s1").expect("s1=1, s1., a1., s2=2, s2., a2., s3=3, s3., a3.");
     bench.ack("s2").ack("s1").ack("s3").gone();
 
     // A several-write stream waits for earlier acks, and the next stream for its last one.
     let mut bench = self::bench();
-    bench
-        .token("a1", "1")
-        .token("a2", "aaaabbbbcc")
-        .token("a3", "3");
-    bench
-        .expect("+s1 a1, +s2 a2, +s3 a3")
-        .read("s1")
-        .read("s2")
-        .read("s3")
-        .expect("s1=1, s1., a1.");
-    bench
-        .ack("s1")
-        .expect("s2=aaaa")
-        .read("s2")
-        .expect("")
-        .ack("s2")
-        .expect("s2=bbbb");
-    bench
-        .ack("s2")
-        .expect("")
-        .read("s2")
-        .expect("s2=cc, s2., a2.");
+    bench.token("a1", "1").token("a2", "aaaabbbbcc").token("a3", "3");
+    bench.expect("+s1 a1, +s2 a2, +s3 a3").read("s1").read("s2").read("s3").expect("s1=1, s1., a1.");
+    bench.ack("s1").expect("s2=aaaa").read("s2").expect("").ack("s2").expect("s2=bbbb");
+    bench.ack("s2").expect("").read("s2").expect("s2=cc, s2., a2.");
     bench.ack("s2").expect("s3=3, s3., a3.").ack("s3").gone();
 
     // A stream whose end is unknown may need several writes.
     let mut bench = self::bench();
-    bench
-        .token("a1", "1")
-        .push("a2", "2", false)
-        .expect("+s1 a1, +s2 a2");
-    bench
-        .read("s1")
-        .read("s2")
-        .expect("s1=1, s1., a1.")
-        .push("a2", "", true)
-        .expect("s2=2, s2., a2.");
+    bench.token("a1", "1").push("a2", "2", false).expect("+s1 a1, +s2 a2");
+    bench.read("s1").read("s2").expect("s1=1, s1., a1.").push("a2", "", true).expect("s2=2, s2., a2.");
     bench.ack("s1").ack("s2").gone();
 
     // Another output does not wait.
     let mut bench = self::bench();
-    bench
-        .push("a1", "1", false)
-        .token("a2", "2")
-        .token("b1", "3");
-    bench
-        .expect("+s1 a1, +s2 a2, +s3 b1")
-        .read("s1")
-        .read("s2")
-        .read("s3");
-    bench
-        .expect("s1=1, s3=3, s3., b1.")
-        .push("a1", "", true)
-        .expect("s1., a1., s2=2, s2., a2.");
+    bench.push("a1", "1", false).token("a2", "2").token("b1", "3");
+    bench.expect("+s1 a1, +s2 a2, +s3 b1").read("s1").read("s2").read("s3");
+    bench.expect("s1=1, s3=3, s3., b1.").push("a1", "", true).expect("s1., a1., s2=2, s2., a2.");
     bench.ack("s1").ack("s2").ack("s3").gone();
 }
 
 #[test]
 fn rule_8_waiting_text_leaves_together() {
     let mut bench = Bench::new(|limits| limits.max_write = 7);
-    bench
-        .push("a1", "ab", false)
-        .push("a1", "你", false)
-        .push("a1", "好", false)
-        .expect("+s1 a1");
-    bench
-        .read("s1")
-        .expect("s1=ab你")
-        .ack("s1")
-        .read("s1")
-        .expect("s1=好");
-    bench
-        .ack("s1")
-        .push("a1", "x", true)
-        .read("s1")
-        .expect("s1=x, s1., a1.")
-        .ack("s1")
-        .gone();
+    bench.push("a1", "ab", false).push("a1", "你", false).push("a1", "好", false).expect("+s1 a1");
+    bench.read("s1").expect("s1=ab你").ack("s1").read("s1").expect("s1=好");
+    bench.ack("s1").push("a1", "x", true).read("s1").expect("s1=x, s1., a1.").ack("s1").gone();
 }
 
 #[test]
 fn rules_9_to_12_the_receiver_ends() {
     // Unknown, malformed and future ids.
     let mut bench = bench();
-    bench
-        .read("s9")
-        .read("x")
-        .read("")
-        .end("s9")
-        .error("s9")
-        .ack("s9")
-        .expect("")
-        .gone();
+    bench.read("s9").read("x").read("").end("s9").error("s9").ack("s9").expect("").gone();
 
     // Cancelled: the rest is not wanted, the next stream goes on.
-    bench
-        .push("a1", "aaaabb", false)
-        .token("a2", "2")
-        .read("s1")
-        .read("s2");
+    bench.push("a1", "aaaabb", false).token("a2", "2").read("s1").read("s2");
     bench.expect("+s1 a1, +s2 a2, s1=aaaa").end("s1");
     bench.expect("a1-cancelled by the receiver, s2=2, s2., a2.");
-    bench
-        .push("a1", "more", false)
-        .push("a1", "", true)
-        .ack("s1")
-        .ack("s2")
-        .expect("")
-        .gone();
+    bench.push("a1", "more", false).push("a1", "", true).ack("s1").ack("s2").expect("").gone();
     assert_eq!(bench.sender.ignored.len(), 0);
 
     // Before it was read.
     bench.token("a3", "3").expect("+s3 a3").end("s3");
-    bench
-        .expect("a3-cancelled by the receiver")
-        .read("s3")
-        .expect("")
-        .gone();
+    bench.expect("a3-cancelled by the receiver").read("s3").expect("").gone();
 
     // An error.
-    bench
-        .token("a4", "4")
-        .error("s4")
-        .expect("+s4 a4, a4-error at the receiver")
-        .gone();
+    bench.token("a4", "4").error("s4").expect("+s4 a4, a4-error at the receiver").gone();
 
     // A refused write: nothing more on that id.
-    bench
-        .push("a5", "aaaabb", true)
-        .token("a6", "6")
-        .read("s5")
-        .read("s6");
+    bench.push("a5", "aaaabb", true).token("a6", "6").read("s5").read("s6");
     bench.expect("+s5 a5, +s6 a6, s5=aaaa").refuse("s5");
-    bench
-        .expect("a5-write refused, s6=6, s6., a6.")
-        .refuse("s6")
-        .expect("a6-write refused")
-        .gone();
+    bench.expect("a5-write refused, s6=6, s6., a6.").refuse("s6").expect("a6-write refused").gone();
 }
 
 #[test]
 fn rule_11_the_source_fails() {
     let mut bench = bench();
-    bench
-        .push("a1", "aaaabb", false)
-        .fail("a1", "broken")
-        .expect("+s1 a1");
-    bench
-        .read("s1")
-        .ack("s1")
-        .read("s1")
-        .expect("s1=aaaa, s1=bb, s1!broken");
+    bench.push("a1", "aaaabb", false).fail("a1", "broken").expect("+s1 a1");
+    bench.read("s1").ack("s1").read("s1").expect("s1=aaaa, s1=bb, s1!broken");
     bench.push("a1", "", false).ack("s1").expect("").gone();
     // All its text was written.
-    bench
-        .push("a2", "2", false)
-        .read("s2")
-        .expect("+s2 a2, s2=2")
-        .fail("a2", "x")
-        .expect("s2!x");
-    bench
-        .ack("s2")
-        .fail("a2", "x")
-        .fail("never seen", "x")
-        .expect("")
-        .gone();
+    bench.push("a2", "2", false).read("s2").expect("+s2 a2, s2=2").fail("a2", "x").expect("s2!x");
+    bench.ack("s2").fail("a2", "x").fail("never seen", "x").expect("").gone();
 }
 
 #[test]
 fn rule_14_what_was_not_written_is_given_back() {
     let mut bench = bench();
-    bench
-        .push("a1", "aaaabb", false)
-        .token("a2", "22")
-        .token("b1", "33")
-        .read("s1")
-        .read("s3");
+    bench.push("a1", "aaaabb", false).token("a2", "22").token("b1", "33").read("s1").read("s3");
     bench.expect("+s1 a1, +s2 a2, +s3 b1, s1=aaaa, s3=33, s3., b1.");
     let left = bench.sender.take_undelivered();
-    let shown: Vec<_> = left
-        .iter()
-        .map(|t| (&*t.info.stream_id, &t.text[..], t.end))
-        .collect();
+    let shown: Vec<_> = left.iter().map(|t| (&*t.info.stream_id, &t.text[..], t.end)).collect();
     assert_eq!(shown, [("a1", &b"bb"[..], false), ("a2", b"22", true)]);
     bench.gone();
     bench.ack("s1").read("s2").expect("");
@@ -426,15 +258,9 @@ fn rule_14_what_was_not_written_is_given_back() {
 #[test]
 fn rule_15_not_read() {
     let mut bench = bench();
-    bench
-        .token("a1", "1")
-        .token("a2", "2")
-        .read("s2")
-        .expect("+s1 a1, +s2 a2");
+    bench.token("a1", "1").token("a2", "2").read("s2").expect("+s1 a1, +s2 a2");
     bench.after(29).expect("");
-    bench
-        .after(1)
-        .expect("s1!stream not read, a1-stream not read, s2=2, s2., a2.");
+    bench.after(1).expect("s1!stream not read, a1-stream not read, s2=2, s2., a2.");
     bench.ack("s2").gone();
 }
 
@@ -442,26 +268,14 @@ fn rule_15_not_read() {
 fn rule_15_no_progress() {
     // No permit for the rest.
     let mut bench = bench();
-    bench
-        .token("a1", "aaaabb")
-        .token("a2", "2")
-        .read("s1")
-        .read("s2")
-        .after(40)
-        .ack("s1");
+    bench.token("a1", "aaaabb").token("a2", "2").read("s1").read("s2").after(40).ack("s1");
     bench.expect("+s1 a1, +s2 a2, s1=aaaa").after(59).expect("");
-    bench
-        .after(1)
-        .expect("s1!receiver stalled, a1-receiver stalled, s2=2, s2., a2.");
+    bench.after(1).expect("s1!receiver stalled, a1-receiver stalled, s2=2, s2., a2.");
     bench.ack("s2").gone();
 
     // No ack: a stream that waits for it is not to blame, the one without ack is forgotten.
     let mut bench = self::bench();
-    bench
-        .token("a1", "1")
-        .token("a2", "aaaabb")
-        .read("s1")
-        .read("s2");
+    bench.token("a1", "1").token("a2", "aaaabb").read("s1").read("s2");
     bench.expect("+s1 a1, +s2 a2, s1=1, s1., a1.");
     bench
         .after(60)
@@ -473,33 +287,17 @@ fn rule_15_no_progress() {
 
     // Nothing waits: time is no stall, and it begins when text comes.
     let mut bench = self::bench();
-    bench
-        .push("a1", "1", false)
-        .read("s1")
-        .ack("s1")
-        .expect("+s1 a1, s1=1")
-        .after(1000)
-        .expect("");
+    bench.push("a1", "1", false).read("s1").ack("s1").expect("+s1 a1, s1=1").after(1000).expect("");
     bench.push("a1", "2", false).after(59).expect("");
-    bench
-        .after(1)
-        .expect("s1!receiver stalled, a1-receiver stalled");
+    bench.after(1).expect("s1!receiver stalled, a1-receiver stalled");
     bench.push("a1", "3", true).expect("").gone();
 }
 
 #[test]
 fn rule_15_deaf() {
     let mut bench = Bench::new(|limits| limits.max_unread = 4);
-    bench
-        .token("a1", "1")
-        .token("a2", "2")
-        .after(20)
-        .expect("+s1 a1, +s2 a2");
-    bench
-        .token("a3", "3")
-        .token("a4", "4")
-        .token("a5", "5")
-        .token("b1", "6");
+    bench.token("a1", "1").token("a2", "2").after(20).expect("+s1 a1, +s2 a2");
+    bench.token("a3", "3").token("a4", "4").token("a5", "5").token("b1", "6");
     bench.expect("+s3 a3, +s4 a4").after(10);
     bench.expect(
         "s1!stream not read, a1-stream not read, s2!stream not read, a2-stream not read, \
@@ -512,49 +310,23 @@ fn rule_15_deaf() {
          s6!receiver does not listen to streams, b1-receiver does not listen to streams, \
          s4!stream not read, a4-stream not read",
     );
-    bench
-        .push("a6", "6", false)
-        .push("a7", "7", false)
-        .token("a8", "8");
-    bench.expect(
-        "+s7 a6, a7-receiver does not listen to streams, a8-receiver does not listen to streams",
-    );
+    bench.push("a6", "6", false).push("a7", "7", false).token("a8", "8");
+    bench.expect("+s7 a6, a7-receiver does not listen to streams, a8-receiver does not listen to streams");
     bench.push("a7", "!", true).expect("").after(30);
-    bench
-        .expect("s7!stream not read, a6-stream not read")
-        .push("a6", "!", true)
-        .expect("");
-    bench
-        .token("a9", "9")
-        .expect("+s8 a9")
-        .read("s8")
-        .expect("s8=9, s8., a9.")
-        .ack("s8");
-    bench
-        .token("b2", "2")
-        .token("b3", "3")
-        .expect("+s9 b2, +s10 b3");
+    bench.expect("s7!stream not read, a6-stream not read").push("a6", "!", true).expect("");
+    bench.token("a9", "9").expect("+s8 a9").read("s8").expect("s8=9, s8., a9.").ack("s8");
+    bench.token("b2", "2").token("b3", "3").expect("+s9 b2, +s10 b3");
 }
 
 #[test]
 fn a_read_of_a_dropped_stream_shows_ears() {
     let mut bench = Bench::new(|limits| limits.deaf_after = 1);
-    bench
-        .token("a1", "1")
-        .after(30)
-        .expect("+s1 a1, s1!stream not read, a1-stream not read");
-    bench
-        .token("a2", "2")
-        .read("s1")
-        .token("a3", "3")
-        .expect("+s2 a2, +s3 a3");
+    bench.token("a1", "1").after(30).expect("+s1 a1, s1!stream not read, a1-stream not read");
+    bench.token("a2", "2").read("s1").token("a3", "3").expect("+s2 a2, +s3 a3");
 }
 
 fn probing(bench: &mut Bench, names: &[&'static str]) {
-    let names: Vec<ByteString> = names
-        .iter()
-        .map(|name| ByteString::from_static(name))
-        .collect();
+    let names: Vec<ByteString> = names.iter().map(|name| ByteString::from_static(name)).collect();
     bench.sender.limits.event_names = names.into();
     bench.sender.learned = None;
     bench.show_names = true;
@@ -565,35 +337,17 @@ fn the_event_name_is_learned() {
     for (read, other, name) in [("s1", "s2", "x"), ("s2", "s1", "y")] {
         let mut bench = bench();
         probing(&mut bench, &["x", "y"]);
-        bench
-            .token("a1", "1")
-            .token("a2", "2")
-            .expect("+s1 a1 x, +s2 a1 y, +s3 a2 x, +s4 a2 y");
+        bench.token("a1", "1").token("a2", "2").expect("+s1 a1 x, +s2 a1 y, +s3 a2 x, +s4 a2 y");
         bench.read(read).expect(&format!("{read}=1, {read}., a1."));
         assert_eq!(bench.sender.learned().unwrap(), name);
-        assert_eq!(
-            bench.sender.unread_wires, 1,
-            "spare ids are no unread streams"
-        );
+        assert_eq!(bench.sender.unread_wires, 1, "spare ids are no unread streams");
         bench.token("a3", "3").expect(&format!("+s5 a3 {name}"));
         // A receiver that listens to both gets the text once.
         bench.read(other).expect(&format!("{other}.")).end(other);
-        let (second, spare) = if name == "x" {
-            ("s3", "s4")
-        } else {
-            ("s4", "s3")
-        };
+        let (second, spare) = if name == "x" { ("s3", "s4") } else { ("s4", "s3") };
         bench.read(spare).expect(&format!("{spare}."));
-        bench
-            .read(second)
-            .expect(&format!("{second}=2, {second}., a2."));
-        bench
-            .read("s5")
-            .expect("s5=3, s5., a3.")
-            .ack(read)
-            .ack(second)
-            .ack("s5")
-            .gone();
+        bench.read(second).expect(&format!("{second}=2, {second}., a2."));
+        bench.read("s5").expect("s5=3, s5., a3.").ack(read).ack(second).ack("s5").gone();
     }
 }
 
@@ -603,35 +357,20 @@ fn no_probe_with_one_name_or_a_known_one() {
     let known = Some(ByteString::from_static("y"));
     let sender = StreamSender::new(OutboundLimits::default(), known);
     assert_eq!(sender.learned().unwrap(), "y");
-    assert_eq!(
-        StreamSender::new(OutboundLimits::default(), None).learned(),
-        None
-    );
-    let none = OutboundLimits {
-        event_names: [].into(),
-        ..OutboundLimits::default()
-    };
-    assert_eq!(
-        StreamSender::new(none, None).learned().unwrap(),
-        "streamed_data"
-    );
+    assert_eq!(StreamSender::new(OutboundLimits::default(), None).learned(), None);
+    let none = OutboundLimits { event_names: [].into(), ..OutboundLimits::default() };
+    assert_eq!(StreamSender::new(none, None).learned().unwrap(), "streamed_data");
 }
 
 #[test]
 fn probes_that_end_without_a_read() {
     let mut bench = bench();
     probing(&mut bench, &["x", "y"]);
-    bench
-        .token("a1", "1")
-        .expect("+s1 a1 x, +s2 a1 y")
-        .error("s1")
-        .expect("");
+    bench.token("a1", "1").expect("+s1 a1 x, +s2 a1 y").error("s1").expect("");
     bench.read("s2").expect("s2=1, s2., a1.").ack("s2").gone();
     probing(&mut bench, &["x", "y"]);
     bench.token("a2", "1").end("s3").end("s4");
-    bench
-        .expect("+s3 a2 x, +s4 a2 y, a2-cancelled by the receiver")
-        .gone();
+    bench.expect("+s3 a2 x, +s4 a2 y, a2-cancelled by the receiver").gone();
     bench.token("a3", "1").after(30);
     bench.expect("+s5 a3 x, +s6 a3 y, s5!stream not read, s6!stream not read, a3-stream not read");
     bench.gone();
@@ -640,30 +379,13 @@ fn probes_that_end_without_a_read() {
 #[test]
 fn limit_unread_announcements() {
     let mut bench = Bench::new(|limits| (limits.max_unread, limits.max_write) = (2, 3));
-    for (stream, text) in [
-        ("a1", "1"),
-        ("a2", "2"),
-        ("a3", "3"),
-        ("b1", "4"),
-        ("a4", "5"),
-    ] {
+    for (stream, text) in [("a1", "1"), ("a2", "2"), ("a3", "3"), ("b1", "4"), ("a4", "5")] {
         bench.token(stream, text);
     }
     // The finished streams of one output that still wait are one (§5.7), up to one write.
-    bench
-        .expect("+s1 a1, +s2 a2")
-        .token("a5", "67")
-        .token("a6", "7");
-    bench
-        .read("s1")
-        .expect("s1=1, s1., a1., +s3 a3")
-        .read("s2")
-        .expect("s2=2, s2., a2., +s4 b1");
-    bench
-        .read("s3")
-        .expect("s3=35, s3., a3., +s5 a5")
-        .read("s5")
-        .expect("s5=677, s5., a5.");
+    bench.expect("+s1 a1, +s2 a2").token("a5", "67").token("a6", "7");
+    bench.read("s1").expect("s1=1, s1., a1., +s3 a3").read("s2").expect("s2=2, s2., a2., +s4 b1");
+    bench.read("s3").expect("s3=35, s3., a3., +s5 a5").read("s5").expect("s5=677, s5., a5.");
     bench.read("s4").expect("s4=4, s4., b1.");
     for wire in ["s1", "s2", "s3", "s4", "s5"] {
         bench.ack(wire);
@@ -674,112 +396,57 @@ fn limit_unread_announcements() {
 #[test]
 fn merging_waits_for_the_end_of_both() {
     let mut bench = Bench::new(|limits| limits.max_unread = 1);
-    bench
-        .token("a1", "1")
-        .push("a2", "2", false)
-        .token("a3", "3")
-        .token("a4", "4");
-    bench
-        .push("a2", "", true)
-        .expect("+s1 a1")
-        .read("s1")
-        .expect("s1=1, s1., a1., +s2 a2");
-    bench
-        .read("s2")
-        .expect("s2=234, s2., a2.")
-        .ack("s1")
-        .ack("s2")
-        .gone();
+    bench.token("a1", "1").push("a2", "2", false).token("a3", "3").token("a4", "4");
+    bench.push("a2", "", true).expect("+s1 a1").read("s1").expect("s1=1, s1., a1., +s2 a2");
+    bench.read("s2").expect("s2=234, s2., a2.").ack("s1").ack("s2").gone();
 }
 
 #[test]
 fn limit_unread_counts_probes() {
     let mut bench = Bench::new(|limits| limits.max_unread = 3);
     probing(&mut bench, &["x", "y"]);
-    bench
-        .token("a1", "1")
-        .token("b1", "2")
-        .expect("+s1 a1 x, +s2 a1 y");
+    bench.token("a1", "1").token("b1", "2").expect("+s1 a1 x, +s2 a1 y");
     bench.read("s1").expect("s1=1, s1., a1., +s3 b1 x");
 }
 
 #[test]
 fn limit_unacked_writes() {
     let mut bench = Bench::new(|limits| limits.max_unacked = 2);
-    bench
-        .token("a1", "1")
-        .token("a2", "2")
-        .token("a3", "3")
-        .read("s1")
-        .read("s2")
-        .read("s3");
+    bench.token("a1", "1").token("a2", "2").token("a3", "3").read("s1").read("s2").read("s3");
     bench.expect("+s1 a1, +s2 a2, +s3 a3, s1=1, s1., a1., s2=2, s2., a2.");
-    bench
-        .ack("s2")
-        .expect("s3=3, s3., a3.")
-        .ack("s1")
-        .ack("s3")
-        .gone();
+    bench.ack("s2").expect("s3=3, s3., a3.").ack("s1").ack("s3").gone();
 }
 
 #[test]
 fn limit_queued_bytes() {
     let mut bench = Bench::new(|limits| limits.max_queued_bytes = 8);
-    bench
-        .token("a1", "1111")
-        .push("a2", "2222", false)
-        .expect("+s1 a1, +s2 a2");
-    bench
-        .token("a3", "3")
-        .expect("s1!receiver too slow, a1-receiver too slow, +s3 a3");
+    bench.token("a1", "1111").push("a2", "2222", false).expect("+s1 a1, +s2 a2");
+    bench.token("a3", "3").expect("s1!receiver too slow, a1-receiver too slow, +s3 a3");
     assert_eq!(bench.sender.queued_bytes(), 5);
     // The stream itself may be the oldest: the rest of it is dropped, too.
-    bench
-        .push("a2", "44444", false)
-        .expect("s2!receiver too slow, a2-receiver too slow");
-    bench
-        .push("a2", "5", true)
-        .expect("")
-        .read("s3")
-        .expect("s3=3, s3., a3.");
+    bench.push("a2", "44444", false).expect("s2!receiver too slow, a2-receiver too slow");
+    bench.push("a2", "5", true).expect("").read("s3").expect("s3=3, s3., a3.");
     // When nothing waits, one text of any size is taken.
     bench.token("a4", "0123456789").expect("+s4 a4");
     assert_eq!(bench.sender.queued_bytes(), 10);
-    bench
-        .token("a5", "5")
-        .expect("s4!receiver too slow, a4-receiver too slow, +s5 a5");
-    bench
-        .ack("s3")
-        .read("s5")
-        .ack("s5")
-        .expect("s5=5, s5., a5.")
-        .gone();
+    bench.token("a5", "5").expect("s4!receiver too slow, a4-receiver too slow, +s5 a5");
+    bench.ack("s3").read("s5").ack("s5").expect("s5=5, s5., a5.").gone();
 }
 
 #[test]
 fn limit_queued_bytes_last_text_of_the_oldest() {
     let mut bench = Bench::new(|limits| limits.max_queued_bytes = 4);
     bench.push("a1", "1111", false).push("a1", "2", true);
-    bench
-        .expect("+s1 a1, s1!receiver too slow, a1-receiver too slow")
-        .gone();
+    bench.expect("+s1 a1, s1!receiver too slow, a1-receiver too slow").gone();
     assert_eq!(bench.sender.ignored.len(), 0);
 }
 
 #[test]
 fn limit_streams() {
     let mut bench = Bench::new(|limits| limits.max_streams = 2);
-    bench
-        .token("a1", "1")
-        .read("s1")
-        .token("b1", "2")
-        .expect("+s1 a1, s1=1, s1., a1., +s2 b1");
-    bench
-        .token("c1", "3")
-        .expect("s1!write not acknowledged, a1-write not acknowledged, +s3 c1");
-    bench
-        .token("d1", "4")
-        .expect("s2!receiver too slow, b1-receiver too slow, +s4 d1");
+    bench.token("a1", "1").read("s1").token("b1", "2").expect("+s1 a1, s1=1, s1., a1., +s2 b1");
+    bench.token("c1", "3").expect("s1!write not acknowledged, a1-write not acknowledged, +s3 c1");
+    bench.token("d1", "4").expect("s2!receiver too slow, b1-receiver too slow, +s4 d1");
     assert_eq!(bench.sender.streams(), 2);
 }
 
@@ -791,60 +458,27 @@ fn limit_ignored_streams() {
     }
     assert_eq!(bench.sender.ignored.len(), 2);
     bench.out.clear();
-    bench
-        .push("a3", "y", false)
-        .push("a2", "y", false)
-        .expect("")
-        .push("a1", "y", true);
+    bench.push("a3", "y", false).push("a2", "y", false).expect("").push("a1", "y", true);
     bench.expect("+s4 a1");
 }
 
 #[test]
 fn grouping_by_output() {
     let mut bench = Bench::new(|limits| limits.grouping = StreamGrouping::Output);
-    bench
-        .token("a1", "1")
-        .token("a2", "2")
-        .expect("+s1 a1")
-        .read("s1")
-        .expect("s1=12");
-    bench
-        .token("a3", "3")
-        .token("b1", "x")
-        .expect("+s2 b1")
-        .ack("s1")
-        .read("s1")
-        .expect("s1=3");
+    bench.token("a1", "1").token("a2", "2").expect("+s1 a1").read("s1").expect("s1=12");
+    bench.token("a3", "3").token("b1", "x").expect("+s2 b1").ack("s1").read("s1").expect("s1=3");
     bench.read("s2").expect("s2=x");
-    bench
-        .sender
-        .finish("other", None, bench.now, &mut bench.out);
-    bench
-        .sender
-        .finish("r", Some("c"), bench.now, &mut bench.out);
+    bench.sender.finish("other", None, bench.now, &mut bench.out);
+    bench.sender.finish("r", Some("c"), bench.now, &mut bench.out);
     bench.expect("");
-    bench
-        .sender
-        .finish("r", Some("b"), bench.now, &mut bench.out);
+    bench.sender.finish("r", Some("b"), bench.now, &mut bench.out);
     bench.expect("s2., b1.").token("a4", "4").ack("s1");
     bench.sender.finish("r", None, bench.now, &mut bench.out);
-    bench
-        .expect("")
-        .read("s1")
-        .expect("s1=4, s1., a1.")
-        .ack("s1")
-        .ack("s2")
-        .gone();
+    bench.expect("").read("s1").expect("s1=4, s1., a1.").ack("s1").ack("s2").gone();
     // The whole output is cancelled, until it is over.
     bench.token("c1", "1").end("s3").token("c2", "2");
     bench.expect("+s3 c1, c1-cancelled by the receiver");
-    bench
-        .sender
-        .finish("r", Some("c"), bench.now, &mut bench.out);
-    bench
-        .token("c3", "3")
-        .expect("+s4 c3")
-        .fail("c1", "broken")
-        .read("s4");
+    bench.sender.finish("r", Some("c"), bench.now, &mut bench.out);
+    bench.token("c3", "3").expect("+s4 c3").fail("c1", "broken").read("s4");
     bench.expect("s4=3, s4!broken").ack("s4").gone();
 }

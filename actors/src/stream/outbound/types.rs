@@ -180,18 +180,7 @@ mod tests {
         for text in ["s1", "s42", "s18446744073709551615"] {
             assert_eq!(text.parse::<WireId>().unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "s",
-            "1",
-            "s0",
-            "s01",
-            "s+1",
-            "s-1",
-            "s1 ",
-            "S1",
-            "s18446744073709551616",
-        ] {
+        for text in ["", "s", "1", "s0", "s01", "s+1", "s-1", "s1 ", "S1", "s18446744073709551616"] {
             assert_eq!(text.parse::<WireId>(), Err(WireIdError), "{text:?}");
         }
     }
