@@ -1,0 +1,161 @@
+# NewAge Broker. `make` lists the targets; `make run` and `make test` are the two that matter.
+#
+# Each installs what it needs, once: stamps in .cache/ remember what is up to date. System packages
+# are installed with apt-get, only if they are missing and only as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+NPM ?= npm
+PYTHON ?= python3
+DOCKER ?= docker
+IMAGE ?= newage-broker
+# Where `make run` keeps settings/, keys/, logs/ and data/.
+DATA ?= .
+
+target := $(or $(CARGO_TARGET_DIR),target)
+stamps := .cache
+npm_ci := $(NPM) ci --no-audit --no-fund --loglevel=error
+
+##@ Use
+
+.PHONY: run
+run: build ## Build what is missing, start the broker with the demo extension (PORT=, BIND=, DATA=)
+	@echo "Open http://$(if $(filter-out 0.0.0.0 ::,$(BIND)),$(BIND),localhost):$(or $(PORT),$(NEWAGE_PORT),$(shell sed -n 's/.*"serverPort": *\([0-9]*\).*/\1/p' $(DATA)/settings/server_settings.json 2>/dev/null),4000)   (Ctrl-C stops)"
+	@exec $(target)/release/newage-broker --demo --data $(DATA) $(if $(PORT),--port $(PORT)) $(if $(BIND),--bind $(BIND))
+
+.PHONY: build
+build: web ## The page, then the release build: target/release/newage-broker
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
+	$(CARGO) build --release --locked
+
+.PHONY: web
+web: $(stamps)/web ## The monitor page and browser bundles: web/dist
+
+.PHONY: image
+image: ## Container image (IMAGE=name:tag, DOCKER=podman)
+	@$(DOCKER) info >/dev/null 2>&1 || { echo "make image: no container engine answers to \"$(DOCKER) info\"; start one, or set DOCKER=podman" >&2; exit 1; }
+	$(DOCKER) build --tag $(IMAGE) .
+
+##@ Test
+
+# Fast failures first.
+steps := check-format test-web lint doc deny test-rust test-clients
+
+.PHONY: test
+test: ## Everything that CI runs, with a summary
+	@begun=$$SECONDS; summary=; \
+	for step in $(steps); do \
+	  printf '\n=== %s\n' "$$step"; since=$$SECONDS; \
+	  if ! $(MAKE) $$step; then \
+	    printf '\n%b  %-13s FAILED; again with: make %s\n' "$$summary" "$$step" "$$step" >&2; exit 1; \
+	  fi; \
+	  summary+=$$(printf '  %-13s ok  %4d s' "$$step" $$((SECONDS - since)))'\n'; \
+	done; \
+	printf '\n%b  all passed in %d min %02d s\n' "$$summary" $$(((SECONDS - begun) / 60)) $$(((SECONDS - begun) % 60))
+
+.PHONY: test-rust
+test-rust: $(stamps)/web ## Unit, property and end-to-end tests of all crates
+	$(CARGO) test --workspace --locked
+
+.PHONY: test-web
+test-web: $(stamps)/web ## Tests of the page; building it checks its types
+	cd web && $(NPM) test
+
+.PHONY: test-clients
+test-clients: $(stamps)/web $(stamps)/clients $(stamps)/python $(stamps)/system ## Real clients: JavaScript, Python, a browser
+	$(CARGO) build --locked --bin newage-broker
+	cd tests/clients && NEWAGE_BIN="$$(realpath ../../$(target))/debug/newage-broker" $(NPM) test
+
+.PHONY: check-format
+check-format: $(stamps)/rust-tools
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: $(stamps)/rust-tools $(stamps)/web ## Clippy; a warning is an error
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: doc
+doc: $(stamps)/web ## API documentation; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+# tests/tidy.rs holds the licences to deny.toml either way.
+.PHONY: deny
+deny:
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed; tests/tidy.rs checks licences and sources"; fi
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz and a nightly toolchain)
+	@command -v cargo-fuzz >/dev/null || { echo "make fuzz: cargo install cargo-fuzz, and rustup toolchain install nightly" >&2; exit 1; }
+	cd framing && for target in $$($(CARGO) fuzz list); do \
+	  $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(or $(FUZZ_SECONDS),60); \
+	done
+
+##@ Work on it
+
+.PHONY: fmt
+fmt: $(stamps)/rust-tools ## Format the Rust code
+	$(CARGO) fmt --all
+
+.PHONY: clean
+clean: ## Remove what was built or installed here; settings/, keys/, logs/ and data/ stay
+	$(CARGO) clean
+	rm -rf $(stamps) web/dist web/node_modules tests/clients/node_modules tests/clients/.venv
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# What is installed once. A stamp is younger than everything that it was made from.
+
+$(stamps)/node:
+	@command -v node >/dev/null || { echo "Node.js is missing: 20.19 or later, https://nodejs.org" >&2; exit 1; }
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a < 20 || (a === 20 && b < 19)) { console.error(`Node.js $${process.versions.node} is too old: 20.19 or later is needed`); process.exit(1); }'
+	@mkdir -p $(stamps) && touch $@
+
+$(stamps)/web-modules: web/package.json web/package-lock.json | $(stamps)/node
+	cd web && $(npm_ci)
+	@touch $@
+
+$(stamps)/web: $(stamps)/web-modules web/index.html web/vite.config.ts web/tsconfig.json $(shell find web/src web/assets web/scripts -type f)
+	cd web && $(NPM) run build
+	@touch $@
+
+$(stamps)/clients: tests/clients/package.json tests/clients/package-lock.json | $(stamps)/node
+	cd tests/clients && $(npm_ci)
+	@touch $@
+
+$(stamps)/python: tests/clients/requirements.txt
+	@mkdir -p $(stamps)
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install python3 python3-venv" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv; \
+	fi
+	$(PYTHON) -m venv --clear tests/clients/.venv
+	tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/clients/requirements.txt
+	@touch $@
+
+# A browser, and letters for what it shows. Debian's Chromium; elsewhere set NEWAGE_CHROMIUM.
+packages := fonts-noto-cjk fonts-noto-color-emoji $(if $(NEWAGE_CHROMIUM),,chromium)
+
+$(stamps)/system:
+	@mkdir -p $(stamps)
+	@missing=; for package in $(packages); do \
+	  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing+=" $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install$$missing" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	@touch $@
+
+$(stamps)/rust-tools:
+	@mkdir -p $(stamps)
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@touch $@
