@@ -137,7 +137,7 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
 }
 
 fn endpoint<A: Application>(application: impl Fn() -> A + Send + Sync + 'static) -> web::Data<Endpoint<A>> {
-    web::Data::new(Endpoint::new(shared(), Access::default(), 1024, 10_000, move |_| application()))
+    web::Data::new(Endpoint::new(shared(), Access::default(), 1024, 16, 10_000, move |_| application()))
 }
 
 #[actix_web::main]

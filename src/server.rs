@@ -122,6 +122,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         shared,
         config.access(),
         config.limits.max_packets_per_payload,
+        config.limits.packets_per_poll,
         config.limits.max_sessions,
         move |peer| SocketIo::new(socketio, Broker::new(directory.clone(), peer), std::time::Instant::now()),
     ));

@@ -152,7 +152,7 @@ fn answer_text(prompt: &str) -> String {
     format!(
         "Hello! 👋 You said: “{quoted}” ({words} words, {characters} characters).\n\n\
          I am the demo extension that is built into NewAge Broker. Each of these words travels as a piece \
-         of a stream of its own, as the words of your character will once a SillyTavern is connected. 🚀\n\n\
+         of a stream, as the words of your character will once a SillyTavern is connected. 🚀\n\n\
          你好！我是 NewAge Broker 内置的演示扩展。连接 SillyTavern 之后，这里就会逐字显示你的角色的回答。🎉"
     )
 }

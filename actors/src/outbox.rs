@@ -287,7 +287,7 @@ impl Outbox {
             return Err(Overlap::Concurrent);
         }
         state.polling = true;
-        Ok(PollTurn { outbox: Some(self.clone()) })
+        Ok(PollTurn { outbox: Some(self.clone()), max_packets: PACKETS_PER_POLL })
     }
 }
 
@@ -374,7 +374,12 @@ pub enum Overlap {
 #[derive(Debug)]
 pub struct PollTurn {
     outbox: Option<Arc<Outbox>>,
+    max_packets: usize,
 }
+
+/// Packets of one polling body, unless [`PollTurn::at_most`] says otherwise: python-engineio drops
+/// the connection when a body holds more.
+const PACKETS_PER_POLL: usize = 16;
 
 /// What one GET answers with.
 #[derive(Debug)]
@@ -395,6 +400,12 @@ pub enum PollAnswer {
 }
 
 impl PollTurn {
+    /// Takes at most so many packets, a ping and attachments counted; at least 2.
+    pub fn at_most(mut self, packets: usize) -> Self {
+        self.max_packets = packets.max(2);
+        self
+    }
+
     /// Waits until something is there, at most `max_bytes` of it (one packet always fits).
     pub fn poll(&mut self, max_bytes: usize, cx: &mut Context<'_>) -> Poll<PollAnswer> {
         let Some(outbox) = &self.outbox else {
@@ -409,7 +420,7 @@ impl PollTurn {
         }
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
-            let packets = state.take_up_to(max_bytes);
+            let packets = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
             state.polling = false;
             state.release_poll = false;
             drop(state);
@@ -433,12 +444,14 @@ impl PollTurn {
 }
 
 impl State {
-    fn take_up_to(&mut self, max_bytes: usize) -> VecDeque<Encoded> {
+    /// Whole packets only, so that one with more attachments than `max_packets` still leaves.
+    fn take_up_to(&mut self, max_bytes: usize, max_packets: usize) -> VecDeque<Encoded> {
         let mut taken = VecDeque::new();
-        let mut size = 0;
+        let (mut size, mut count) = (0, 0);
         while let Some(next) = self.packets.front() {
             let wire = next.frames().map(|frame| polling_len(&frame) + 1).sum::<usize>();
-            if !taken.is_empty() && size + wire > max_bytes {
+            count += next.packets();
+            if !taken.is_empty() && (size + wire > max_bytes || count > max_packets) {
                 break;
             }
             size += wire;
@@ -466,3 +479,7 @@ impl Drop for PollTurn {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

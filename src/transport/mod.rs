@@ -33,8 +33,10 @@ pub struct Endpoint<A: Application> {
     pub shared: Arc<Shared<A>>,
     /// The Host and Origin rule.
     pub access: Access,
-    /// Packets of one polling body.
+    /// Packets of one polling body that a client sends.
     pub max_packets_per_payload: usize,
+    /// Packets of one polling body that it is sent.
+    pub packets_per_poll: usize,
     /// Sessions open at once; beyond, a handshake is answered 503.
     pub max_sessions: usize,
     application: Box<dyn Fn(Peer) -> A + Send + Sync>,
@@ -46,10 +48,11 @@ impl<A: Application> Endpoint<A> {
         shared: Arc<Shared<A>>,
         access: Access,
         max_packets_per_payload: usize,
+        packets_per_poll: usize,
         max_sessions: usize,
         application: impl Fn(Peer) -> A + Send + Sync + 'static,
     ) -> Self {
-        Self { shared, access, max_packets_per_payload, max_sessions, application: Box::new(application) }
+        Self { shared, access, max_packets_per_payload, packets_per_poll, max_sessions, application: Box::new(application) }
     }
 
     fn is_full(&self) -> bool {

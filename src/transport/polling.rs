@@ -53,7 +53,7 @@ pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: 
         return refusal(HandshakeError::UnknownSid);
     };
     let mut turn = match link.outbox.begin_poll() {
-        Ok(turn) => turn,
+        Ok(turn) => turn.at_most(endpoint.packets_per_poll),
         Err(Overlap::Concurrent | Overlap::Upgraded) => return refusal(HandshakeError::BadRequest),
     };
     let max_bytes = endpoint.shared.config.max_payload;

@@ -123,6 +123,8 @@ fn frames(
     let ended = move |error: &actix_ws::ProtocolError| match error {
         _ if too_large.get() => CloseReason::TooLarge { limit: max_payload },
         actix_ws::ProtocolError::Overflow => CloseReason::TooLarge { limit: max_payload },
+        // The connection ended without a close frame.
+        actix_ws::ProtocolError::Io(_) => CloseReason::TransportClosed,
         error => {
             debug!(error:%; "websocket broke its protocol");
             CloseReason::TransportError
