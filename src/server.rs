@@ -128,6 +128,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     ));
     let files = Data::new(StaticFiles::new(&config.data, launched.statics.clone(), &path));
     let metrics_access = config.server.metrics;
+    let access = config.access();
 
     let served = endpoint.clone();
     let mut server = HttpServer::new(move || {
@@ -135,6 +136,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .app_data(served.clone())
             .app_data(files.clone())
             .app_data(Data::new(metrics_access))
+            .app_data(Data::new(access.clone()))
             .route(&path, web::route().to(transport::serve::<SocketIo<Broker>>))
             .route("/health", web::get().to(health))
             .route("/metrics", web::get().to(metrics_text))

@@ -29,6 +29,8 @@ use arc_swap::ArcSwap;
 use rust_embed::{Embed, EmbeddedFile};
 use sha2::{Digest, Sha256};
 
+use crate::access::Access;
+
 /// The page and the bundles, as npm built them.
 #[derive(Embed)]
 #[folder = "web/dist"]
@@ -46,6 +48,7 @@ pub struct StaticFiles {
     embedded: HashMap<String, Asset>,
     mapped: Arc<ArcSwap<StaticMap>>,
     data: PathBuf,
+    socket_io_path: String,
 }
 
 /// A file in memory.
@@ -128,7 +131,7 @@ impl StaticFiles {
         {
             embedded.insert(path.to_owned(), Asset::new(constants::module(dialect).into(), path, started));
         }
-        Self { embedded, mapped, data: data.to_owned() }
+        Self { embedded, mapped, data: data.to_owned(), socket_io_path: socket_io_path.to_owned() }
     }
 
     async fn find(&self, path: &str, request: &HttpRequest) -> Option<HttpResponse> {
@@ -249,11 +252,21 @@ fn one_range(request: &HttpRequest, length: u64) -> Option<Result<(u64, u64), ()
 }
 
 /// Every request that no other route takes.
-pub async fn serve(request: HttpRequest, files: web::Data<StaticFiles>) -> HttpResponse {
+pub async fn serve(
+    request: HttpRequest,
+    files: web::Data<StaticFiles>,
+    access: web::Data<Access>,
+) -> HttpResponse {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         // `match_info` has decoded the path, so that an encoded `..` is seen as one.
         let path = format!("/{}", request.match_info().query("path"));
-        if let Some(response) = files.find(&path, &request).await {
+        if let Some(mut response) = files.find(&path, &request).await {
+            // Pages of other local origins load the client bundles from here; nothing else (spec §7).
+            if path.starts_with(&files.socket_io_path)
+                && let Ok(admitted) = access.check(&request)
+            {
+                admitted.add_headers(response.headers_mut());
+            }
             return response;
         }
     }

@@ -122,8 +122,8 @@ impl Handler<ToTarget> for Demo {
             ToTarget::Peers { route, requester, peers, gone } => {
                 self.fan_out.peers(route, &requester, peers, gone, now);
             }
-            ToTarget::Returned { route, requester, texts } => {
-                self.fan_out.returned(route, &requester, texts, now);
+            ToTarget::Returned { route, requester, parts } => {
+                self.fan_out.returned(route, &requester, parts, now);
             }
             ToTarget::Close { route, failure } => {
                 if let Some(answer) = self.answers.remove(&route) {

@@ -52,7 +52,14 @@ impl<A: Application> Endpoint<A> {
         max_sessions: usize,
         application: impl Fn(Peer) -> A + Send + Sync + 'static,
     ) -> Self {
-        Self { shared, access, max_packets_per_payload, packets_per_poll, max_sessions, application: Box::new(application) }
+        Self {
+            shared,
+            access,
+            max_packets_per_payload,
+            packets_per_poll,
+            max_sessions,
+            application: Box::new(application),
+        }
     }
 
     fn is_full(&self) -> bool {

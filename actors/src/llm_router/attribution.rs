@@ -55,12 +55,10 @@ impl Book {
         }
     }
 
-    /// A target's routes, oldest first.
-    fn routes_of<'a>(
-        &'a self,
-        target: &'a ClientId,
-    ) -> impl Iterator<Item = (RouteId, &'a super::book::Route)> {
-        self.routes.iter().filter(move |(_, route)| route.target == *target).map(|(id, route)| (*id, route))
+    /// A target's routes that are open, oldest first.
+    fn routes_of(&self, target: &ClientId) -> impl Iterator<Item = (RouteId, &super::book::Route)> {
+        let ids = self.by_target.get(target).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.routes.get(id)?))).filter(|(_, route)| route.finished.is_none())
     }
 
     fn holder(&self, socket: SocketKey) -> Option<actix::Recipient<super::ToTarget>> {

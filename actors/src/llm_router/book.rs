@@ -2,7 +2,7 @@
 //! told to others goes out through the recipients that it holds.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
@@ -21,7 +21,6 @@ use super::{
 use crate::{
     ids::{ClientId, RequestId},
     registry::SocketKey,
-    stream::StreamText,
 };
 
 /// Closed sockets whose owner is still known; text on its way to an older one is lost.
@@ -96,7 +95,18 @@ pub(super) struct Route {
     /// Outputs attributed to it.
     pub(super) outputs: Vec<ByteString>,
     pub(super) state: Arc<RouteState>,
+    /// Who opened it, for the bound of its requests.
+    asker: ClientId,
     pub(super) opened: Instant,
+    /// It is over, and is kept for a requester that is away: what it has not read yet, and whether
+    /// the request failed.
+    pub(super) finished: Option<Ending>,
+}
+
+/// How a route ended.
+pub(super) struct Ending {
+    /// Told to open streams, and to those who asked.
+    pub(super) failure: Option<(&'static str, ByteString)>,
 }
 
 pub(super) struct Request {
@@ -117,6 +127,8 @@ pub(super) struct Book {
     pub(super) requests: HashMap<RequestId, Request>,
     /// In the order opened, because ids rise.
     pub(super) routes: BTreeMap<RouteId, Route>,
+    pub(super) by_target: HashMap<ClientId, BTreeSet<RouteId>>,
+    by_asker: HashMap<ClientId, BTreeSet<RouteId>>,
 }
 
 impl Book {
@@ -130,6 +142,8 @@ impl Book {
             closed: VecDeque::new(),
             requests: HashMap::new(),
             routes: BTreeMap::new(),
+            by_target: HashMap::new(),
+            by_asker: HashMap::new(),
         }
     }
 
@@ -176,8 +190,13 @@ impl Book {
     }
 
     pub(super) fn requester_opened(&mut self, owner: Requester, peer: Peer) {
-        self.peers.entry(owner.clone()).or_default().push(peer);
+        let peers = self.peers.entry(owner.clone()).or_default();
+        let back = peers.is_empty();
+        peers.push(peer);
         self.peers_changed(&owner, false);
+        if back {
+            self.settle(&owner, true);
+        }
     }
 
     pub(super) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
@@ -221,37 +240,37 @@ impl Book {
         }
     }
 
-    /// Text goes back to the targets of its requests, for the requester's next socket.
-    pub(super) fn returned(&mut self, requester: &Requester, texts: Vec<StreamText>) {
-        let mut by_request: Vec<(ByteString, Vec<StreamText>)> = Vec::new();
-        for text in texts {
-            match by_request.iter_mut().find(|(id, _)| *id == text.info.request_id) {
-                Some((_, texts)) => texts.push(text),
-                None => by_request.push((text.info.request_id.clone(), vec![text])),
+    /// Parts go back to the targets of their requests, for the requester's next socket.
+    pub(super) fn returned(&mut self, requester: &Requester, parts: Vec<(RequestId, Delivery)>) {
+        let mut by_request: Vec<(RequestId, Vec<Delivery>)> = Vec::new();
+        for (request_id, part) in parts {
+            match by_request.iter_mut().find(|(id, _)| *id == request_id) {
+                Some((_, parts)) => parts.push(part),
+                None => by_request.push((request_id, vec![part])),
             }
         }
-        for (request_id, texts) in by_request {
-            let Some(request) = self.requests.get::<str>(&request_id) else {
-                debug!(request:% = request_id; "text of a finished request could not be delivered");
+        for (request_id, parts) in by_request {
+            let Some(request) = self.requests.get(&request_id) else {
+                debug!(request:% = request_id; "part of a finished answer could not be delivered");
                 continue;
             };
             for route in &request.routes {
                 for (_, holder) in self.routes.get(route).into_iter().flat_map(|route| &route.holders) {
-                    let (route, requester, texts) = (*route, requester.clone(), texts.clone());
-                    tell(holder, ToTarget::Returned { route, requester, texts });
+                    let (route, requester, parts) = (*route, requester.clone(), parts.clone());
+                    tell(holder, ToTarget::Returned { route, requester, parts });
                 }
             }
         }
     }
 
     /// The same for a socket of which only its key is known any more.
-    pub(super) fn returned_to(&mut self, socket: SocketKey, text: StreamText) {
+    pub(super) fn returned_to(&mut self, socket: SocketKey, request_id: RequestId, part: Delivery) {
         let owner = self.peers.iter().find(|(_, peers)| peers.iter().any(|peer| peer.socket == socket));
         let owner = owner.map(|(owner, _)| owner.clone()).or_else(|| {
             self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
         });
         if let Some(owner) = owner {
-            self.returned(&owner, vec![text]);
+            self.returned(&owner, vec![(request_id, part)]);
         }
     }
 
@@ -264,6 +283,7 @@ impl Book {
             // With no requester left the answer is consumed and dropped until it is complete.
             request.requesters.retain(|other| other != requester);
         }
+        self.settle(requester, false);
     }
 
     // --- requests ------------------------------------------------------------------------------
@@ -310,7 +330,7 @@ impl Book {
         let mut forwarded = 0;
         let wanted = asked.len();
         for at in asked {
-            if self.forward(&request_id, at, &request, now) {
+            if self.forward(&from.client, &request_id, at, &request, now) {
                 forwarded += 1;
             }
         }
@@ -323,6 +343,7 @@ impl Book {
 
     fn forward(
         &mut self,
+        asker: &ClientId,
         request_id: &RequestId,
         at: usize,
         request: &ForwardedRequest,
@@ -334,6 +355,7 @@ impl Book {
             last_event: AtomicU64::new(self.millis(now)),
             open_streams: AtomicU32::new(0),
             ended_once: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
             target_activity: activity.clone(),
         });
         self.next_route += 1;
@@ -345,8 +367,12 @@ impl Book {
             orphaned: None,
             outputs: Vec::new(),
             state,
+            asker: asker.clone(),
             opened: now,
+            finished: None,
         };
+        self.by_target.entry(route.target.clone()).or_default().insert(id);
+        self.by_asker.entry(asker.clone()).or_default().insert(id);
         self.routes.insert(id, route);
         if let Some(request) = self.requests.get_mut(request_id) {
             request.routes.push(id);
@@ -395,67 +421,108 @@ impl Book {
 
     fn check_room(&mut self, from: &Requester, asked: &[usize]) -> Result<(), Refusal> {
         let clients: Vec<ClientId> = asked.iter().map(|at| self.targets[*at].owner.client.clone()).collect();
-        if asked.is_empty() {
+        if clients.is_empty() {
             return Ok(());
         }
-        let of_client = |book: &Self, route: &Route| {
-            let request = book.requests.get(&route.request);
-            request.is_some_and(|request| request.requesters.iter().any(|other| other.client == from.client))
-        };
-        self.make_room(self.limits.per_client, asked.len(), of_client)?;
-        for client in clients {
-            self.make_room(self.limits.per_extension, 1, |_, route| route.target == client)?;
+        let mine = self.by_asker.get(&from.client).cloned().unwrap_or_default();
+        self.make_room(&mine, self.limits.per_client, clients.len())?;
+        for client in &clients {
+            let theirs = self.by_target.get(client).cloned().unwrap_or_default();
+            self.make_room(&theirs, self.limits.per_extension, 1)?;
         }
-        self.make_room(self.limits.total, asked.len(), |_, _| true)
+        if self.routes.len() + clients.len() > self.limits.total {
+            let all: BTreeSet<RouteId> = self.routes.keys().copied().collect();
+            self.make_room(&all, self.limits.total, clients.len())?;
+        }
+        Ok(())
     }
 
-    /// Refuses when more routes than `limit` are pending; keeps at most `limit` answered ones.
-    fn make_room(
-        &mut self,
-        limit: usize,
-        more: usize,
-        counts: impl Fn(&Self, &Route) -> bool,
-    ) -> Result<(), Refusal> {
-        let mut pending = 0;
-        let mut quiet = Vec::new();
-        for (id, route) in self.routes.iter().filter(|(_, route)| counts(self, route)) {
-            if route.state.is_quiet() {
-                quiet.push(*id);
-            } else {
-                pending += 1;
-            }
-        }
-        if pending + more > limit {
+    /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones at most
+    /// `limit` are kept, the oldest is forgotten first (spec §5.9).
+    fn make_room(&mut self, routes: &BTreeSet<RouteId>, limit: usize, more: usize) -> Result<(), Refusal> {
+        let answered = |id: &&RouteId| {
+            self.routes.get(*id).is_some_and(|route| route.finished.is_some() || route.state.is_quiet())
+        };
+        let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
+        if routes.len() - quiet.len() + more > limit {
             return Err(Refusal::TooMany);
         }
         let surplus = (quiet.len() + more).saturating_sub(limit);
         for id in quiet.into_iter().take(surplus) {
             self.complete(id, None);
+            self.close(id);
         }
         Ok(())
     }
 
     // --- ends ----------------------------------------------------------------------------------
 
-    /// Ends one route; a failure is told to everybody who asked.
+    /// Ends one route; a failure is told to everybody who asked. While one of them is away, and may
+    /// come back, the route stays, though nothing more is taken for it.
     pub(super) fn complete(&mut self, id: RouteId, failure: Option<(&'static str, ByteString)>) {
+        let Some(route) = self.routes.get_mut(&id).filter(|route| route.finished.is_none()) else {
+            return;
+        };
+        let request_id = route.request.clone();
+        route.finished = Some(Ending { failure: failure.clone() });
+        route.state.finish();
+        if let Some((_, message)) = failure {
+            let asked = self.requests.get(&request_id).map(|request| request.requesters.clone());
+            for requester in asked.unwrap_or_default() {
+                self.tell_failure(&requester, &request_id, &message);
+            }
+        }
+        self.close_if_read(id);
+    }
+
+    /// Closes a finished route once nobody who asked is away.
+    fn close_if_read(&mut self, id: RouteId) {
         let Some(route) = self.routes.get(&id) else {
             return;
         };
-        for (_, holder) in &route.holders {
-            tell(holder, ToTarget::Close { route: id, failure: failure.as_ref().map(|(stream, _)| *stream) });
+        if route.finished.is_none() {
+            return;
         }
-        if let Some((_, message)) = failure {
-            self.tell_requesters(&route.request.clone(), message);
+        let away = self.requests.get(&route.request).is_some_and(|request| {
+            request.requesters.iter().any(|requester| !self.peers.contains_key(requester))
+        });
+        if !away || route.holders.is_empty() {
+            self.close(id);
         }
-        self.forget(id);
     }
 
-    fn tell_requesters(&self, request_id: &RequestId, message: ByteString) {
-        let Some(request) = self.requests.get(request_id) else {
-            return;
-        };
-        for peer in request.requesters.iter().filter_map(|requester| self.peers.get(requester)).flatten() {
+    fn close(&mut self, id: RouteId) {
+        if let Some(route) = self.routes.get(&id) {
+            let failure = route.finished.as_ref().and_then(|ending| ending.failure.as_ref());
+            for (_, holder) in &route.holders {
+                tell(holder, ToTarget::Close { route: id, failure: failure.map(|(stream, _)| *stream) });
+            }
+            self.forget(id);
+        }
+    }
+
+    /// The finished routes of a requester that is back, or gone.
+    fn settle(&mut self, requester: &Requester, back: bool) {
+        let finished: Vec<(RouteId, RequestId, Option<ByteString>)> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| !back || request.requesters.contains(requester))
+            .flat_map(|(request_id, request)| request.routes.iter().map(move |id| (*id, request_id)))
+            .filter_map(|(id, request_id)| {
+                let ending = self.routes.get(&id)?.finished.as_ref()?;
+                Some((id, request_id.clone(), ending.failure.as_ref().map(|(_, message)| message.clone())))
+            })
+            .collect();
+        for (id, request_id, message) in finished {
+            if let Some(message) = message.filter(|_| back) {
+                self.tell_failure(requester, &request_id, &message);
+            }
+            self.close_if_read(id);
+        }
+    }
+
+    fn tell_failure(&self, requester: &Requester, request_id: &RequestId, message: &ByteString) {
+        for peer in self.peers.get(requester).into_iter().flatten() {
             let failure = Failure { request_id: request_id.clone(), message: message.clone(), error: None };
             let deliver = Deliver { socket: peer.socket, delivery: Delivery::Failed(failure) };
             if peer.deliver.try_send(deliver).is_err() {
@@ -468,6 +535,14 @@ impl Book {
         let Some(route) = self.routes.remove(&id) else {
             return;
         };
+        for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
+            if let Some(ids) = index.get_mut(client) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    index.remove(client);
+                }
+            }
+        }
         if let Some(request) = self.requests.get_mut(&route.request) {
             request.routes.retain(|other| *other != id);
         }

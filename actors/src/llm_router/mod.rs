@@ -26,7 +26,6 @@ use crate::{
     ids::{ClientId, Identity, RequestId},
     metrics::Metrics,
     registry::SocketKey,
-    stream::StreamText,
 };
 
 /// See the module's documentation.
@@ -98,24 +97,26 @@ pub struct LlmSocketClosed {
 #[rtype(result = "()")]
 pub struct RequesterGone(pub Requester);
 
-/// Text that a requester's socket took and could not write before it closed (spec §5.5 rule 14).
+/// What a requester's socket took and could not write before it closed (spec §5.5 rule 14).
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Returned {
-    /// Whose text.
+    /// Whose.
     pub requester: Requester,
-    /// In order.
-    pub texts: Vec<StreamText>,
+    /// The request of each part, in order.
+    pub parts: Vec<(RequestId, Delivery)>,
 }
 
-/// Text that arrived for a socket that is over.
+/// A part of an answer that arrived for a socket that is over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ReturnedTo {
     /// The socket.
     pub socket: SocketKey,
-    /// The text.
-    pub text: StreamText,
+    /// The request.
+    pub request_id: RequestId,
+    /// The part.
+    pub part: Delivery,
 }
 
 /// Asks for a request to be forwarded (spec §5.1).
@@ -193,16 +194,16 @@ impl Handler<RequesterGone> for LlmRouter {
 impl Handler<Returned> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, Returned { requester, texts }: Returned, _: &mut Self::Context) {
-        self.book.returned(&requester, texts);
+    fn handle(&mut self, Returned { requester, parts }: Returned, _: &mut Self::Context) {
+        self.book.returned(&requester, parts);
     }
 }
 
 impl Handler<ReturnedTo> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, ReturnedTo { socket, text }: ReturnedTo, _: &mut Self::Context) {
-        self.book.returned_to(socket, text);
+    fn handle(&mut self, ReturnedTo { socket, request_id, part }: ReturnedTo, _: &mut Self::Context) {
+        self.book.returned_to(socket, request_id, part);
     }
 }
 
@@ -255,3 +256,6 @@ impl Handler<RouteNotice> for LlmRouter {
 pub(crate) fn tick_for(shortest: Duration) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests;

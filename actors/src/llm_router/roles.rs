@@ -50,6 +50,8 @@ pub struct RouteState {
     pub open_streams: AtomicU32,
     /// At least one stream has ended.
     pub ended_once: AtomicBool,
+    /// The request is over; the route stays for a requester that is away.
+    pub finished: AtomicBool,
     /// The same clock's last sign of life of the target, on any of its routes.
     pub target_activity: Arc<AtomicU64>,
 }
@@ -59,6 +61,16 @@ impl RouteState {
     pub fn touch(&self, now_millis: u64) {
         self.last_event.store(now_millis, Ordering::Relaxed);
         self.target_activity.store(now_millis, Ordering::Relaxed);
+    }
+
+    /// Nothing more is taken for it.
+    pub fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request is over.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Relaxed)
     }
 
     /// All its streams have ended: it no longer counts as pending (spec §5.9).
@@ -121,15 +133,15 @@ pub enum ToTarget {
         /// It will not come back: nothing is kept for it any more.
         gone: bool,
     },
-    /// Text that a requester's socket took and could not write before it closed. It stands before
-    /// what comes from now on (spec §5.5 rule 14).
+    /// What a requester's socket took and could not write before it closed. It stands before what
+    /// comes from now on (spec §5.5 rule 14).
     Returned {
         /// The route.
         route: RouteId,
-        /// Whose text.
+        /// Whose.
         requester: Requester,
         /// In order.
-        texts: Vec<StreamText>,
+        parts: Vec<Delivery>,
     },
     /// The request is over; what still arrives for it is dropped.
     Close {
@@ -164,8 +176,13 @@ pub enum Delivery {
     },
     /// Nothing more comes for this request.
     Finished(RequestId),
-    /// A complete, non-streamed answer (spec §5.8): the payload of the `message` event.
-    Message(ByteString),
+    /// A complete, non-streamed answer (spec §5.8).
+    Message {
+        /// The request.
+        request_id: RequestId,
+        /// The payload of the `message` event.
+        payload: ByteString,
+    },
     /// The request failed (spec §5.9).
     Failed(Failure),
 }

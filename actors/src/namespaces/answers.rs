@@ -175,8 +175,8 @@ impl Broker {
             ToTarget::Peers { route, requester, peers, gone } => {
                 answers.fan_out.peers(route, &requester, peers, gone, now);
             }
-            ToTarget::Returned { route, requester, texts } => {
-                answers.fan_out.returned(route, &requester, texts, now);
+            ToTarget::Returned { route, requester, parts } => {
+                answers.fan_out.returned(route, &requester, parts, now);
             }
             ToTarget::Close { route, failure } => {
                 let reason = failure.unwrap_or("request is over");
@@ -357,7 +357,8 @@ impl Broker {
         let Some(answers) = &mut self.answers else {
             return;
         };
-        let Some(request_id) = answers.fan_out.request_id(route).cloned() else {
+        let over = answers.fan_out.state(route).is_none_or(|state| state.is_finished());
+        let Some(request_id) = answers.fan_out.request_id(route).cloned().filter(|_| !over) else {
             // The request is over. What still comes for it is dropped.
             return;
         };
@@ -410,7 +411,8 @@ impl Broker {
                 streams.finish_output(&output_id, emits);
                 answers.flush(now);
                 let payload = message_json(&data, request_id.as_str(), &output_id);
-                answers.fan_out.send(route, &Delivery::Message(payload.into()), now);
+                let message = Delivery::Message { request_id: request_id.clone(), payload: payload.into() };
+                answers.fan_out.send(route, &message, now);
                 over = true;
             }
         }

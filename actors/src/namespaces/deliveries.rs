@@ -13,7 +13,8 @@ use log::{debug, info};
 
 use super::{Awaited, Broker, BrokerSession, Cx, Socket, handshake::literal, payload};
 use crate::{
-    llm_router::{Deliver, Delivery, Failure, Returned},
+    ids::RequestId,
+    llm_router::{Deliver, Delivery, Failure, Returned, ReturnedTo},
     protocol::stream_events,
     registry::SocketKey,
     stream::{
@@ -57,7 +58,7 @@ impl Handler<Deliver> for BrokerSession {
 
     fn handle(&mut self, message: Deliver, ctx: &mut Self::Context) {
         if let Some(layer) = self.ended_app() {
-            return layer.handler().bounce(vec![message]);
+            return layer.handler().bounce(message);
         }
         self.deliver(message, ctx, |layer, session, message| {
             layer.with_handler(session, |broker, cx| broker.delivered(cx, message));
@@ -69,7 +70,7 @@ impl Handler<Deliver> for BrokerSession {
 impl Broker {
     fn delivered(&mut self, cx: &mut Cx<'_, '_>, message: Deliver) {
         if self.deliveries.as_ref().is_none_or(|deliveries| deliveries.socket != message.socket) {
-            return self.bounce(vec![message]);
+            return self.bounce(message);
         }
         match message.delivery {
             Delivery::Text(text) => self.with_sender(cx, |sender, now, out| sender.push(text, now, out)),
@@ -79,7 +80,7 @@ impl Broker {
             Delivery::Finished(request) => {
                 self.with_sender(cx, |sender, now, out| sender.finish(request.as_str(), None, now, out));
             }
-            Delivery::Message(payload) => {
+            Delivery::Message { payload, .. } => {
                 if let Some((ns, _)) = self.llm_socket() {
                     let ns = ns.clone();
                     cx.emit(&ns, &literal(stream_events::MESSAGE), &[&payload]);
@@ -215,25 +216,32 @@ impl Broker {
     }
 
     fn give_back(&self, socket: &Socket, texts: Vec<StreamText>) {
-        if texts.is_empty() {
+        let parts: Vec<_> = texts.into_iter().filter_map(|text| request_of(Delivery::Text(text))).collect();
+        if parts.is_empty() {
             return;
         }
-        let returned = Returned { requester: socket.requester(), texts };
         #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-        self.directory.router.do_send(returned);
+        self.directory.router.do_send(Returned { requester: socket.requester(), parts });
     }
 
-    /// Deliveries for a socket that is over go back as well.
-    fn bounce(&self, messages: Vec<Deliver>) {
-        for message in messages {
-            let Delivery::Text(text) = message.delivery else {
-                continue;
-            };
-            let returned = crate::llm_router::ReturnedTo { socket: message.socket, text };
+    /// A delivery for a socket that is over goes back as well.
+    fn bounce(&self, Deliver { socket, delivery }: Deliver) {
+        if let Some((request_id, part)) = request_of(delivery) {
             #[expect(clippy::disallowed_methods, reason = "bounded by the mailbox that it was in")]
-            self.directory.router.do_send(returned);
+            self.directory.router.do_send(ReturnedTo { socket, request_id, part });
         }
     }
+}
+
+/// A part with the request that it answers; none for what means nothing to another socket.
+fn request_of(part: Delivery) -> Option<(RequestId, Delivery)> {
+    let request_id = match &part {
+        Delivery::Text(text) => RequestId::new(text.info.request_id.clone()).ok()?,
+        Delivery::Message { request_id, .. } => request_id.clone(),
+        Delivery::Failed(failure) => failure.request_id.clone(),
+        Delivery::StreamFailed { .. } | Delivery::Finished(_) => return None,
+    };
+    Some((request_id, part))
 }
 
 /// All values are strings: an object could be taken for a stream (spec §5.5 rule 1).

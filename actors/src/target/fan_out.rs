@@ -112,7 +112,7 @@ fn cost(delivery: &Delivery) -> usize {
     PART_COST
         + match delivery {
             Delivery::Text(text) => text.text.len(),
-            Delivery::Message(payload) => payload.len(),
+            Delivery::Message { payload, .. } => payload.len(),
             Delivery::StreamFailed { .. } | Delivery::Finished(_) | Delivery::Failed(_) => 0,
         }
 }
@@ -226,9 +226,9 @@ impl FanOut {
         }
     }
 
-    /// Text that came back from a socket that has closed: it stands before what is kept. A requester
-    /// with another socket has had it there.
-    pub fn returned(&mut self, route: RouteId, requester: &Requester, texts: Vec<StreamText>, now: Instant) {
+    /// What came back from a socket that has closed: it stands before what is kept. A requester with
+    /// another socket has had it there.
+    pub fn returned(&mut self, route: RouteId, requester: &Requester, parts: Vec<Delivery>, now: Instant) {
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
@@ -237,16 +237,16 @@ impl FanOut {
         };
         let was_last = asker.peers.iter().all(|lane| !lane.peer.deliver.connected());
         if asker.peers.is_empty() || was_last {
-            for text in texts.into_iter().rev() {
-                asker.kept.put_back(Delivery::Text(text));
+            for part in parts.into_iter().rev() {
+                asker.kept.put_back(part);
             }
             return;
         }
         // Its only other chance: a socket that opened after the text was lost and before it came back.
         let limit = self.limits.max_waiting_bytes;
         let fresh = asker.peers.len() == 1;
-        for text in texts.into_iter().filter(|_| fresh) {
-            deliver(asker, &Delivery::Text(text), limit, &self.metrics, &mut self.retry_at, now);
+        for part in parts.into_iter().filter(|_| fresh) {
+            deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
         }
     }
 
@@ -270,7 +270,9 @@ impl FanOut {
     pub fn close(&mut self, id: RouteId, now: Instant) {
         self.flush(now);
         if let Some(route) = self.routes.remove(&id) {
-            self.by_request.remove(&route.request_id);
+            if self.by_request.get(&route.request_id) == Some(&id) {
+                self.by_request.remove(&route.request_id);
+            }
             for lane in route.requesters.iter().flat_map(|asker| &asker.peers) {
                 if !lane.backlog.parts.is_empty() {
                     warn!(request:% = route.request_id; "answer closed while text waited for a full mailbox");
