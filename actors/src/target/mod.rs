@@ -4,3 +4,6 @@
 mod fan_out;
 
 pub use fan_out::{FanOut, FanOutLimits};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! Targets and requesters that write down what they are told.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use framing::{ByteString, json::RawJson};
+use parking_lot::Mutex;
+
+use crate::{
+    ids::{ClientId, Identity, RequestId},
+    llm_router::{
+        AttributeOutput, Deliver, Delivery, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Refusal,
+        Requester, RouteId, RouterLimits, ToTarget, book::Book,
+    },
+    registry::SocketKey,
+};
+
+/// What somebody was told, and which socket it was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    Ask(SocketKey, RouteId),
+    Adopt(SocketKey, RouteId),
+    Close(SocketKey, RouteId, Option<&'static str>),
+    Peers(SocketKey, RouteId, String, Vec<SocketKey>, bool),
+    Returned(SocketKey, RouteId, Vec<String>),
+    Failed(SocketKey, String, String),
+}
+
+type Log = Arc<Mutex<Vec<Told>>>;
+
+/// An actor that writes down. It takes nothing while the test does not wait, so its mailbox can be
+/// filled.
+struct Recorder {
+    socket: SocketKey,
+    log: Log,
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+}
+
+impl Handler<ToTarget> for Recorder {
+    type Result = ();
+
+    fn handle(&mut self, message: ToTarget, _: &mut Self::Context) {
+        let socket = self.socket;
+        let told = match message {
+            ToTarget::Ask { route, .. } => Told::Ask(socket, route.route),
+            ToTarget::Adopt { route, .. } => Told::Adopt(socket, route.route),
+            ToTarget::Close { route, failure } => Told::Close(socket, route, failure),
+            ToTarget::Peers { route, requester, peers, gone } => {
+                let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();
+                peers.sort();
+                Told::Peers(socket, route, requester.identity.to_string(), peers, gone)
+            }
+            ToTarget::Returned { route, parts, .. } => {
+                Told::Returned(socket, route, parts.iter().map(text_of).collect())
+            }
+        };
+        self.log.lock().push(told);
+    }
+}
+
+impl Handler<Deliver> for Recorder {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { delivery, .. }: Deliver, _: &mut Self::Context) {
+        if let Delivery::Failed(failure) = delivery {
+            let told = Told::Failed(self.socket, failure.request_id.to_string(), failure.message.to_string());
+            self.log.lock().push(told);
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Done;
+
+impl Handler<Done> for Recorder {
+    type Result = ();
+
+    fn handle(&mut self, _: Done, _: &mut Self::Context) {}
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Recorder {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+pub(super) fn text_of(part: &Delivery) -> String {
+    let Delivery::Text(text) = part else { panic!("{part:?} is no text") };
+    String::from_utf8_lossy(&text.text).into_owned()
+}
+
+pub(super) fn limits() -> RouterLimits {
+    RouterLimits {
+        per_client: 32,
+        per_extension: 256,
+        total: 1000,
+        outputs: 8,
+        request_timeout: Duration::from_secs(600),
+        idle_timeout: Duration::from_secs(60),
+        grace: Duration::from_secs(5),
+        allow_shared: false,
+    }
+}
+
+/// A book, its sockets, and a clock that the test moves.
+pub(super) struct Fixture {
+    pub(super) book: Book,
+    pub(super) now: Instant,
+    log: Log,
+    recorders: Vec<(SocketKey, Addr<Recorder>)>,
+}
+
+impl Fixture {
+    pub(super) fn new(limits: RouterLimits) -> Self {
+        let now = Instant::now();
+        Self { book: Book::new(limits, now), now, log: Log::default(), recorders: Vec::new() }
+    }
+
+    /// Runs a test in an actix system.
+    pub(super) fn run<F: Future>(limits: RouterLimits, test: impl FnOnce(Self) -> F) -> F::Output {
+        System::new().block_on(async { test(Self::new(limits)).await })
+    }
+
+    pub(super) fn advance(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn recorder(&mut self, capacity: usize) -> (SocketKey, Addr<Recorder>) {
+        let (socket, log) = (SocketKey::next(), self.log.clone());
+        let address = Recorder::create(|ctx| {
+            ctx.set_mailbox_capacity(capacity);
+            Recorder { socket, log }
+        });
+        self.recorders.push((socket, address.clone()));
+        (socket, address)
+    }
+
+    /// A target's socket opens.
+    pub(super) fn target(&mut self, client: &str) -> SocketKey {
+        self.target_with(client, 1000)
+    }
+
+    /// One whose mailbox takes so many messages.
+    pub(super) fn target_with(&mut self, client: &str, capacity: usize) -> SocketKey {
+        let (socket, address) = self.recorder(capacity);
+        self.book.target_opened(socket, requester(client), address.recipient());
+        socket
+    }
+
+    /// One whose session ends before the router hears of it.
+    pub(super) async fn ended_target(&mut self, client: &str) -> SocketKey {
+        let (socket, address) = self.recorder(1000);
+        self.recorders.pop();
+        self.book.target_opened(socket, requester(client), address.clone().recipient());
+        address.send(Stop).await.unwrap();
+        while address.connected() {
+            tokio::task::yield_now().await;
+        }
+        socket
+    }
+
+    /// A requester's socket opens.
+    pub(super) fn peer(&mut self, client: &str) -> SocketKey {
+        let (socket, address) = self.recorder(1000);
+        self.book.requester_opened(requester(client), Peer { socket, deliver: address.recipient() });
+        socket
+    }
+
+    pub(super) fn close(&mut self, socket: SocketKey) {
+        self.book.socket_closed(socket, self.now);
+    }
+
+    pub(super) fn open(&mut self, from: &str, request: &str, targets: &[&str]) -> Result<(), Refusal> {
+        let question = OpenRequest {
+            from: requester(from),
+            request_id: RequestId::new(request).unwrap(),
+            targets: targets.iter().map(|target| ByteString::from(*target)).collect(),
+            request: ForwardedRequest { payload: RawJson::from_static("{}"), attachments: Vec::new() },
+        };
+        self.book.open(question, self.now)
+    }
+
+    pub(super) fn attribute(
+        &mut self,
+        socket: SocketKey,
+        target: &str,
+        output: &str,
+        named: Option<&str>,
+    ) -> Option<OpenedRoute> {
+        let question = AttributeOutput {
+            socket,
+            target: ClientId::new(target).unwrap(),
+            output_id: Some(output.into()),
+            request_id: named.map(|named| RequestId::new(named).unwrap()),
+        };
+        self.book.attribute(&question)
+    }
+
+    /// A stream of a route starts and ends: it is answered, and quiet.
+    pub(super) fn answered(&self, route: RouteId) {
+        let state = &self.book.routes[&route].state;
+        state.touch(self.book.millis(self.now));
+        state.ended_once.store(true, Relaxed);
+    }
+
+    pub(super) fn touch(&self, route: RouteId) {
+        self.book.routes[&route].state.touch(self.book.millis(self.now));
+    }
+
+    /// The route of a request at a target, if it is open.
+    pub(super) fn route(&self, request: &str, target: &str) -> Option<RouteId> {
+        let mut found =
+            self.book.routes.iter().filter(|(_, route)| route.request == *request && route.target == *target);
+        found.next().map(|(id, _)| *id)
+    }
+
+    pub(super) fn sweep(&mut self) -> usize {
+        self.book.sweep(self.now)
+    }
+
+    /// Everything that was said since the last call, in the order heard by each.
+    pub(super) async fn told(&mut self) -> Vec<Told> {
+        for (_, recorder) in &self.recorders {
+            recorder.send(Done).await.unwrap();
+        }
+        std::mem::take(&mut *self.log.lock())
+    }
+}
+
+pub(super) fn requester(client: &str) -> Requester {
+    let client = ClientId::new(client).unwrap();
+    Requester { identity: Identity::from(client.clone()), client }
+}

@@ -1,0 +1,492 @@
+//! Random lives of many requests, against the rules written down once more and as plainly as can be.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use proptest::prelude::*;
+
+use super::fixture::{Fixture, Told, limits, requester};
+use crate::{
+    llm_router::{Refusal, RouteId, RouterLimits},
+    registry::SocketKey,
+};
+
+const TARGETS: [&str; 3] = ["SillyTavern-1", "SillyTavern-2", "SillyTavern-3"];
+const CLIENTS: [&str; 3] = ["app-a", "app-b", "SillyTavern-1"];
+const REQUESTS: [&str; 4] = ["r1", "r2", "r3", "r4"];
+const OUTPUTS: [&str; 3] = ["o1", "o2", "o3"];
+
+#[derive(Clone, Debug)]
+enum Act {
+    TargetOpens(usize),
+    TargetCloses(usize),
+    PeerOpens(usize),
+    PeerCloses(usize),
+    Gone(usize),
+    Open {
+        from: usize,
+        request: usize,
+        targets: Vec<usize>,
+    },
+    Output {
+        socket: usize,
+        output: usize,
+        named: Option<usize>,
+    },
+    /// Streams of a route start or end.
+    Stream {
+        route: usize,
+        open: u32,
+        ended: bool,
+    },
+    Complete(usize),
+    Wait(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let which = 0usize..12;
+    let act = prop_oneof![
+        4 => (0..TARGETS.len()).prop_map(Act::TargetOpens),
+        2 => which.clone().prop_map(Act::TargetCloses),
+        3 => (0..CLIENTS.len()).prop_map(Act::PeerOpens),
+        2 => which.clone().prop_map(Act::PeerCloses),
+        1 => (0..CLIENTS.len()).prop_map(Act::Gone),
+        9 => (0..CLIENTS.len(), 0..REQUESTS.len(), prop::collection::vec(0..=TARGETS.len(), 1..3))
+            .prop_map(|(from, request, targets)| Act::Open { from, request, targets }),
+        6 => (which.clone(), 0..OUTPUTS.len(), prop::option::of(0..=REQUESTS.len()))
+            .prop_map(|(socket, output, named)| Act::Output { socket, output, named }),
+        4 => (which.clone(), 0u32..2, any::<bool>()).prop_map(|(route, open, ended)| Act::Stream { route, open, ended }),
+        2 => which.clone().prop_map(Act::Complete),
+        4 => prop_oneof![Just(1u64), Just(5), Just(30), Just(60), Just(600)].prop_map(Act::Wait),
+    ];
+    prop::collection::vec(act, 1..60)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    request: String,
+    target: String,
+    holders: Vec<SocketKey>,
+    orphaned: Option<Instant>,
+    outputs: Vec<String>,
+    /// It is over, and kept for somebody who is away.
+    finished: bool,
+}
+
+/// What a route did that only time judges.
+#[derive(Clone, Debug)]
+struct Life {
+    event: Instant,
+    ended: bool,
+    open: u32,
+    asker: String,
+    failure: Option<(&'static str, String)>,
+}
+
+#[derive(Default)]
+struct Model {
+    /// In the order opened.
+    targets: Vec<(SocketKey, String)>,
+    peers: Vec<(SocketKey, String)>,
+    routes: BTreeMap<RouteId, Route>,
+    lives: BTreeMap<RouteId, Life>,
+    requesters: BTreeMap<String, Vec<String>>,
+    told: Vec<Told>,
+    next: u64,
+}
+
+impl Model {
+    fn newest(&self, target: &str) -> Option<SocketKey> {
+        self.targets.iter().rev().find(|(_, client)| client == target).map(|(socket, _)| *socket)
+    }
+
+    fn sockets(&self, client: &str) -> Vec<SocketKey> {
+        self.peers.iter().filter(|(_, owner)| owner == client).map(|(socket, _)| *socket).collect()
+    }
+
+    fn quiet(&self, id: RouteId) -> bool {
+        self.lives[&id].ended && self.lives[&id].open == 0
+    }
+
+    fn peers_changed(&mut self, client: &str, gone: bool) {
+        let sockets = self.sockets(client);
+        for (id, route) in &self.routes {
+            if self.requesters[&route.request].iter().any(|other| other == client) {
+                for holder in &route.holders {
+                    self.told.push(Told::Peers(*holder, *id, client.to_owned(), sockets.clone(), gone));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, id: RouteId, failure: Option<(&'static str, String)>) {
+        let Some(route) = self.routes.get_mut(&id).filter(|route| !route.finished) else { return };
+        route.finished = true;
+        let request = route.request.clone();
+        self.lives.get_mut(&id).unwrap().failure = failure.clone();
+        if let Some((_, message)) = failure {
+            for client in self.requesters[&request].clone() {
+                self.fail(&client, &request, &message);
+            }
+        }
+        self.close_if_read(id);
+    }
+
+    fn fail(&mut self, client: &str, request: &str, message: &str) {
+        for socket in self.sockets(client) {
+            self.told.push(Told::Failed(socket, request.to_owned(), message.to_owned()));
+        }
+    }
+
+    fn close_if_read(&mut self, id: RouteId) {
+        let Some(route) = self.routes.get(&id).filter(|route| route.finished) else { return };
+        let away = self.requesters[&route.request].iter().any(|client| self.sockets(client).is_empty());
+        if !away || route.holders.is_empty() {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: RouteId) {
+        let Some(route) = self.routes.remove(&id) else { return };
+        let life = self.lives.remove(&id).unwrap();
+        for holder in &route.holders {
+            self.told.push(Told::Close(*holder, id, life.failure.as_ref().map(|(short, _)| *short)));
+        }
+        if !self.routes.values().any(|other| other.request == route.request) {
+            self.requesters.remove(&route.request);
+        }
+    }
+
+    /// The ends that waited for a client that is back, or gone.
+    fn settle(&mut self, client: &str, back: bool) {
+        let finished: Vec<RouteId> =
+            self.routes.iter().filter(|(_, r)| r.finished).map(|(id, _)| *id).collect();
+        for id in finished {
+            let request = self.routes[&id].request.clone();
+            let asked = self.requesters[&request].iter().any(|other| other == client);
+            if back
+                && asked
+                && let Some((_, message)) = self.lives[&id].failure.clone()
+            {
+                self.fail(client, &request, &message);
+            }
+            if !back || asked {
+                self.close_if_read(id);
+            }
+        }
+    }
+
+    /// Pending routes and `more` fit `limit`, and so do answered ones: the oldest are forgotten.
+    fn room(&mut self, limit: usize, more: usize, counts: impl Fn(&Route, &Life) -> bool) -> bool {
+        let counts = |id: &RouteId| counts(&self.routes[id], &self.lives[id]);
+        let counted: Vec<RouteId> = self.routes.keys().copied().filter(counts).collect();
+        let over = |id: &RouteId| self.routes[id].finished || self.quiet(*id);
+        let (quiet, pending): (Vec<_>, Vec<_>) = counted.into_iter().partition(over);
+        if pending.len() + more > limit {
+            return false;
+        }
+        for id in quiet.iter().take((quiet.len() + more).saturating_sub(limit)) {
+            self.end(*id, None);
+            self.close(*id);
+        }
+        true
+    }
+
+    fn open(
+        &mut self,
+        limits: &RouterLimits,
+        from: &str,
+        request: &str,
+        targets: &[&str],
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let asked = self.requesters.get(request).cloned();
+        let mine = asked.as_ref().is_some_and(|asked| asked.iter().any(|other| other == from));
+        if asked.is_some() && !mine && !limits.allow_shared {
+            return Err(Refusal::Duplicate);
+        }
+        if targets.iter().all(|target| self.newest(target).is_none()) {
+            return Err(Refusal::TargetNotFound(targets[0].into()));
+        }
+        let mut new: Vec<&str> = Vec::new();
+        for target in targets {
+            let has = self.routes.values().any(|route| route.request == request && route.target == *target);
+            if self.newest(target).is_some() && !has && !new.contains(target) {
+                new.push(target);
+            }
+        }
+        if !new.is_empty() {
+            let all = self.routes.len();
+            let fits = self.room(limits.per_client, new.len(), |_, life| life.asker == from)
+                && new
+                    .iter()
+                    .all(|target| self.room(limits.per_extension, 1, |route, _| route.target == *target))
+                && (all + new.len() <= limits.total || self.room(limits.total, new.len(), |_, _| true));
+            if !fits {
+                return Err(Refusal::TooMany);
+            }
+        }
+        let requesters = self.requesters.entry(request.to_owned()).or_default();
+        let joined = !requesters.iter().any(|other| other == from);
+        if joined {
+            requesters.push(from.to_owned());
+        }
+        if !mine && self.routes.values().any(|route| route.request == request) {
+            // Only the holders of this request learn something new, but all of this client's hear it.
+            self.peers_changed(from, false);
+        }
+        for target in new {
+            self.next += 1;
+            let (id, socket) = (RouteId(self.next), self.newest(target).unwrap());
+            let (request, target) = (request.to_owned(), target.to_owned());
+            let route = Route {
+                request,
+                target,
+                holders: vec![socket],
+                orphaned: None,
+                outputs: Vec::new(),
+                finished: false,
+            };
+            self.routes.insert(id, route);
+            let asker = from.to_owned();
+            self.lives.insert(id, Life { event: now, ended: false, open: 0, asker, failure: None });
+            self.told.push(Told::Ask(socket, id));
+        }
+        Ok(())
+    }
+
+    fn attribute(
+        &mut self,
+        socket: SocketKey,
+        target: &str,
+        output: &str,
+        named: Option<&str>,
+    ) -> Option<RouteId> {
+        let of_target: Vec<RouteId> = self
+            .routes
+            .iter()
+            .filter(|(_, r)| r.target == target && !r.finished)
+            .map(|(id, _)| *id)
+            .collect();
+        let find =
+            |test: &dyn Fn(&Route) -> bool| of_target.iter().copied().find(|id| test(&self.routes[id]));
+        let by_name = named.and_then(|named| find(&|route| route.request == named));
+        let by_output = find(&|route| route.outputs.iter().any(|other| other == output));
+        let id = match by_name.or(by_output) {
+            Some(id) => id,
+            None => {
+                let oldest = find(&|route| route.outputs.is_empty());
+                let over: Vec<_> =
+                    of_target.iter().copied().filter(|id| !self.routes[id].outputs.is_empty()).collect();
+                for id in over {
+                    self.end(id, None);
+                }
+                oldest?
+            }
+        };
+        let route = self.routes.get_mut(&id).unwrap();
+        if !route.outputs.iter().any(|other| other == output) {
+            route.outputs.push(output.to_owned());
+        }
+        if !route.holders.contains(&socket) {
+            route.holders.push(socket);
+        }
+        route.orphaned = None;
+        Some(id)
+    }
+
+    fn sweep(&mut self, limits: &RouterLimits, now: Instant) -> usize {
+        let mut failed = 0;
+        for id in self.routes.keys().copied().collect::<Vec<_>>() {
+            let (route, life) = (&self.routes[&id], &self.lives[&id]);
+            if route.finished {
+                continue;
+            }
+            let since = now - life.event;
+            if route.orphaned.is_some_and(|until| until <= now) {
+                let text = format!("Target client disconnected: {}", route.target);
+                self.end(id, Some(("Target client disconnected", text)));
+                failed += 1;
+            } else if life.ended && since >= limits.idle_timeout {
+                self.end(id, None);
+            } else if since >= limits.request_timeout {
+                self.end(id, Some(("LLM request timed out.", "LLM request timed out.".to_owned())));
+                failed += 1;
+            }
+        }
+        failed
+    }
+}
+
+fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
+    (!items.is_empty()).then(|| items[at % items.len()])
+}
+
+async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    for act in acts {
+        match act.clone() {
+            Act::TargetOpens(at) => {
+                let client = TARGETS[at];
+                let socket = f.target(client);
+                model.targets.push((socket, client.to_owned()));
+                for (id, route) in &mut model.routes {
+                    if route.target == client && route.orphaned.take().is_some() {
+                        route.holders.push(socket);
+                        model.told.push(Told::Adopt(socket, *id));
+                    }
+                }
+            }
+            Act::TargetCloses(at) => {
+                let Some((socket, _)) =
+                    pick(&model.targets.iter().map(|(s, _)| (*s, ())).collect::<Vec<_>>(), at)
+                else {
+                    continue;
+                };
+                f.close(socket);
+                model.targets.retain(|(other, _)| *other != socket);
+                for (id, route) in &mut model.routes {
+                    let held = route.holders.len();
+                    route.holders.retain(|holder| *holder != socket);
+                    if held > 0 && route.holders.is_empty() {
+                        route.orphaned = Some(f.now + limits.grace);
+                        model.lives.get_mut(id).unwrap().open = 0;
+                    }
+                }
+            }
+            Act::PeerOpens(at) => {
+                let client = CLIENTS[at];
+                let back = model.sockets(client).is_empty();
+                let socket = f.peer(client);
+                model.peers.push((socket, client.to_owned()));
+                model.peers_changed(client, false);
+                if back {
+                    model.settle(client, true);
+                }
+            }
+            Act::PeerCloses(at) => {
+                if model.peers.is_empty() {
+                    continue;
+                }
+                let at = at % model.peers.len();
+                let (socket, client) = model.peers.remove(at);
+                f.close(socket);
+                model.peers_changed(&client, false);
+            }
+            Act::Gone(at) => {
+                let client = CLIENTS[at];
+                f.book.requester_gone(&requester(client));
+                if model.sockets(client).is_empty() {
+                    model.peers_changed(client, true);
+                    for requesters in model.requesters.values_mut() {
+                        requesters.retain(|other| other != client);
+                    }
+                    model.settle(client, false);
+                }
+            }
+            Act::Open { from, request, targets } => {
+                let targets: Vec<&str> =
+                    targets.iter().map(|at| TARGETS.get(*at).copied().unwrap_or("nobody")).collect();
+                let got = f.open(CLIENTS[from], REQUESTS[request], &targets);
+                let expected = model.open(&limits, CLIENTS[from], REQUESTS[request], &targets, f.now);
+                prop_assert_eq!(got, expected, "{:?}", act);
+            }
+            Act::Output { socket, output, named } => {
+                if model.targets.is_empty() {
+                    continue;
+                }
+                let (socket, target) = model.targets[socket % model.targets.len()].clone();
+                let named = named.map(|at| REQUESTS.get(at).copied().unwrap_or("random"));
+                let got = f.attribute(socket, &target, OUTPUTS[output], named);
+                let expected = model.attribute(socket, &target, OUTPUTS[output], named);
+                prop_assert_eq!(got.as_ref().map(|opened| opened.route), expected, "{:?}", act);
+                if let Some(opened) = got {
+                    let route = &model.routes[&opened.route];
+                    prop_assert_eq!(opened.request_id.as_str(), &route.request);
+                    let got: Vec<_> = opened
+                        .requesters
+                        .iter()
+                        .map(|(who, peers)| {
+                            (who.client.to_string(), peers.iter().map(|p| p.socket).collect::<Vec<_>>())
+                        })
+                        .collect();
+                    let expected: Vec<_> = model.requesters[&route.request]
+                        .iter()
+                        .map(|client| (client.clone(), model.sockets(client)))
+                        .collect();
+                    prop_assert_eq!(got, expected);
+                }
+            }
+            Act::Stream { route, open, ended } => {
+                let ids: Vec<_> = model.routes.keys().copied().collect();
+                let Some(id) = pick(&ids, route) else { continue };
+                let target = model.routes[&id].target.clone();
+                // A sign of life of a target is one for all of its requests.
+                for (id, _) in model.routes.iter().filter(|(_, route)| route.target == target) {
+                    f.touch(*id);
+                    model.lives.get_mut(id).unwrap().event = f.now;
+                }
+                let state = &f.book.routes[&id].state;
+                state.open_streams.store(open, Relaxed);
+                state.ended_once.fetch_or(ended, Relaxed);
+                let life = model.lives.get_mut(&id).unwrap();
+                life.open = open;
+                life.ended |= ended;
+            }
+            Act::Complete(at) => {
+                let ids: Vec<_> = model.routes.keys().copied().collect();
+                let Some(id) = pick(&ids, at) else { continue };
+                f.book.complete(id, None);
+                model.end(id, None);
+                // Completed twice, by two notices that crossed: nothing more.
+                f.book.complete(id, None);
+                model.end(id, None);
+            }
+            Act::Wait(seconds) => {
+                f.advance(Duration::from_secs(seconds));
+                prop_assert_eq!(f.sweep(), model.sweep(&limits, f.now), "{:?}", act);
+            }
+        }
+        let (mut got, mut expected) = (f.told().await, std::mem::take(&mut model.told));
+        got.sort();
+        expected.sort();
+        prop_assert_eq!(got, expected, "told after {:?}", act);
+        let routes: BTreeMap<RouteId, Route> = f
+            .book
+            .routes
+            .iter()
+            .map(|(id, route)| {
+                let route = Route {
+                    request: route.request.to_string(),
+                    target: route.target.to_string(),
+                    holders: route.holders.iter().map(|(socket, _)| *socket).collect(),
+                    orphaned: route.orphaned,
+                    outputs: route.outputs.iter().map(ToString::to_string).collect(),
+                    finished: route.finished.is_some(),
+                };
+                (*id, route)
+            })
+            .collect();
+        prop_assert_eq!(&routes, &model.routes, "after {:?}", act);
+        prop_assert_eq!(f.book.len(), model.requesters.len());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn the_book_follows_the_rules(
+        acts in acts(),
+        per_client in 1usize..5,
+        per_extension in 1usize..5,
+        total in 2usize..8,
+        allow_shared in any::<bool>(),
+    ) {
+        let limits = RouterLimits { per_client, per_extension, total, allow_shared, ..limits() };
+        Fixture::run(limits.clone(), |f| check(f, limits, acts))?;
+    }
+}

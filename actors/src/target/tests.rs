@@ -1,0 +1,622 @@
+//! What waits for those who asked: nothing that fits is lost, nothing comes twice, and everything
+//! stays in order, whatever the mailboxes do.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
+    },
+    time::{Duration, Instant},
+};
+
+use actix::prelude::*;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+
+use super::{FanOut, FanOutLimits};
+use crate::{
+    ids::{ClientId, Identity, RequestId},
+    llm_router::{Deliver, Delivery, OpenedRoute, Peer, Requester, RouteId, RouteState},
+    metrics::Metrics,
+    registry::SocketKey,
+    stream::{StreamInfo, StreamText},
+};
+
+const ROUTE: RouteId = RouteId(1);
+
+/// What a socket was given: texts joined by stream, and how streams ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    Text(u64, String),
+    End(u64),
+    Failed(u64, &'static str),
+    Message(String),
+    Finished,
+    Error(String),
+}
+
+/// A receiver that takes nothing while the test does not wait, so that its mailbox can be filled.
+struct Receiver(Arc<Mutex<Vec<Got>>>);
+
+impl Actor for Receiver {
+    type Context = Context<Self>;
+}
+
+impl Handler<Deliver> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { delivery, .. }: Deliver, _: &mut Self::Context) {
+        let mut got = self.0.lock();
+        match delivery {
+            Delivery::Text(StreamText { info, text, end }) => {
+                if !text.is_empty() {
+                    got.push(Got::Text(info.key, String::from_utf8(text.to_vec()).unwrap()));
+                }
+                if end {
+                    got.push(Got::End(info.key));
+                }
+            }
+            Delivery::StreamFailed { info, reason } => got.push(Got::Failed(info.key, reason)),
+            Delivery::Finished(_) => got.push(Got::Finished),
+            Delivery::Message { payload, .. } => got.push(Got::Message(payload.to_string())),
+            Delivery::Failed(failure) => got.push(Got::Error(failure.message.to_string())),
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Done;
+
+impl Handler<Done> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, _: Done, _: &mut Self::Context) {}
+}
+
+struct Socket {
+    peer: Peer,
+    address: Addr<Receiver>,
+    got: Arc<Mutex<Vec<Got>>>,
+}
+
+impl Socket {
+    fn new(mailbox: usize) -> Self {
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let receiver = Receiver(got.clone());
+        let address = Receiver::create(|ctx| {
+            ctx.set_mailbox_capacity(mailbox);
+            receiver
+        });
+        Self { peer: Peer { socket: SocketKey::next(), deliver: address.clone().recipient() }, address, got }
+    }
+
+    /// The mailbox is emptied.
+    async fn read(&self) {
+        self.address.send(Done).await.unwrap();
+    }
+
+    /// Everything so far, neighbouring texts of one stream joined.
+    fn got(&self) -> Vec<Got> {
+        joined(&self.got.lock())
+    }
+
+    /// Texts of all streams, as a reader sees them.
+    fn text(&self) -> String {
+        let texts = self.got();
+        texts
+            .iter()
+            .filter_map(|got| if let Got::Text(_, text) = got { Some(text.as_str()) } else { None })
+            .collect()
+    }
+}
+
+fn joined(all: &[Got]) -> Vec<Got> {
+    let mut joined: Vec<Got> = Vec::new();
+    for got in all {
+        match (joined.last_mut(), got) {
+            (Some(Got::Text(stream, before)), Got::Text(next, text)) if stream == next => {
+                before.push_str(text)
+            }
+            _ => joined.push(got.clone()),
+        }
+    }
+    joined
+}
+
+fn me() -> Requester {
+    requester("app-a")
+}
+
+fn requester(client: &str) -> Requester {
+    let client = ClientId::new(client).unwrap();
+    Requester { identity: Identity::from(client.clone()), client }
+}
+
+fn opened(requesters: Vec<(Requester, Vec<Peer>)>) -> OpenedRoute {
+    let state = Arc::new(RouteState {
+        last_event: AtomicU64::new(0),
+        open_streams: AtomicU32::new(0),
+        ended_once: AtomicBool::new(false),
+        finished: AtomicBool::new(false),
+        target_activity: Arc::default(),
+    });
+    OpenedRoute { route: ROUTE, request_id: RequestId::new("r").unwrap(), requesters, state }
+}
+
+fn stream() -> Arc<StreamInfo> {
+    Arc::new(StreamInfo::new("s".into(), "o".into(), "r".into()))
+}
+
+fn text(info: &Arc<StreamInfo>, text: &str, end: bool) -> StreamText {
+    StreamText { info: info.clone(), text: Bytes::copy_from_slice(text.as_bytes()), end }
+}
+
+struct Fixture {
+    fan_out: FanOut,
+    metrics: Arc<Metrics>,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new(max_waiting_bytes: usize, requesters: Vec<(Requester, Vec<Peer>)>) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let mut fan_out = FanOut::new(FanOutLimits { max_waiting_bytes, max_routes: 2 }, metrics.clone());
+        assert!(fan_out.open(opened(requesters)));
+        Self { fan_out, metrics, now: Instant::now() }
+    }
+
+    fn send(&mut self, info: &Arc<StreamInfo>, words: &str, end: bool) {
+        self.fan_out.send(ROUTE, &Delivery::Text(text(info, words, end)), self.now);
+    }
+
+    fn say(&mut self, message: &str) {
+        let message = Delivery::Message { request_id: RequestId::new("r").unwrap(), payload: message.into() };
+        self.fan_out.send(ROUTE, &message, self.now);
+    }
+
+    fn peers(&mut self, sockets: &[&Socket], gone: bool) {
+        let peers = sockets.iter().map(|socket| socket.peer.clone()).collect();
+        self.fan_out.peers(ROUTE, &me(), peers, gone, self.now);
+    }
+
+    fn returned(&mut self, texts: Vec<StreamText>) {
+        let parts = texts.into_iter().map(Delivery::Text).collect();
+        self.fan_out.returned(ROUTE, &me(), parts, self.now);
+    }
+
+    /// Everything that waits goes out.
+    async fn settle(&mut self, sockets: &[&Socket]) {
+        loop {
+            for socket in sockets {
+                socket.read().await;
+            }
+            let Some(due) = self.fan_out.deadline() else { break };
+            self.now = due;
+            self.fan_out.flush(self.now);
+        }
+        for socket in sockets {
+            socket.read().await;
+        }
+    }
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    System::new().block_on(test)
+}
+
+#[test]
+fn a_full_mailbox_holds_nothing_up_but_itself() {
+    run(async {
+        let (slow, quick) = (Socket::new(1), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![slow.peer.clone(), quick.peer.clone()])]);
+        let info = stream();
+        for word in ["1", "2", "3", "4", "5", "6"] {
+            f.send(&info, word, word == "6");
+        }
+        f.say("done");
+        quick.read().await;
+        let all = [Got::Text(info.key, "123456".into()), Got::End(info.key), Got::Message("done".into())];
+        assert_eq!(quick.got(), all);
+        assert!(slow.text().len() < 6);
+        assert!(f.fan_out.deadline().is_some());
+        f.settle(&[&slow]).await;
+        assert_eq!(slow.got(), all);
+        assert!(f.fan_out.deadline().is_none());
+    });
+}
+
+#[test]
+fn a_requester_that_is_away_gets_what_was_kept() {
+    run(async {
+        let (before, after) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![before.peer.clone()])]);
+        let info = stream();
+        f.send(&info, "1", false);
+        f.peers(&[], false);
+        f.send(&info, "2", false);
+        f.send(&info, "3", true);
+        f.say("message");
+        f.peers(&[&after], false);
+        f.say("more");
+        f.settle(&[&before, &after]).await;
+        assert_eq!(before.text(), "1");
+        let rest = [
+            Got::Text(info.key, "23".into()),
+            Got::End(info.key),
+            Got::Message("message".into()),
+            Got::Message("more".into()),
+        ];
+        assert_eq!(after.got(), rest);
+    });
+}
+
+#[test]
+fn what_waited_for_the_last_socket_is_kept_and_what_others_had_is_not_repeated() {
+    run(async {
+        let (first, second, third) = (Socket::new(1), Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone(), second.peer.clone()])]);
+        let info = stream();
+        for word in ["1", "2", "3", "4"] {
+            f.send(&info, word, false);
+        }
+        // What the first one missed, the second one had.
+        f.peers(&[&second], false);
+        f.settle(&[&second]).await;
+        assert_eq!(second.text(), "1234");
+        f.peers(&[], false);
+        f.peers(&[&third], false);
+        f.settle(&[&third]).await;
+        assert_eq!(third.text(), "");
+    });
+}
+
+#[test]
+fn a_backlog_survives_the_last_socket() {
+    run(async {
+        let (first, next) = (Socket::new(1), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        for word in ["1", "2", "3", "4", "5"] {
+            f.send(&info, word, word == "5");
+        }
+        f.peers(&[], false);
+        f.peers(&[&next], false);
+        f.settle(&[&first, &next]).await;
+        // What was in its mailbox comes back by the socket itself, see `returned`.
+        assert_eq!(first.text() + &next.text(), "12345");
+    });
+}
+
+#[test]
+fn a_requester_that_is_gone_is_forgotten() {
+    run(async {
+        let (socket, other) = (Socket::new(100), Socket::new(100));
+        let asked = vec![(me(), vec![socket.peer.clone()]), (requester("app-b"), vec![other.peer.clone()])];
+        let mut f = Fixture::new(10_000, asked);
+        let info = stream();
+        f.peers(&[], true);
+        f.send(&info, "1", false);
+        f.peers(&[&socket], false);
+        f.send(&info, "2", true);
+        f.settle(&[&socket, &other]).await;
+        assert_eq!(other.text(), "12");
+        assert_eq!(socket.text(), "2", "whoever comes anew gets what comes from then on");
+    });
+}
+
+#[test]
+fn returned_text_stands_before_what_is_kept() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let (one, two) = (stream(), stream());
+        f.peers(&[], false);
+        f.send(&two, "4", true);
+        f.returned(vec![text(&one, "1", false), text(&one, "2", true), text(&two, "3", false)]);
+        f.peers(&[&next], false);
+        f.settle(&[&next]).await;
+        let all = [
+            Got::Text(one.key, "12".into()),
+            Got::End(one.key),
+            Got::Text(two.key, "34".into()),
+            Got::End(two.key),
+        ];
+        assert_eq!(next.got(), all);
+    });
+}
+
+/// A socket that closes gives back what its streams held; then, one by one, what was still in its
+/// mailbox. All of it is older than what is kept, and none of it may change places.
+#[test]
+fn text_that_returns_in_several_parts_keeps_its_order() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        f.peers(&[], false);
+        f.send(&info, "5", true);
+        f.returned(vec![text(&info, "1", false), text(&info, "2", false)]);
+        f.returned(vec![text(&info, "3", false)]);
+        f.returned(vec![text(&info, "4", false)]);
+        f.peers(&[&next], false);
+        f.settle(&[&next]).await;
+        assert_eq!(next.text(), "12345");
+    });
+}
+
+/// The router's word that a socket has closed comes after the text that it returned.
+#[test]
+fn returned_text_is_not_sent_to_the_socket_that_returned_it() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        f.returned(vec![text(&info, "1", false)]);
+        f.send(&info, "2", true);
+        // Whatever was sent to the first one by now, it sends back.
+        f.peers(&[], false);
+        first.read().await;
+        for got in first.got.lock().drain(..) {
+            let Got::Text(_, words) = got else { continue };
+            f.returned(vec![text(&info, &words, words == "2")]);
+        }
+        f.peers(&[&next], false);
+        f.settle(&[&next]).await;
+        assert_eq!(next.text(), "12");
+    });
+}
+
+#[test]
+fn overflow_fails_the_stream_once_and_notices_still_come() {
+    run(async {
+        for away in [false, true] {
+            let (slow, next) = (Socket::new(1), Socket::new(1000));
+            let mut f = Fixture::new(2000, vec![(me(), if away { vec![] } else { vec![slow.peer.clone()] })]);
+            let info = stream();
+            for _ in 0..20 {
+                f.send(&info, &"x".repeat(300), false);
+            }
+            f.say("message");
+            if away {
+                f.peers(&[&next], false);
+            }
+            let reader = if away { &next } else { &slow };
+            f.settle(&[reader]).await;
+            let got = reader.got();
+            let failed = got.iter().filter(|got| matches!(got, Got::Failed(..))).count();
+            assert_eq!(failed, 1, "{got:?}");
+            assert_eq!(got.last(), Some(&Got::Message("message".into())));
+            assert!(f.metrics.text().contains("limit_reached_total{limit=\"streams.max_waiting_bytes\"}"));
+        }
+    });
+}
+
+/// Two streams that overflow by turns fail once each, not once per piece.
+#[test]
+fn each_stream_fails_once() {
+    run(async {
+        let slow = Socket::new(1);
+        let mut f = Fixture::new(2000, vec![(me(), vec![slow.peer.clone()])]);
+        let (one, two) = (stream(), stream());
+        for _ in 0..10 {
+            f.send(&one, &"x".repeat(300), false);
+            f.send(&two, &"y".repeat(300), false);
+        }
+        f.settle(&[&slow]).await;
+        for info in [&one, &two] {
+            let failed = |got: &&Got| matches!(got, Got::Failed(key, _) if *key == info.key);
+            assert_eq!(slow.got().iter().filter(failed).count(), 1, "{:?}", slow.got());
+        }
+    });
+}
+
+/// A hole in a stream is its end: text after it would read as if nothing were missing.
+#[test]
+fn nothing_follows_a_stream_that_failed() {
+    run(async {
+        let slow = Socket::new(1);
+        let mut f = Fixture::new(1000, vec![(me(), vec![slow.peer.clone()])]);
+        let info = stream();
+        for _ in 0..10 {
+            f.send(&info, &"x".repeat(300), false);
+        }
+        f.settle(&[&slow]).await;
+        f.send(&info, "tail", true);
+        f.settle(&[&slow]).await;
+        let got = slow.got();
+        let failed = got.iter().position(|got| matches!(got, Got::Failed(..))).expect("it overflowed");
+        let after: Vec<_> = got[failed + 1..].iter().filter(|got| matches!(got, Got::Text(..))).collect();
+        assert!(after.is_empty(), "{after:?}");
+    });
+}
+
+/// A mailbox that is full at the end of a request is full for a moment only.
+#[test]
+fn what_waits_for_a_full_mailbox_survives_the_end_of_the_request() {
+    run(async {
+        let slow = Socket::new(1);
+        let mut f = Fixture::new(10_000, vec![(me(), vec![slow.peer.clone()])]);
+        let info = stream();
+        for word in ["1", "2", "3", "4", "5", "6"] {
+            f.send(&info, word, word == "6");
+        }
+        f.fan_out.close(ROUTE, f.now);
+        f.settle(&[&slow]).await;
+        assert_eq!(slow.text(), "123456");
+    });
+}
+
+#[test]
+fn routes_are_bounded_found_by_request_and_opened_once() {
+    run(async {
+        let mut f = Fixture::new(1000, Vec::new());
+        let route = |id: u64, request: &str| OpenedRoute {
+            route: RouteId(id),
+            request_id: RequestId::new(request).unwrap(),
+            ..opened(Vec::new())
+        };
+        assert!(f.fan_out.open(route(1, "r")), "known");
+        assert!(f.fan_out.open(route(2, "r2")));
+        assert!(!f.fan_out.open(route(3, "r3")));
+        assert!(f.metrics.text().contains("limit_reached_total{limit=\"limits.max_routes\"} 1"));
+        assert_eq!((f.fan_out.len(), f.fan_out.is_empty()), (2, false));
+        assert_eq!(f.fan_out.route_of("r2"), Some(RouteId(2)));
+        f.fan_out.close(RouteId(2), f.now);
+        assert_eq!(f.fan_out.route_of("r2"), None);
+        assert!(f.fan_out.state(RouteId(2)).is_none() && f.fan_out.request_id(RouteId(2)).is_none());
+        // What still comes for it is dropped.
+        f.fan_out.text(RouteId(2), stream(), Bytes::from_static(b"late"), true, f.now);
+        f.fan_out.close(RouteId(2), f.now);
+        assert!(f.fan_out.open(route(3, "r3")));
+    });
+}
+
+// --- the model ---------------------------------------------------------------------------------
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// A word of one of the streams.
+    Word {
+        stream: usize,
+        end: bool,
+    },
+    Message,
+    /// A socket opens, or the one at that place closes and returns what it had not read.
+    Opens {
+        mailbox: usize,
+    },
+    Closes,
+    /// The socket's mailbox is emptied.
+    Read,
+    Flush,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        8 => (0usize..3, prop::bool::weighted(0.2)).prop_map(|(stream, end)| Act::Word { stream, end }),
+        1 => Just(Act::Message),
+        2 => (1usize..6).prop_map(|mailbox| Act::Opens { mailbox }),
+        1 => Just(Act::Closes),
+        2 => Just(Act::Read),
+        2 => Just(Act::Flush),
+    ];
+    prop::collection::vec(act, 1..80)
+}
+
+/// One requester, one socket at a time, which returns in one part what it was given and did not
+/// read: everything arrives once, in order, over all its sockets.
+async fn arrives_once_in_order(acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let mut f = Fixture::new(usize::MAX / 4, vec![(me(), Vec::new())]);
+    let mut sent: Vec<Got> = Vec::new();
+    let mut infos: BTreeMap<usize, Arc<StreamInfo>> = BTreeMap::new();
+    let mut by_key: HashMap<u64, Arc<StreamInfo>> = HashMap::new();
+    let mut sockets: Vec<Socket> = Vec::new();
+    let mut open: Option<usize> = None;
+    for (number, act) in acts.into_iter().enumerate() {
+        match act {
+            Act::Word { stream: at, end } => {
+                let info = infos.entry(at).or_insert_with(stream).clone();
+                by_key.insert(info.key, info.clone());
+                let word = format!("{number} ");
+                f.send(&info, &word, end);
+                sent.push(Got::Text(info.key, word));
+                if end {
+                    sent.push(Got::End(info.key));
+                    infos.remove(&at);
+                }
+            }
+            Act::Message => {
+                f.say(&number.to_string());
+                sent.push(Got::Message(number.to_string()));
+            }
+            Act::Opens { mailbox } if open.is_none() => {
+                sockets.push(Socket::new(mailbox));
+                open = Some(sockets.len() - 1);
+                f.peers(&[&sockets[sockets.len() - 1]], false);
+            }
+            Act::Closes => {
+                // It reads to the end before it closes: returned text has tests of its own.
+                if let Some(at) = open.take() {
+                    f.peers(&[], false);
+                    sockets[at].read().await;
+                }
+            }
+            Act::Read => {
+                if let Some(at) = open {
+                    sockets[at].read().await;
+                }
+            }
+            Act::Flush => f.fan_out.flush(f.now),
+            Act::Opens { .. } => (),
+        }
+    }
+    if open.is_none() {
+        sockets.push(Socket::new(1));
+        f.peers(&[&sockets[sockets.len() - 1]], false);
+    }
+    let last = &sockets[sockets.len() - 1];
+    f.settle(&[last]).await;
+    let got: Vec<Got> = sockets.iter().flat_map(|socket| socket.got.lock().clone()).collect();
+    prop_assert_eq!(joined(&got), joined(&sent));
+    Ok(())
+}
+
+/// With a bound: what arrives of each stream is a beginning of what was sent, and if something is
+/// missing the receiver is told.
+async fn nothing_is_lost_silently(acts: Vec<Act>, limit: usize) -> Result<(), TestCaseError> {
+    let slow = Socket::new(1);
+    let mut f = Fixture::new(limit, vec![(me(), vec![slow.peer.clone()])]);
+    let mut sent: BTreeMap<u64, String> = BTreeMap::new();
+    let info = stream();
+    for (number, act) in acts.into_iter().enumerate() {
+        match act {
+            Act::Word { .. } => {
+                let word = format!("{number:03} ").repeat(20);
+                f.send(&info, &word, false);
+                sent.entry(info.key).or_default().push_str(&word);
+            }
+            Act::Message | Act::Opens { .. } | Act::Closes => (),
+            Act::Read => slow.read().await,
+            Act::Flush => f.fan_out.flush(f.now),
+        }
+    }
+    f.settle(&[&slow]).await;
+    let got = slow.got();
+    let failed = got.iter().position(|got| matches!(got, Got::Failed(..)));
+    let all = sent.remove(&info.key).unwrap_or_default();
+    let before: String = got[..failed.unwrap_or(got.len())]
+        .iter()
+        .filter_map(|got| if let Got::Text(_, text) = got { Some(text.as_str()) } else { None })
+        .collect();
+    prop_assert!(all.starts_with(&before));
+    prop_assert!(failed.is_some() || before == all, "{} of {} bytes", before.len(), all.len());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn everything_arrives_once_in_order(acts in acts()) {
+        run(arrives_once_in_order(acts))?;
+    }
+
+    #[test]
+    fn what_does_not_fit_is_reported(acts in acts(), limit in 200usize..3000) {
+        run(nothing_is_lost_silently(acts, limit))?;
+    }
+}
+
+#[test]
+fn a_retry_is_due_soon_after_a_full_mailbox() {
+    run(async {
+        let slow = Socket::new(1);
+        let mut f = Fixture::new(10_000, vec![(me(), vec![slow.peer.clone()])]);
+        for _ in 0..5 {
+            f.say("x");
+        }
+        let due = f.fan_out.deadline().expect("something waits");
+        assert!(due - f.now <= Duration::from_millis(10));
+    });
+}
