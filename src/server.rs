@@ -75,6 +75,12 @@ impl Running {
         &self.endpoint.shared.metrics
     }
 
+    /// The same as OpenMetrics text, from any thread.
+    pub fn metrics_text_source(&self) -> impl Fn() -> String + Send + 'static {
+        let shared = self.endpoint.shared.clone();
+        move || shared.metrics.text()
+    }
+
     /// Tells every session that the broker stops, then stops serving.
     pub async fn stop(self) {
         let sessions = self.endpoint.shared.sessions.all();
