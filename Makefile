@@ -79,8 +79,8 @@ lint: $(stamps)/rust-tools $(stamps)/web ## Clippy; a warning is an error
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: doc
-doc: $(stamps)/web ## API documentation; a broken link is an error
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+doc: $(stamps)/web ## Documentation of all modules, private ones too; a broken link is an error
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 # tests/tidy.rs holds the licences to deny.toml either way.
 .PHONY: deny
