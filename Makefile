@@ -59,7 +59,7 @@ test: ## Everything that CI runs, with a summary
 
 .PHONY: test-rust
 test-rust: $(stamps)/web ## Unit, property and end-to-end tests of all crates
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: test-web
 test-web: $(stamps)/web ## Tests of the page; building it checks its types
