@@ -266,8 +266,10 @@ impl Peer {
 
     /// The next frame off the wire, whatever is kept.
     async fn frame(&mut self, what: &str) -> Frame {
+        // One deadline for all of it: pings come more often than patience ends.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let Ok(frame) = tokio::time::timeout(PATIENCE, self.read()).await else {
+            let Ok(frame) = tokio::time::timeout_at(deadline, self.read()).await else {
                 panic!("{what} did not come in {PATIENCE:?}; so far: {:#?}", self.seen);
             };
             if self.answers_pings && frame == Frame::Text("2".to_owned()) {
