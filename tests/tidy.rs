@@ -27,6 +27,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "actors/src/namespaces/answers.rs",
         "one event's way from its name to its route; to be cut at `attribute`",
     ),
+    ("tests/llm_requests.rs", "one test per rule of spec §5; to be cut by the sections of that chapter"),
 ];
 
 fn root() -> PathBuf {
