@@ -17,7 +17,7 @@ use actors::{
     outbox::OutboxLimits,
     session::{
         Application, Cx, SessionConfig, Shared,
-        socketio::{NamespaceHandler, SocketIo, SocketIoConfig, Sockets},
+        socketio::{AckArgs, NamespaceHandler, SocketIo, SocketIoConfig, Sockets},
     },
     sessions::Sessions,
 };
@@ -104,7 +104,7 @@ impl NamespaceHandler for Suite {
         cx.session().push(answer);
     }
 
-    fn acked(&mut self, _: &mut Sockets<'_, '_, Self>, _: (), _: Option<Vec<RawJson>>) {}
+    fn acked(&mut self, _: &mut Sockets<'_, '_, Self>, _: (), _: Option<AckArgs>) {}
 
     fn disconnected(&mut self, _: &mut Sockets<'_, '_, Self>, _: &Namespace) {}
 

@@ -15,6 +15,7 @@ use log::warn;
 use crate::{
     llm_router::{Delivery, ForwardedRequest, LlmRouter, OpenedRoute, RouteId, RouteNotice, ToTarget},
     metrics::Metrics,
+    registry::SocketKey,
     stream::StreamInfo,
     target::{FanOut, FanOutLimits},
 };
@@ -44,12 +45,13 @@ impl Demo {
     /// A demo that sends one token per `pace` and answer.
     pub fn new(
         router: Addr<LlmRouter>,
+        socket: SocketKey,
         pace: Duration,
         limits: FanOutLimits,
         epoch: Instant,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let fan_out = FanOut::new(limits, metrics);
+        let fan_out = FanOut::new(socket, limits, metrics);
         Self { fan_out, answers: BTreeMap::new(), router, pace, epoch, ticking: None }
     }
 
@@ -122,8 +124,8 @@ impl Handler<ToTarget> for Demo {
             ToTarget::Peers { route, requester, peers, gone } => {
                 self.fan_out.peers(route, &requester, peers, gone, now);
             }
-            ToTarget::Returned { route, requester, parts } => {
-                self.fan_out.returned(route, &requester, parts, now);
+            ToTarget::Returned { route, requester, socket, parts } => {
+                self.fan_out.returned(route, &requester, socket, parts, now);
             }
             ToTarget::Close { route, failure } => {
                 if let Some(answer) = self.answers.remove(&route) {

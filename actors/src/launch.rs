@@ -75,6 +75,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     let store = Arc::new(TrustStore::open(launch.trust)?);
     let statics = StaticResources::new(max_static);
     let settings = store.settings();
+    let clients = store.snapshot();
     launch.router.grace = settings.load().reconnect_grace();
     let epoch = Instant::now();
 
@@ -90,9 +91,10 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     });
     let (limits, counters, to, current) =
         (launch.registry, metrics.clone(), router.clone(), settings.clone());
+    let known = clients.clone();
     let registry = Registry::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
-        Registry::new(to, current, limits, counters)
+        Registry::new(to, current, known, limits, counters)
     });
     let map = statics.map();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {
@@ -101,11 +103,13 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     });
     if let (Some(pace), Some(client)) = (launch.demo, demo_id) {
         let (to, limits, counters) = (router.clone(), launch.broker.fan_out, metrics.clone());
-        let demo = Demo::start_in_arbiter(&handle, move |_| Demo::new(to, pace, limits, epoch, counters));
-        let built_in = BuiltInTarget { client, socket: SocketKey::next(), target: demo.recipient() };
+        let socket = SocketKey::next();
+        let demo =
+            Demo::start_in_arbiter(&handle, move |_| Demo::new(to, socket, pace, limits, epoch, counters));
+        let built_in = BuiltInTarget { client, socket, target: demo.recipient() };
         #[expect(clippy::disallowed_methods, reason = "once per process")]
         router.do_send(built_in);
     }
-    let directory = Directory { registry, router, trust, settings, limits: launch.broker, epoch };
+    let directory = Directory { registry, router, trust, settings, clients, limits: launch.broker, epoch };
     Ok(Launched { directory: Arc::new(directory), statics: map, arbiter: handle })
 }

@@ -61,7 +61,7 @@ impl Book {
         ids.filter_map(|id| Some((*id, self.routes.get(id)?))).filter(|(_, route)| route.finished.is_none())
     }
 
-    fn holder(&self, socket: SocketKey) -> Option<actix::Recipient<super::ToTarget>> {
+    fn holder(&self, socket: SocketKey) -> Option<std::sync::Arc<actix::Recipient<super::ToTarget>>> {
         self.targets.iter().find(|target| target.socket == socket).map(|target| target.target.clone())
     }
 }

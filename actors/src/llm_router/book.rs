@@ -12,10 +12,10 @@ use std::{
 
 use actix::Recipient;
 use framing::ByteString;
-use log::{debug, warn};
+use log::debug;
 
 use super::{
-    Deliver, Delivery, Failure, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Requester, RouteId,
+    Deliver, Delivery, Failure, ForwardedRequest, OpenRequest, OpenedRoute, Origin, Peer, Requester, RouteId,
     RouteState, ToTarget, tick_for,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl std::fmt::Display for Refusal {
 pub(super) struct TargetSocket {
     pub(super) socket: SocketKey,
     pub(super) owner: Requester,
-    pub(super) target: Recipient<ToTarget>,
+    pub(super) target: Arc<Recipient<ToTarget>>,
     /// Shared with every route of this client's targets.
     pub(super) activity: Arc<AtomicU64>,
 }
@@ -89,7 +89,7 @@ pub(super) struct Route {
     pub(super) request: RequestId,
     pub(super) target: ClientId,
     /// The socket that the request went to, and those that were given the route later.
-    pub(super) holders: Vec<(SocketKey, Recipient<ToTarget>)>,
+    pub(super) holders: Vec<(SocketKey, Arc<Recipient<ToTarget>>)>,
     /// Set while none of its holders lives.
     pub(super) orphaned: Option<Instant>,
     /// Outputs attributed to it.
@@ -171,9 +171,13 @@ impl Book {
 
     // --- sockets -------------------------------------------------------------------------------
 
-    pub(super) fn target_opened(&mut self, socket: SocketKey, owner: Requester, target: Recipient<ToTarget>) {
-        let sibling = self.targets.iter().find(|other| other.owner.client == owner.client);
-        let activity = sibling.map_or_else(Arc::default, |other| other.activity.clone());
+    pub(super) fn target_opened(
+        &mut self,
+        socket: SocketKey,
+        owner: Requester,
+        target: Arc<Recipient<ToTarget>>,
+    ) {
+        let activity = self.activity_of(&owner.client);
         let client = owner.client.clone();
         self.targets.push(TargetSocket { socket, owner, target: target.clone(), activity });
         let orphans: Vec<RouteId> = self
@@ -183,9 +187,23 @@ impl Book {
             .map(|(id, _)| *id)
             .collect();
         for id in orphans {
-            if let Some(opened) = self.give(id, socket, &target) {
-                tell(&target, ToTarget::Adopt { socket, route: opened });
-            }
+            self.adopt(id, socket, &target);
+        }
+    }
+
+    fn adopt(&mut self, id: RouteId, socket: SocketKey, target: &Arc<Recipient<ToTarget>>) {
+        if let Some(route) = self.give(id, socket, target) {
+            tell(target, ToTarget::Adopt { socket, route });
+        }
+    }
+
+    /// Shared by all sockets and requests of a target, whichever was first.
+    fn activity_of(&self, client: &ClientId) -> Arc<AtomicU64> {
+        let sibling = self.targets.iter().find(|other| other.owner.client == *client);
+        let route = || self.by_target.get(client)?.first().and_then(|id| self.routes.get(id));
+        match sibling {
+            Some(sibling) => sibling.activity.clone(),
+            None => route().map_or_else(Arc::default, |route| route.state.target_activity.clone()),
         }
     }
 
@@ -201,13 +219,22 @@ impl Book {
 
     pub(super) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
         self.targets.retain(|target| target.socket != socket);
-        for route in self.routes.values_mut() {
+        let mut left = Vec::new();
+        for (id, route) in &mut self.routes {
             let held = route.holders.len();
             route.holders.retain(|(holder, _)| *holder != socket);
             if held > 0 && route.holders.is_empty() {
                 route.orphaned = Some(now + self.limits.grace);
                 // Its streams have ended with the socket.
                 route.state.open_streams.store(0, std::sync::atomic::Ordering::Relaxed);
+                left.push((*id, route.target.clone()));
+            }
+        }
+        for (id, client) in left {
+            // A target that came back before its old socket was found dead.
+            let next = self.targets.iter().rfind(|target| target.owner.client == client);
+            if let Some((socket, target)) = next.map(|next| (next.socket, next.target.clone())) {
+                self.adopt(id, socket, &target);
             }
         }
         let owner = self.peers.iter_mut().find_map(|(owner, peers)| {
@@ -240,37 +267,40 @@ impl Book {
         }
     }
 
-    /// Parts go back to the targets of their requests, for the requester's next socket.
-    pub(super) fn returned(&mut self, requester: &Requester, parts: Vec<(RequestId, Delivery)>) {
-        let mut by_request: Vec<(RequestId, Vec<Delivery>)> = Vec::new();
-        for (request_id, part) in parts {
-            match by_request.iter_mut().find(|(id, _)| *id == request_id) {
+    /// Parts go back to where they came from, for the requester's next socket.
+    pub(super) fn returned(
+        &mut self,
+        requester: &Requester,
+        socket: SocketKey,
+        parts: Vec<(Origin, Delivery)>,
+    ) {
+        let mut by_origin: Vec<(Origin, Vec<Delivery>)> = Vec::new();
+        for (origin, part) in parts {
+            match by_origin.iter_mut().find(|(other, _)| *other == origin) {
                 Some((_, parts)) => parts.push(part),
-                None => by_request.push((request_id, vec![part])),
+                None => by_origin.push((origin, vec![part])),
             }
         }
-        for (request_id, parts) in by_request {
-            let Some(request) = self.requests.get(&request_id) else {
-                debug!(request:% = request_id; "part of a finished answer could not be delivered");
+        for (Origin { route, holder }, parts) in by_origin {
+            let holders = self.routes.get(&route).map_or(&[][..], |route| &route.holders);
+            // Exactly one: two would each send it on.
+            let to = holders.iter().find(|(held, _)| *held == holder).or_else(|| holders.first());
+            let Some((_, to)) = to else {
+                debug!(route = route.0; "part of a finished answer could not be delivered");
                 continue;
             };
-            for route in &request.routes {
-                for (_, holder) in self.routes.get(route).into_iter().flat_map(|route| &route.holders) {
-                    let (route, requester, parts) = (*route, requester.clone(), parts.clone());
-                    tell(holder, ToTarget::Returned { route, requester, parts });
-                }
-            }
+            tell(to, ToTarget::Returned { route, requester: requester.clone(), socket, parts });
         }
     }
 
     /// The same for a socket of which only its key is known any more.
-    pub(super) fn returned_to(&mut self, socket: SocketKey, request_id: RequestId, part: Delivery) {
+    pub(super) fn returned_to(&mut self, socket: SocketKey, origin: Origin, part: Delivery) {
         let owner = self.peers.iter().find(|(_, peers)| peers.iter().any(|peer| peer.socket == socket));
         let owner = owner.map(|(owner, _)| owner.clone()).or_else(|| {
             self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
         });
         if let Some(owner) = owner {
-            self.returned(&owner, vec![(request_id, part)]);
+            self.returned(&owner, socket, vec![(origin, part)]);
         }
     }
 
@@ -380,9 +410,10 @@ impl Book {
         let Some(route) = self.give(id, socket, &target) else {
             return false;
         };
-        let told = tell(&target, ToTarget::Ask { socket, route, request: request.clone() });
+        // A full mailbox is a decision here: the request is refused.
+        let told = target.try_send(ToTarget::Ask { socket, route, request: request.clone() }).is_ok();
         if !told {
-            self.forget(id);
+            self.unlink(id);
         }
         told
     }
@@ -392,7 +423,7 @@ impl Book {
         &mut self,
         id: RouteId,
         socket: SocketKey,
-        holder: &Recipient<ToTarget>,
+        holder: &Arc<Recipient<ToTarget>>,
     ) -> Option<OpenedRoute> {
         let route = self.routes.get_mut(&id)?;
         if !route.holders.iter().any(|(held, _)| *held == socket) {
@@ -469,7 +500,7 @@ impl Book {
         if let Some((_, message)) = failure {
             let asked = self.requests.get(&request_id).map(|request| request.requesters.clone());
             for requester in asked.unwrap_or_default() {
-                self.tell_failure(&requester, &request_id, &message);
+                self.tell_failure(id, &requester, &request_id, &message);
             }
         }
         self.close_if_read(id);
@@ -515,26 +546,32 @@ impl Book {
             .collect();
         for (id, request_id, message) in finished {
             if let Some(message) = message.filter(|_| back) {
-                self.tell_failure(requester, &request_id, &message);
+                self.tell_failure(id, requester, &request_id, &message);
             }
             self.close_if_read(id);
         }
     }
 
-    fn tell_failure(&self, requester: &Requester, request_id: &RequestId, message: &ByteString) {
+    fn tell_failure(&self, id: RouteId, requester: &Requester, request_id: &RequestId, message: &ByteString) {
+        let holder = self.routes.get(&id).and_then(|route| route.holders.first());
+        let origin = Origin { route: id, holder: holder.map_or(SocketKey::NONE, |(socket, _)| *socket) };
         for peer in self.peers.get(requester).into_iter().flatten() {
             let failure = Failure { request_id: request_id.clone(), message: message.clone(), error: None };
-            let deliver = Deliver { socket: peer.socket, delivery: Delivery::Failed(failure) };
-            if peer.deliver.try_send(deliver).is_err() {
-                warn!(request:% = request_id; "a requester could not be told that its request failed");
-            }
+            let deliver = Deliver { socket: peer.socket, origin, delivery: Delivery::Failed(failure) };
+            #[expect(clippy::disallowed_methods, reason = "once per request and socket")]
+            peer.deliver.do_send(deliver);
         }
     }
 
     fn forget(&mut self, id: RouteId) {
-        let Some(route) = self.routes.remove(&id) else {
-            return;
-        };
+        if let Some(request_id) = self.unlink(id) {
+            self.drop_if_empty(&request_id);
+        }
+    }
+
+    /// Takes a route out; its request stays. Returns the request's id.
+    fn unlink(&mut self, id: RouteId) -> Option<RequestId> {
+        let route = self.routes.remove(&id)?;
         for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
             if let Some(ids) = index.get_mut(client) {
                 ids.remove(&id);
@@ -546,7 +583,7 @@ impl Book {
         if let Some(request) = self.requests.get_mut(&route.request) {
             request.routes.retain(|other| *other != id);
         }
-        self.drop_if_empty(&route.request);
+        Some(route.request)
     }
 
     fn drop_if_empty(&mut self, request_id: &RequestId) {
@@ -561,7 +598,9 @@ fn known_routes(request: &Request) -> bool {
     !request.routes.is_empty()
 }
 
-/// Tells a target something. False if it did not take it: its mailbox is full, or it is gone.
-pub(super) fn tell(target: &Recipient<ToTarget>, message: ToTarget) -> bool {
-    target.try_send(message).is_ok()
+/// Tells a target what it must know. Not bounded by its mailbox: once per route and change of
+/// presence, both of which are bounded.
+fn tell(target: &Recipient<ToTarget>, notice: ToTarget) {
+    #[expect(clippy::disallowed_methods, reason = "once per route and change of presence")]
+    target.do_send(notice);
 }

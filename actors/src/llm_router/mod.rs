@@ -18,7 +18,7 @@ use log::{debug, info};
 use book::Book;
 pub use book::{Refusal, RouterLimits};
 pub use roles::{
-    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Peer, Requester, RouteId, RouteNotice,
+    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Origin, Peer, Requester, RouteId, RouteNotice,
     RouteState, ToTarget,
 };
 
@@ -103,8 +103,10 @@ pub struct RequesterGone(pub Requester);
 pub struct Returned {
     /// Whose.
     pub requester: Requester,
-    /// The request of each part, in order.
-    pub parts: Vec<(RequestId, Delivery)>,
+    /// The socket that is over.
+    pub socket: SocketKey,
+    /// Each part with where it came from, in order.
+    pub parts: Vec<(Origin, Delivery)>,
 }
 
 /// A part of an answer that arrived for a socket that is over.
@@ -113,8 +115,8 @@ pub struct Returned {
 pub struct ReturnedTo {
     /// The socket.
     pub socket: SocketKey,
-    /// The request.
-    pub request_id: RequestId,
+    /// Where it came from.
+    pub origin: Origin,
     /// The part.
     pub part: Delivery,
 }
@@ -159,7 +161,7 @@ impl Handler<BuiltInTarget> for LlmRouter {
     fn handle(&mut self, BuiltInTarget { client, socket, target }: BuiltInTarget, _: &mut Self::Context) {
         info!(target_id:% = client; "built-in target ready");
         let identity = Identity::from(client.clone());
-        self.book.target_opened(socket, Requester { client, identity }, target);
+        self.book.target_opened(socket, Requester { client, identity }, target.into());
     }
 }
 
@@ -168,9 +170,9 @@ impl Handler<LlmSocketOpened> for LlmRouter {
 
     fn handle(&mut self, opened: LlmSocketOpened, _: &mut Self::Context) {
         let LlmSocketOpened { socket, owner, deliver, target } = opened;
-        self.book.requester_opened(owner.clone(), Peer { socket, deliver });
+        self.book.requester_opened(owner.clone(), Peer { socket, deliver: deliver.into() });
         if let Some(target) = target {
-            self.book.target_opened(socket, owner, target);
+            self.book.target_opened(socket, owner, target.into());
         }
     }
 }
@@ -194,16 +196,16 @@ impl Handler<RequesterGone> for LlmRouter {
 impl Handler<Returned> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, Returned { requester, parts }: Returned, _: &mut Self::Context) {
-        self.book.returned(&requester, parts);
+    fn handle(&mut self, Returned { requester, socket, parts }: Returned, _: &mut Self::Context) {
+        self.book.returned(&requester, socket, parts);
     }
 }
 
 impl Handler<ReturnedTo> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, ReturnedTo { socket, request_id, part }: ReturnedTo, _: &mut Self::Context) {
-        self.book.returned_to(socket, request_id, part);
+    fn handle(&mut self, ReturnedTo { socket, origin, part }: ReturnedTo, _: &mut Self::Context) {
+        self.book.returned_to(socket, origin, part);
     }
 }
 

@@ -27,8 +27,9 @@ pub struct RouteId(pub u64);
 pub struct Peer {
     /// That socket. A delivery to a session whose `/llm` socket is another one is dropped.
     pub socket: SocketKey,
-    /// Its session.
-    pub deliver: Recipient<Deliver>,
+    /// Its session. Shared, not cloned: every clone of a `Recipient` may enter one message beyond the
+    /// mailbox's bound (facts §3.2).
+    pub deliver: Arc<Recipient<Deliver>>,
 }
 
 /// The party that asked: every `/llm` socket of one instance of one client.
@@ -101,6 +102,15 @@ pub struct ForwardedRequest {
     pub attachments: Vec<Bytes>,
 }
 
+/// Where a delivery comes from, and what could not be delivered goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The route.
+    pub route: RouteId,
+    /// The target's socket.
+    pub holder: SocketKey,
+}
+
 /// The router to a target.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -140,6 +150,8 @@ pub enum ToTarget {
         route: RouteId,
         /// Whose.
         requester: Requester,
+        /// The socket that is over.
+        socket: SocketKey,
         /// In order.
         parts: Vec<Delivery>,
     },
@@ -158,6 +170,8 @@ pub enum ToTarget {
 pub struct Deliver {
     /// The socket that is meant.
     pub socket: SocketKey,
+    /// The route that it comes by, and the target's socket at its other end.
+    pub origin: Origin,
     /// What is delivered.
     pub delivery: Delivery,
 }

@@ -5,12 +5,14 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, Socket, payload, reply::Reply};
+use actix::Handler;
+
+use super::{Broker, BrokerSession, Cx, Socket, payload, reply::Reply};
 use crate::{
     ids::{ClientId, RoomName},
     llm_router::ListTargets,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
-    registry::{DisconnectClient, ListConnected, ListMembers, RoomCommand, RunRoomCommand},
+    registry::{DisconnectClient, DropSocket, ListConnected, ListMembers, RoomCommand, RunRoomCommand},
     session::NoAnswer,
     trust::{GenerateKey, GetKey, ListClients, ListKeys, RemoveKey, keys_object},
 };
@@ -22,6 +24,22 @@ impl Socket {
     /// "E-only or admin" (spec §4).
     fn may_administer(&self) -> bool {
         self.is_extension() || self.admin
+    }
+}
+
+impl Handler<DropSocket> for BrokerSession {
+    type Result = ();
+
+    fn handle(&mut self, message: DropSocket, ctx: &mut Self::Context) {
+        self.deliver(message, ctx, |layer, session, DropSocket(key)| {
+            layer.with_handler(session, |broker, cx| {
+                let found = broker.sockets.iter().find(|(_, socket)| socket.key == key);
+                if let Some(ns) = found.map(|(ns, _)| ns.clone()) {
+                    broker.end(cx, &ns);
+                }
+            });
+            Ok(())
+        });
     }
 }
 
@@ -229,13 +247,15 @@ impl Broker {
         let room = room_field(event);
         let client = payload::text(object.get("clientId").as_ref()).and_then(|id| ClientId::new(id).ok());
         let named = socket.dialect.is_named();
+        // Dialect 2's name asks for dialect 2's answer; the literal and the number do not (spec §4.9.2).
+        let by_name = event.name.as_text() == message.wire(Dialect::Named).and_then(name_text);
         let command = match message {
             MsgType::CreateRoom => RoomCommand::Create(room),
             MsgType::DeleteRoom => RoomCommand::Delete(room),
             MsgType::AddClientToRoom => RoomCommand::Add { client, room },
             MsgType::RemoveClientFromRoom => RoomCommand::Remove { client, room },
             MsgType::GetRooms => RoomCommand::List,
-            _ => RoomCommand::Members(room),
+            _ => RoomCommand::Members { room, by_name },
         };
         let question = RunRoomCommand {
             caller: socket.client.clone(),

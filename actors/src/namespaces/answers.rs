@@ -104,7 +104,7 @@ impl Answers {
         Self {
             socket,
             streams: InboundStreams::new(limits.inbound.clone()),
-            fan_out: FanOut::new(limits.fan_out, metrics),
+            fan_out: FanOut::new(socket, limits.fan_out, metrics),
             outputs: Outputs { known: HashMap::new(), order: Default::default(), max: limits.max_outputs },
             emits: Vec::new(),
             max_unattributed: limits.max_unattributed,
@@ -175,8 +175,8 @@ impl Broker {
             ToTarget::Peers { route, requester, peers, gone } => {
                 answers.fan_out.peers(route, &requester, peers, gone, now);
             }
-            ToTarget::Returned { route, requester, parts } => {
-                answers.fan_out.returned(route, &requester, parts, now);
+            ToTarget::Returned { route, requester, socket, parts } => {
+                answers.fan_out.returned(route, &requester, socket, parts, now);
             }
             ToTarget::Close { route, failure } => {
                 let reason = failure.unwrap_or("request is over");

@@ -1,24 +1,27 @@
 //! The requester's side of an answer: text arrives as actor messages and leaves as wire streams of
 //! node-socketio-stream (spec §5.5), everything else as plain events.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
 use framing::{
     ByteString,
-    json::{RawJson, quoted},
+    json::quoted,
     socket::{Event, Namespace as WireNamespace},
 };
 use log::{debug, info};
 
 use super::{Awaited, Broker, BrokerSession, Cx, Socket, handshake::literal, payload};
 use crate::{
-    ids::RequestId,
-    llm_router::{Deliver, Delivery, Failure, Returned, ReturnedTo},
+    llm_router::{Deliver, Delivery, Failure, Origin, Returned, ReturnedTo},
     protocol::stream_events,
     registry::SocketKey,
+    session::socketio::AckArgs,
     stream::{
-        OutboundLimits, StreamInfo, StreamSender, StreamText,
+        OutboundLimits, StreamInfo, StreamSender,
         outbound::{Command, WireId},
     },
 };
@@ -26,11 +29,16 @@ use crate::{
 /// An ack that comes later than this after the stall it should have prevented is not waited for.
 const ACK_SLACK: Duration = Duration::from_secs(30);
 
+/// Outputs whose origin is known; what was not delivered of an older one is lost with its socket.
+const REMEMBERED_OUTPUTS: usize = 256;
+
 /// The `/llm` socket as a requester.
 pub(super) struct Deliveries {
     ns: WireNamespace,
     socket: SocketKey,
     sender: StreamSender,
+    /// Where the text of each output comes from; the newest last.
+    origins: VecDeque<(ByteString, Origin)>,
     ack_timeout: Duration,
     /// Reused by every call.
     commands: Vec<Command>,
@@ -45,11 +53,33 @@ impl Deliveries {
     ) -> Self {
         let ack_timeout = limits.progress_stall + ACK_SLACK;
         let learned = stream_event.filter(|name| limits.event_names.contains(name));
-        Self { ns, socket, sender: StreamSender::new(limits, learned), ack_timeout, commands: Vec::new() }
+        Self {
+            ns,
+            socket,
+            sender: StreamSender::new(limits, learned),
+            origins: VecDeque::new(),
+            ack_timeout,
+            commands: Vec::new(),
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.sender.deadline()
+    }
+
+    fn came_from(&mut self, output: &ByteString, origin: Origin) {
+        if self.origins.back().is_some_and(|(last, from)| last == output && *from == origin) {
+            return;
+        }
+        self.origins.retain(|(known, _)| known != output);
+        if self.origins.len() >= REMEMBERED_OUTPUTS {
+            self.origins.pop_front();
+        }
+        self.origins.push_back((output.clone(), origin));
+    }
+
+    fn origin_of(&self, output: &ByteString) -> Option<Origin> {
+        self.origins.iter().rev().find(|(known, _)| known == output).map(|(_, origin)| *origin)
     }
 }
 
@@ -68,12 +98,32 @@ impl Handler<Deliver> for BrokerSession {
 }
 
 impl Broker {
-    fn delivered(&mut self, cx: &mut Cx<'_, '_>, message: Deliver) {
-        if self.deliveries.as_ref().is_none_or(|deliveries| deliveries.socket != message.socket) {
-            return self.bounce(message);
+    /// The requester's side of `/llm`, from its admission on.
+    pub(super) fn deliveries_begin(&mut self, ns: &WireNamespace, key: SocketKey) {
+        if self.deliveries.is_none() {
+            let limits = self.directory.limits.outbound.clone();
+            let stream_event = self.sockets.get(ns).and_then(|socket| socket.labels.stream_event.clone());
+            self.deliveries = Some(Box::new(Deliveries::new(ns.clone(), key, limits, stream_event)));
         }
+    }
+
+    fn delivered(&mut self, cx: &mut Cx<'_, '_>, message: Deliver) {
+        // A delivery may be faster than the answer to the socket's own admission.
+        if let Some((ns, key)) = self.llm_socket().map(|(ns, socket)| (ns.clone(), socket.key))
+            && key == message.socket
+        {
+            self.deliveries_begin(&ns, key);
+        }
+        let Some(deliveries) =
+            self.deliveries.as_mut().filter(|deliveries| deliveries.socket == message.socket)
+        else {
+            return self.bounce(message);
+        };
         match message.delivery {
-            Delivery::Text(text) => self.with_sender(cx, |sender, now, out| sender.push(text, now, out)),
+            Delivery::Text(text) => {
+                deliveries.came_from(&text.info.output_id, message.origin);
+                self.with_sender(cx, |sender, now, out| sender.push(text, now, out));
+            }
             Delivery::StreamFailed { info, reason } => {
                 self.with_sender(cx, |sender, now, out| sender.fail(&info, reason, now, out));
             }
@@ -127,9 +177,9 @@ impl Broker {
         }
     }
 
-    pub(super) fn write_acked(&mut self, cx: &mut Cx<'_, '_>, wire: WireId, args: Option<Vec<RawJson>>) {
+    pub(super) fn write_acked(&mut self, cx: &mut Cx<'_, '_>, wire: WireId, answer: Option<AckArgs>) {
         // No ack in time: the sender's own stall rule has dealt with it.
-        let Some(args) = args else {
+        let Some(AckArgs { args, .. }) = answer else {
             return;
         };
         let refused = payload::text(args.first());
@@ -212,36 +262,25 @@ impl Broker {
             return;
         };
         let texts = deliveries.sender.take_undelivered();
-        self.give_back(socket, texts);
-    }
-
-    fn give_back(&self, socket: &Socket, texts: Vec<StreamText>) {
-        let parts: Vec<_> = texts.into_iter().filter_map(|text| request_of(Delivery::Text(text))).collect();
-        if parts.is_empty() {
-            return;
+        let parts: Vec<_> = texts
+            .into_iter()
+            .filter_map(|text| Some((deliveries.origin_of(&text.info.output_id)?, Delivery::Text(text))))
+            .collect();
+        if !parts.is_empty() {
+            let returned = Returned { requester: socket.requester(), socket: socket.key, parts };
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.directory.router.do_send(returned);
         }
-        #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-        self.directory.router.do_send(Returned { requester: socket.requester(), parts });
     }
 
-    /// A delivery for a socket that is over goes back as well.
-    fn bounce(&self, Deliver { socket, delivery }: Deliver) {
-        if let Some((request_id, part)) = request_of(delivery) {
+    /// A delivery for a socket that is over goes back as well. A stream that has ended, in one way or
+    /// the other, means nothing to another socket.
+    fn bounce(&self, Deliver { socket, origin, delivery: part }: Deliver) {
+        if !matches!(part, Delivery::StreamFailed { .. } | Delivery::Finished(_)) {
             #[expect(clippy::disallowed_methods, reason = "bounded by the mailbox that it was in")]
-            self.directory.router.do_send(ReturnedTo { socket, request_id, part });
+            self.directory.router.do_send(ReturnedTo { socket, origin, part });
         }
     }
-}
-
-/// A part with the request that it answers; none for what means nothing to another socket.
-fn request_of(part: Delivery) -> Option<(RequestId, Delivery)> {
-    let request_id = match &part {
-        Delivery::Text(text) => RequestId::new(text.info.request_id.clone()).ok()?,
-        Delivery::Message { request_id, .. } => request_id.clone(),
-        Delivery::Failed(failure) => failure.request_id.clone(),
-        Delivery::StreamFailed { .. } | Delivery::Finished(_) => return None,
-    };
-    Some((request_id, part))
 }
 
 /// All values are strings: an object could be taken for a stream (spec §5.5 rule 1).

@@ -15,10 +15,11 @@ use tokio::sync::oneshot;
 use super::{Awaited, Broker, BrokerSession, Cx, payload};
 use crate::{
     emit,
+    functions::FunctionReply,
     ids::SERVER,
     protocol::{MsgType, Namespace},
     registry::{CallExtension, FindFunctionSocket, SocketKey},
-    session::TooManyQuestions,
+    session::{TooManyQuestions, socketio::AckArgs},
     trust::RunFunction,
 };
 
@@ -61,6 +62,9 @@ impl Broker {
         let waiting = call.clone();
         let outcome = cx.session().ask(&trust, question, move |layer, session, reply| {
             layer.with_handler(session, |broker, cx| match reply {
+                Ok(FunctionReply::Error(message)) if waiting.ack.is_none() => {
+                    broker.call_failed(cx, &waiting, &message);
+                }
                 Ok(reply) => {
                     // Goes back as it came, whatever it is.
                     let id = waiting
@@ -113,7 +117,7 @@ impl Broker {
         let outcome =
             cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
                 layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
-                    Some(answer) => broker.answer_call(cx, &waiting, answer.as_str()),
+                    Some(answer) => broker.relay_answer(cx, &waiting, &answer),
                     None => broker.call_failed(cx, &waiting, "Function call timed out."),
                 });
                 Ok(())
@@ -130,6 +134,14 @@ impl Broker {
     fn answer_call(&self, cx: &mut Cx<'_, '_>, call: &Call, json: &str) {
         if self.still(&call.ns, call.key) {
             self.ack(cx, &call.ns, call.ack, json);
+        }
+    }
+
+    /// Verbatim, whatever it is (spec §6.1).
+    fn relay_answer(&self, cx: &mut Cx<'_, '_>, call: &Call, answer: &AckArgs) {
+        if let (Some(id), true) = (call.ack, self.still(&call.ns, call.key)) {
+            let args: Vec<&str> = answer.args.iter().map(RawJson::as_str).collect();
+            cx.ack_with(&call.ns, id, &args, &answer.attachments);
         }
     }
 
@@ -150,7 +162,7 @@ impl Broker {
     }
 
     /// Emits the call to this extension; the answer goes to whoever holds the other end.
-    fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<Option<RawJson>>) {
+    fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<AckArgs>) {
         let found = self
             .sockets
             .iter()
@@ -176,7 +188,7 @@ impl Broker {
 }
 
 impl Handler<CallExtension> for BrokerSession {
-    type Result = ResponseFuture<Option<RawJson>>;
+    type Result = ResponseFuture<Option<AckArgs>>;
 
     fn handle(&mut self, call: CallExtension, ctx: &mut Self::Context) -> Self::Result {
         if let Some(moved) = self.moved_to() {
@@ -187,6 +199,6 @@ impl Handler<CallExtension> for BrokerSession {
             layer.with_handler(session, |broker, cx| broker.called(cx, call, answer));
             Ok(())
         });
-        Box::pin(async move { answered.await.ok().flatten() })
+        Box::pin(async move { answered.await.ok() })
     }
 }

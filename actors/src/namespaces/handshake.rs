@@ -12,7 +12,7 @@ use framing::{
 use log::{info, warn};
 use serde_json::Value;
 
-use super::{Broker, Cx, Deliveries, Socket, Standing, payload};
+use super::{Broker, Cx, Socket, Standing, payload};
 use crate::{
     emit,
     ids::{ClientId, Identity},
@@ -24,11 +24,11 @@ use crate::{
 
 /// What a handshake says of its client besides who it is.
 #[derive(Clone, Debug, Default)]
-struct Labels {
+pub(super) struct Labels {
     client_type: ByteString,
     desc: Option<ByteString>,
     html: Option<ByteString>,
-    stream_event: Option<ByteString>,
+    pub(super) stream_event: Option<ByteString>,
 }
 
 /// Longest `clientType` and `clienthtml` that are kept, in bytes.
@@ -43,14 +43,14 @@ impl Broker {
         let [client_id, key, password, identity] = auth.fields(["clientId", "key", "password", "identity"]);
         let dialect = socket_dialect(&auth, identity.is_some());
         let Some(sid) = new_sid() else {
+            // Without randomness there is no id to accept with.
             return cx.refuse(ns, "server error");
         };
         let client = payload::text(client_id.as_ref()).and_then(|id| ClientId::new(id).ok());
         let Some(client) = client else {
             return self.reject(cx, ns, sid, &SharedDialect::new(dialect), &Rejection::client_id_required());
         };
-        let identity = identity_of(&client, payload::text(identity.as_ref()));
-        let labels = labels(&auth);
+        let identity = self.identity_of(&client, payload::text(identity.as_ref()));
         let socket = Socket {
             ns: place,
             key: SocketKey::next(),
@@ -61,6 +61,7 @@ impl Broker {
             admin: false,
             dialect: SharedDialect::new(dialect),
             standing: Standing::Joining,
+            labels: labels(&auth),
         };
         let socket_key = socket.key;
         let handshake = Handshake {
@@ -74,14 +75,24 @@ impl Broker {
         let joining = ns.clone();
         let trust = self.directory.trust.clone();
         let asked = cx.session().ask(&trust, question, move |layer, session, verdict| {
-            layer
-                .with_handler(session, |broker, cx| broker.judged(cx, &joining, socket_key, labels, verdict));
+            layer.with_handler(session, |broker, cx| broker.judged(cx, &joining, socket_key, verdict));
             Ok(())
         });
         if asked.is_err() {
-            self.sockets.remove(ns);
-            cx.refuse(ns, "too many requests");
+            self.turned_away(cx, ns, &Rejection::busy());
         }
+    }
+
+    /// An instance may only call itself by its client's id and a suffix, and not by another client's id:
+    /// it would get that client's requests and answers.
+    fn identity_of(&self, client: &ClientId, declared: Option<ByteString>) -> Identity {
+        let clients = self.directory.clients.load();
+        let declared = declared.and_then(|text| Identity::new(text).ok());
+        let own = |identity: &Identity| {
+            let suffix = identity.as_str().strip_prefix(client.as_str());
+            suffix.is_some_and(|suffix| suffix.is_empty() || clients.entry(identity.as_str()).is_none())
+        };
+        declared.filter(own).unwrap_or_else(|| Identity::from(client.clone()))
     }
 
     fn judged(
@@ -89,7 +100,6 @@ impl Broker {
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
         key: SocketKey,
-        labels: Labels,
         verdict: Result<Verdict, NoAnswer>,
     ) {
         let now = cx.now();
@@ -100,7 +110,10 @@ impl Broker {
             Ok(Verdict::Accept { grant, pushes }) => {
                 socket.class = grant.class;
                 socket.admin = grant.admin;
-                self.register(cx, ns, labels, pushes);
+                if socket.ns == Namespace::Debug && !(socket.is_extension() || socket.admin) {
+                    return self.turned_away(cx, ns, &Rejection { message: "Unauthorized", code: None });
+                }
+                self.register(cx, ns, pushes);
             }
             Ok(Verdict::Limited { assigned_failure }) => {
                 let limits = &self.directory.limits;
@@ -118,15 +131,28 @@ impl Broker {
                 self.push(cx, ns, MsgType::TempRoomAssigned, &payload);
             }
             Ok(Verdict::Reject(rejection)) => {
-                let (sid, dialect) = (socket.sid, socket.dialect.clone());
                 info!(client:% = socket.client, ns:%, reason:% = rejection.message; "handshake rejected");
-                self.sockets.remove(ns);
-                self.reject(cx, ns, sid, &dialect, &rejection);
+                self.turned_away(cx, ns, &rejection);
             }
             Err(error) => {
                 warn!(ns:%, error:?; "no verdict on a handshake");
-                self.sockets.remove(ns);
-                cx.refuse(ns, "server busy");
+                self.turned_away(cx, ns, &Rejection::busy());
+            }
+        }
+    }
+
+    /// A socket of ours is rejected, at whatever point of its admission.
+    fn turned_away(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, rejection: &Rejection) {
+        let Some(socket) = self.sockets.remove(ns) else {
+            return;
+        };
+        // No answer in time does not mean that the registry will not open it.
+        self.closed_in_registry(socket.key);
+        match socket.standing {
+            Standing::Joining => self.reject(cx, ns, socket.sid, &socket.dialect, rejection),
+            // Its CONNECT was answered when it was limited.
+            Standing::Upgrading | Standing::Limited { .. } | Standing::Full => {
+                self.reject_joined(cx, ns, &socket.dialect, rejection);
             }
         }
     }
@@ -150,6 +176,16 @@ impl Broker {
         rejection: &Rejection,
     ) {
         cx.accept(ns, sid);
+        self.reject_joined(cx, ns, dialect, rejection);
+    }
+
+    fn reject_joined(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        dialect: &SharedDialect,
+        rejection: &Rejection,
+    ) {
         let extra = rejection.code.map(|code| format!("\"code\":{}", quoted(code)));
         for dialect in dialect.emit().dialects() {
             if let Some(name) = MsgType::Error.wire(dialect) {
@@ -161,28 +197,20 @@ impl Broker {
     }
 
     /// Makes an authenticated socket known. The registry answers its CONNECT.
-    fn register(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        labels: Labels,
-        pushes: Option<KeyPushes>,
-    ) {
-        let Some((question, key)) = self.open_question(cx, ns, &labels, true) else {
+    fn register(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, pushes: Option<KeyPushes>) {
+        let Some((question, key)) = self.open_question(cx, ns, true) else {
             return;
         };
         let joining = ns.clone();
         let registry = self.directory.registry.clone();
-        let stream_event = labels.stream_event;
         let asked = cx.session().ask(&registry, question, move |layer, session, admitted| {
             layer.with_handler(session, |broker, cx| {
-                broker.admitted(cx, &joining, key, admitted, stream_event, pushes);
+                broker.admitted(cx, &joining, key, admitted, pushes);
             });
             Ok(())
         });
         if asked.is_err() {
-            self.sockets.remove(ns);
-            cx.refuse(ns, "too many requests");
+            self.turned_away(cx, ns, &Rejection::busy());
         }
     }
 
@@ -190,7 +218,6 @@ impl Broker {
         &self,
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
-        labels: &Labels,
         connect: bool,
     ) -> Option<(OpenSocket, SocketKey)> {
         let socket = self.sockets.get(ns)?;
@@ -210,13 +237,14 @@ impl Broker {
             ns: socket.ns,
             client: socket.client.clone(),
             identity: socket.identity.clone(),
-            client_type: labels.client_type.clone(),
-            desc: labels.desc.clone(),
-            html: labels.html.clone(),
+            client_type: socket.labels.client_type.clone(),
+            desc: socket.labels.desc.clone(),
+            html: socket.labels.html.clone(),
             extension,
             admin: socket.admin,
             outbox: cx.session().outbox().clone(),
             dialect: socket.dialect.clone(),
+            session: Some(cx.session().address().recipient()),
         };
         let connected = connect.then(|| Encoded::connect(ns, socket.sid.as_str()));
         Some((OpenSocket { entry, link, connected }, socket.key))
@@ -228,40 +256,31 @@ impl Broker {
         ns: &WireNamespace,
         key: SocketKey,
         admitted: Result<Result<Admitted, TooMany>, NoAnswer>,
-        stream_event: Option<ByteString>,
         pushes: Option<KeyPushes>,
     ) {
         let Some(socket) = self.sockets.get_mut(ns).filter(|socket| socket.key == key) else {
-            // It left while it was being admitted.
-            if matches!(admitted, Ok(Ok(_))) {
-                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-                self.directory.registry.do_send(crate::registry::SocketClosed(key));
-            }
+            // It left while it was being admitted, and the registry has been told so.
             return;
         };
         let admitted = match admitted {
             Ok(Ok(admitted)) => admitted,
             Ok(Err(bound)) => {
-                let (sid, dialect) = (socket.sid, socket.dialect.clone());
                 warn!(client:% = socket.client, ns:%, bound:?; "client has too many sockets");
-                self.sockets.remove(ns);
                 let rejection =
                     Rejection { message: "Too many connections.", code: Some("too_many_connections") };
-                return self.reject(cx, ns, sid, &dialect, &rejection);
+                return self.turned_away(cx, ns, &rejection);
             }
             Err(error) => {
                 warn!(ns:%, error:?; "no admission to a namespace");
-                self.sockets.remove(ns);
-                return cx.refuse(ns, "server busy");
+                return self.turned_away(cx, ns, &Rejection::busy());
             }
         };
         socket.dialect.join(admitted.dialect);
         socket.standing = Standing::Full;
         if socket.ns == Namespace::Llm {
-            let limits = &self.directory.limits;
-            self.deliveries =
-                Some(Box::new(Deliveries::new(ns.clone(), key, limits.outbound.clone(), stream_event)));
-            if socket.is_extension() {
+            let extension = socket.is_extension();
+            self.deliveries_begin(ns, key);
+            if extension {
                 self.answers_begin(cx, key);
             }
         }
@@ -304,19 +323,22 @@ impl Broker {
         }
         socket.class = grant.class;
         socket.admin = grant.admin;
-        let Some((question, socket_key)) = self.open_question(cx, ns, &Labels::default(), false) else {
+        socket.standing = Standing::Upgrading;
+        let Some((question, socket_key)) = self.open_question(cx, ns, false) else {
             return;
         };
         let pushes = Some(KeyPushes { key, assigned: false });
         let joined = ns.clone();
         let registry = self.directory.registry.clone();
-        // Refused by max_questions, the session stays limited; it may log in again.
-        let _ = cx.session().ask(&registry, question, move |layer, session, admitted| {
+        let asked = cx.session().ask(&registry, question, move |layer, session, admitted| {
             layer.with_handler(session, |broker, cx| {
-                broker.admitted(cx, &joined, socket_key, admitted, None, pushes);
+                broker.admitted(cx, &joined, socket_key, admitted, pushes);
             });
             Ok(())
         });
+        if asked.is_err() {
+            self.turned_away(cx, ns, &Rejection::busy());
+        }
     }
 }
 
@@ -339,16 +361,6 @@ fn secret(field: Option<&RawJson>) -> Option<String> {
 fn socket_dialect(auth: &RawJson, has_identity: bool) -> SocketDialect {
     let declared = auth.get("dialect").and_then(|field| serde_json::from_str::<Value>(field.as_str()).ok());
     SocketDialect::new(Dialect::declared(declared.as_ref()), has_identity)
-}
-
-/// An instance may only call itself by its client's id and a suffix: another client's name would
-/// give it that client's answers.
-fn identity_of(client: &ClientId, declared: Option<ByteString>) -> Identity {
-    let declared = declared.and_then(|text| Identity::new(text).ok());
-    match declared {
-        Some(identity) if identity.as_str().starts_with(client.as_str()) => identity,
-        _ => Identity::from(client.clone()),
-    }
 }
 
 fn labels(auth: &RawJson) -> Labels {

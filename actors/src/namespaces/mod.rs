@@ -41,16 +41,16 @@ use deliveries::Deliveries;
 
 use crate::{
     ids::{ClientId, Identity},
-    llm_router::{LlmRouter, Requester},
+    llm_router::{LlmRouter, LlmSocketClosed, Requester},
     protocol::{Emit, MsgType, Namespace, msg_type},
     registry::{Registry, SharedDialect, SocketClosed, SocketKey},
     session::{
         SessionActor,
-        socketio::{NamespaceHandler, SocketIo, Sockets},
+        socketio::{AckArgs, NamespaceHandler, SocketIo, Sockets},
     },
     stream::{InboundLimits, OutboundLimits, outbound::WireId},
     target::FanOutLimits,
-    trust::{Caller, ClientClass, Peer, ServerSettings, Trust},
+    trust::{Caller, ClientClass, Peer, ServerSettings, Trust, TrustSnapshot},
 };
 
 /// A session of the broker.
@@ -66,6 +66,8 @@ pub struct Directory {
     pub trust: Addr<Trust>,
     /// `server_settings.json`, as it is now.
     pub settings: Arc<ArcSwap<ServerSettings>>,
+    /// Every client that has a settings file, as it is now.
+    pub clients: Arc<ArcSwap<TrustSnapshot>>,
     /// Bounds and policies.
     pub limits: BrokerLimits,
     /// The zero of the routes' clock.
@@ -131,6 +133,7 @@ struct Socket {
     admin: bool,
     dialect: SharedDialect,
     standing: Standing,
+    labels: handshake::Labels,
 }
 
 /// What a socket may do.
@@ -138,6 +141,8 @@ struct Socket {
 enum Standing {
     /// Its admission is being looked up.
     Joining,
+    /// It has logged in, and is being registered.
+    Upgrading,
     /// Everything that its rights allow.
     Full,
     /// `LOGIN` and goodbye only, until then (spec §2.6, §3.4).
@@ -149,7 +154,7 @@ pub enum Awaited {
     /// The receiver has taken a write of text.
     StreamWrite(WireId),
     /// An extension's function has answered. Emitted under two names, the first ack wins.
-    Function(Arc<Mutex<Option<oneshot::Sender<Option<RawJson>>>>>),
+    Function(Arc<Mutex<Option<oneshot::Sender<AckArgs>>>>),
 }
 
 type Cx<'a, 'c> = Sockets<'a, 'c, Broker>;
@@ -194,19 +199,26 @@ impl Broker {
             return;
         };
         if socket.ns == Namespace::Llm {
+            // Before what comes back from it, which would be sent to it again otherwise.
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.directory.router.do_send(LlmSocketClosed { socket: socket.key });
             self.answers_end(cx);
             self.deliveries_end(&socket);
         }
-        if socket.standing == Standing::Full {
-            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-            self.directory.registry.do_send(SocketClosed(socket.key));
-        }
+        self.closed_in_registry(socket.key);
+    }
+
+    /// Whatever the registry knows of a socket by now, or will when a question under way reaches it: this
+    /// stands behind it.
+    fn closed_in_registry(&self, key: SocketKey) {
+        #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+        self.directory.registry.do_send(SocketClosed(key));
     }
 
     fn limited_until(&self) -> Option<Instant> {
         let limited = self.sockets.values().filter_map(|socket| match socket.standing {
             Standing::Limited { until } => Some(until),
-            Standing::Joining | Standing::Full => None,
+            Standing::Joining | Standing::Upgrading | Standing::Full => None,
         });
         limited.min()
     }
@@ -242,7 +254,7 @@ impl NamespaceHandler for Broker {
         if let Some(dialect) = betrayed {
             socket.dialect.spoke(dialect);
         }
-        let limited = matches!(socket.standing, Standing::Limited { .. });
+        let limited = socket.standing != Standing::Full;
         match message {
             MsgType::ClientDisconnected => self.end(cx, ns),
             MsgType::Login if socket.ns == Namespace::Auth => self.login(cx, ns, &event),
@@ -251,13 +263,16 @@ impl NamespaceHandler for Broker {
         }
     }
 
-    fn acked(&mut self, cx: &mut Cx<'_, '_>, awaited: Awaited, args: Option<Vec<RawJson>>) {
+    fn acked(&mut self, cx: &mut Cx<'_, '_>, awaited: Awaited, answer: Option<AckArgs>) {
         match awaited {
-            Awaited::StreamWrite(wire) => self.write_acked(cx, wire, args),
+            Awaited::StreamWrite(wire) => self.write_acked(cx, wire, answer),
             Awaited::Function(waiting) => {
-                if let Some(waiting) = waiting.lock().take() {
+                // Without an answer the sender is dropped with its last holder, which says so.
+                if let Some((answer, waiting)) =
+                    answer.and_then(|answer| Some((answer, waiting.lock().take()?)))
+                {
                     // The caller may have gone; nobody else wants the answer.
-                    let _ = waiting.send(args.and_then(|args| args.into_iter().next()));
+                    let _ = waiting.send(answer);
                 }
             }
         }

@@ -56,6 +56,11 @@ impl SharedDialect {
         socket.emit(decode(&self.client))
     }
 
+    /// Whether the socket speaks dialect 2, or may do so as far as is known (spec §1.4 rule 4).
+    pub fn may_be_named(&self) -> bool {
+        self.emit() != Emit::One(Dialect::Numeric)
+    }
+
     /// Whether the socket is known to speak dialect 2.
     pub fn is_named(&self) -> bool {
         self.emit() == Emit::One(Dialect::Named)

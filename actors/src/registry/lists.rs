@@ -36,6 +36,12 @@ impl Registry {
         one_per_instance(self.sockets.values().map(|socket| &socket.entry), |entry| entry.identity.as_str())
     }
 
+    /// What a client says it is, if it is there.
+    pub(super) fn client_type(&self, client: &ClientId) -> Option<ByteString> {
+        let (oldest, _) = self.clients.get(client)?.sockets.first()?;
+        Some(self.sockets.get(oldest)?.entry.client_type.clone())
+    }
+
     /// `{id, description?}` of one client, if it is there.
     pub(super) fn description(&self, client: &ClientId) -> Option<ByteString> {
         let sockets = &self.clients.get(client)?.sockets;

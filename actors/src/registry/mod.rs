@@ -27,7 +27,8 @@ use crate::{
     metrics::Metrics,
     outbox::Outbox,
     protocol::{MsgType, Namespace},
-    trust::ServerSettings,
+    session::socketio::AckArgs,
+    trust::{ServerSettings, TrustSnapshot},
 };
 
 /// One namespace socket; never used twice in a process.
@@ -35,6 +36,9 @@ use crate::{
 pub struct SocketKey(u64);
 
 impl SocketKey {
+    /// No socket has this key.
+    pub const NONE: Self = Self(0);
+
     /// A fresh key.
     pub fn next() -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,6 +87,8 @@ pub struct SocketEntry {
     pub outbox: Arc<Outbox>,
     /// What this socket has shown of its dialect.
     pub dialect: SharedDialect,
+    /// Ends the socket, and no other of its session.
+    pub session: Option<Recipient<DropSocket>>,
 }
 
 /// How the rest of the broker reaches an `/llm` or `/function_call` socket.
@@ -103,7 +109,7 @@ pub enum SocketLink {
 
 /// Asks an extension to run a function (spec §6.1).
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Option<RawJson>")]
+#[rtype(result = "Option<AckArgs>")]
 pub struct CallExtension {
     /// The socket that is addressed.
     pub socket: SocketKey,
@@ -141,6 +147,11 @@ pub enum TooMany {
     /// `limits.sockets_per_client`
     Sockets,
 }
+
+/// The registry to a session: that socket must go, whatever its client does (spec §4.3 18).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct DropSocket(pub SocketKey);
 
 /// A socket has left its namespace.
 #[derive(Message)]
@@ -197,6 +208,8 @@ pub struct Registry {
     rooms: Rooms,
     router: Addr<LlmRouter>,
     settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
+    /// Every client that has a settings file: nobody else may make a room of that name.
+    known: Arc<arc_swap::ArcSwap<TrustSnapshot>>,
     limits: RegistryLimits,
     metrics: Arc<Metrics>,
 }
@@ -206,6 +219,7 @@ impl Registry {
     pub fn new(
         router: Addr<LlmRouter>,
         settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
+        known: Arc<arc_swap::ArcSwap<TrustSnapshot>>,
         limits: RegistryLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -219,6 +233,7 @@ impl Registry {
             rooms,
             router,
             settings,
+            known,
             limits,
             metrics,
         }
@@ -250,6 +265,7 @@ impl Registry {
 
     fn open(&mut self, question: OpenSocket, ctx: &mut Context<Self>) -> Result<Admitted, TooMany> {
         let OpenSocket { mut entry, link, connected } = question;
+        debug_assert!(!self.sockets.contains_key(&entry.key), "a socket is opened once");
         self.check_bounds(&entry)?;
         let owner = Self::owner(&entry);
         let client = self.clients.entry(entry.client.clone()).or_default();
@@ -275,9 +291,9 @@ impl Registry {
             self.router.do_send(opened);
         }
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
-        self.changed(&entry, ctx);
         self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
-        self.sockets.insert(entry.key, Socket { entry, link });
+        self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
+        self.changed(&entry, ctx);
         self.metrics.sockets.inc();
         Ok(Admitted { dialect })
     }
@@ -348,7 +364,7 @@ impl Registry {
     fn changed(&mut self, entry: &SocketEntry, ctx: &mut Context<Self>) {
         let idle = !self.client_list_changed && !self.members_changed;
         self.client_list_changed |= entry.ns == Namespace::Auth && !entry.extension;
-        let listened = self.of(Namespace::Clients).any(|entry| entry.dialect.is_named());
+        let listened = self.of(Namespace::Clients).any(|entry| entry.dialect.may_be_named());
         self.members_changed |= listened;
         if idle && (self.client_list_changed || self.members_changed) {
             ctx.run_later(LIST_DELAY, |registry, _| registry.push_lists());
@@ -368,7 +384,7 @@ impl Registry {
         if std::mem::take(&mut self.members_changed) {
             // Spec §4.3, dialect 2: every member change is broadcast on `/clients`.
             let payload = format!("{{\"clients\":{}}}", lists::members_json(&self.members()));
-            for entry in self.of(Namespace::Clients).filter(|entry| entry.dialect.is_named()) {
+            for entry in self.of(Namespace::Clients).filter(|entry| entry.dialect.may_be_named()) {
                 emit::event(entry, MsgType::UpdateConnectedClients, &payload);
             }
         }
@@ -425,7 +441,10 @@ impl Handler<DisconnectClient> for Registry {
 
     fn handle(&mut self, DisconnectClient(client): DisconnectClient, _: &mut Self::Context) {
         for socket in self.sockets.values().filter(|socket| socket.entry.client == client) {
-            socket.entry.outbox.fail(framing::close::CloseReason::ServerDisconnect);
+            if let Some(session) = &socket.entry.session {
+                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+                session.do_send(DropSocket(socket.entry.key));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix::prelude::*;
+use framing::{ByteString, json::quoted};
 
 use super::{Registry, RegistryLimits, lists};
 use crate::{
@@ -38,7 +39,12 @@ pub enum RoomCommand {
     /// 19
     List,
     /// 25
-    Members(Option<RoomName>),
+    Members {
+        /// Which room.
+        room: Option<RoomName>,
+        /// As dialect 2 shows members (spec §4.9.2).
+        by_name: bool,
+    },
     /// Whether a client may ask an extension under `llmPolicy: "rooms"` (spec §5.2).
     IsMember {
         /// The extension's id.
@@ -104,6 +110,7 @@ impl Rooms {
 
     /// A client that is gone for good leaves every room.
     pub(super) fn forget(&mut self, client: &ClientId) {
+        self.rooms.remove(client.as_str());
         for room in self.rooms.values_mut() {
             room.members.remove(client);
         }
@@ -153,7 +160,8 @@ impl Registry {
             RoomCommand::Create(name) => {
                 allowed(privileged)?;
                 let name = name.ok_or(RoomRefusal::InvalidName)?;
-                if self.personal(&name).is_some() {
+                // Also of clients that are not here now (spec §3.3).
+                if self.personal(&name).is_some() || self.known.load().entry(name.as_str()).is_some() {
                     return Err(RoomRefusal::Exists);
                 }
                 self.rooms.create(&caller, name, &self.metrics)?;
@@ -161,6 +169,8 @@ impl Registry {
             }
             RoomCommand::Delete(name) => {
                 let name = name.ok_or(RoomRefusal::NotFound)?;
+                // Its own personal room nobody can delete (spec §4.5).
+                allowed(name.as_str() != caller.as_str())?;
                 let Some(room) = self.rooms.rooms.get(&name) else {
                     allowed(admin || self.personal(&name).is_none())?;
                     return Err(RoomRefusal::NotFound);
@@ -193,14 +203,19 @@ impl Registry {
                 allowed(privileged)?;
                 let mut names: BTreeSet<&str> = self.rooms.rooms.keys().map(RoomName::as_str).collect();
                 names.extend(self.clients.keys().map(ClientId::as_str));
-                Ok(Some(lists::array(names.into_iter().map(framing::json::quoted))))
+                Ok(Some(lists::array(names.into_iter().map(quoted))))
             }
-            RoomCommand::Members(name) => {
-                let members = name.map(|name| self.members_of(&name)).unwrap_or_default();
+            RoomCommand::Members { room, by_name } => {
+                let members = room.map(|name| self.members_of(&name)).unwrap_or_default();
                 allowed(privileged || members.contains(&caller))?;
-                let items = members
-                    .iter()
-                    .map(|member| lists::id_json(member.as_str(), self.description(member).as_deref()));
+                let items = members.iter().map(|member| {
+                    if by_name {
+                        let kind = self.client_type(member).unwrap_or(ByteString::from_static("unknown"));
+                        let (id, kind) = (quoted(member.as_str()), quoted(&kind));
+                        return format!("{{\"clientId\":{id},\"clientType\":{kind}}}");
+                    }
+                    lists::id_json(member.as_str(), self.description(member).as_deref())
+                });
                 Ok(Some(lists::array(items)))
             }
             RoomCommand::IsMember { room } => {

@@ -138,6 +138,9 @@ pub struct Shared<A: Application> {
 /// How long a polling session that its client has closed is still known.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// How long an actor outlives the last message that it is known to handle.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What a peer learns when its session opens.
 fn open_packet(config: &SessionConfig, sid: Sid, upgrades: bool) -> Packet {
     Packet::Open(Open {
@@ -291,6 +294,13 @@ impl<A: Application> SessionActor<A> {
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
         app.closed(&mut cx, &reason);
         self.phase = Phase::Ended(Some(core));
+        self.linger(ctx);
+    }
+
+    /// Keeps an actor that is over, or has moved, for a moment longer than those who send to it: actix
+    /// drops what is in a mailbox when its last sender goes.
+    fn linger(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(LAST_WORDS, |_, _| ());
     }
 
     /// The application of a session that is over.

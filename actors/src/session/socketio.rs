@@ -46,7 +46,7 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     /// An event of a joined namespace.
     fn event(&mut self, cx: &mut Sockets<'_, '_, Self>, ns: &Namespace, event: Event);
     /// The ack of an event that was emitted with one. None: it did not come in time.
-    fn acked(&mut self, cx: &mut Sockets<'_, '_, Self>, awaited: Self::Awaited, args: Option<Vec<RawJson>>);
+    fn acked(&mut self, cx: &mut Sockets<'_, '_, Self>, awaited: Self::Awaited, answer: Option<AckArgs>);
     /// A socket has left its namespace, of its own will or with its session. Not called after
     /// [`Sockets::disconnect`], which is the handler's own act.
     fn disconnected(&mut self, cx: &mut Sockets<'_, '_, Self>, ns: &Namespace);
@@ -56,6 +56,15 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     fn poll(&mut self, cx: &mut Sockets<'_, '_, Self>);
     /// The session is over; each joined namespace has had its `disconnected`.
     fn closed(&mut self, cx: &mut Sockets<'_, '_, Self>);
+}
+
+/// What a peer has acked.
+#[derive(Clone, Debug, Default)]
+pub struct AckArgs {
+    /// Its arguments.
+    pub args: Vec<RawJson>,
+    /// What the placeholders among them stand for.
+    pub attachments: Vec<Bytes>,
 }
 
 /// The Socket.IO layer around a handler.
@@ -163,13 +172,17 @@ impl<H: NamespaceHandler> SocketIo<H> {
                 Self::early(layer, cx, &ns.clone(), Action::Event { ns, event });
             }
             Action::Event { ns, event } => handler.event(&mut Sockets { layer, cx }, &ns, event),
-            Action::Ack { ns, id, args, .. } => {
+            Action::Ack { ns, id, args, attachments } => {
                 let awaited = layer.sockets.get_mut(&ns).and_then(|socket| {
                     let at = socket.awaited.iter().position(|awaited| awaited.id == id)?;
                     socket.awaited.remove(at)
                 });
                 match awaited {
-                    Some(awaited) => handler.acked(&mut Sockets { layer, cx }, awaited.what, Some(args)),
+                    Some(awaited) => handler.acked(
+                        &mut Sockets { layer, cx },
+                        awaited.what,
+                        Some(AckArgs { args, attachments }),
+                    ),
                     None => debug!(sid:% = cx.sid(), ns:%, id; "ack of nothing that was asked"),
                 }
             }
@@ -318,8 +331,13 @@ impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
 
     /// Acks an event of the peer.
     pub fn ack(&mut self, ns: &Namespace, id: u64, args: &[&str]) {
+        self.ack_with(ns, id, args, &[]);
+    }
+
+    /// Acks an event of the peer with attachments.
+    pub fn ack_with(&mut self, ns: &Namespace, id: u64, args: &[&str], attachments: &[Bytes]) {
         if self.layer.sockets.contains_key(ns) {
-            self.cx.push(Encoded::ack(ns, id, args, &[]));
+            self.cx.push(Encoded::ack(ns, id, args, attachments));
         }
     }
 

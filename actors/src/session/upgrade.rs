@@ -101,8 +101,9 @@ impl<A: Application> SessionActor<A> {
             Ok(ProbeStep::Upgrade) => {
                 probing.taking_over = true;
                 let question = TakeOver { by: ctx.address() };
-                let timeout = self.shared.config.question_timeout;
-                let answer = probing.session.session.send(question).timeout(timeout).into_actor(self);
+                // Without a deadline: an answer that nobody takes would be the session itself. The old
+                // actor never waits for this one, so it answers, or it is gone.
+                let answer = probing.session.session.send(question).into_actor(self);
                 ctx.wait(answer.map(|core, session, ctx| match core {
                     Ok(Some(core)) => session.took_over(core.0, ctx),
                     Ok(None) | Err(_) => session.probe_failed(ProbeError::SessionGone, ctx),
@@ -163,10 +164,11 @@ pub(crate) struct Moving<A>(Box<Core<A>>);
 impl<A: Application> Handler<TakeOver<A>> for SessionActor<A> {
     type Result = MessageResult<TakeOver<A>>;
 
-    fn handle(&mut self, TakeOver { by }: TakeOver<A>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, TakeOver { by }: TakeOver<A>, ctx: &mut Self::Context) -> Self::Result {
         match std::mem::replace(&mut self.phase, Phase::Moved(by)) {
             Phase::Live(core) if core.outbox.drain() == crate::outbox::Drain::Polling => {
                 core.outbox.upgraded();
+                self.linger(ctx);
                 // Answers to questions that are open now still arrive here, and are handed on.
                 MessageResult(Some(Moving(core)))
             }

@@ -10,20 +10,20 @@
 //! peer, what follows waits behind it. Texts of the same stream that wait are joined.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use bytes::{Bytes, BytesMut};
-use log::warn;
 
 use crate::{
     ids::RequestId,
-    llm_router::{Deliver, Delivery, OpenedRoute, Peer, Requester, RouteId, RouteState},
+    llm_router::{Deliver, Delivery, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
     metrics::Metrics,
-    stream::{StreamInfo, StreamText},
+    registry::SocketKey,
+    stream::{StreamInfo, StreamText, outbound::reason},
 };
 
 /// Bounds of what waits for requesters.
@@ -38,11 +38,16 @@ pub struct FanOutLimits {
 /// A full mailbox is tried again so soon.
 const RETRY: Duration = Duration::from_millis(2);
 
+/// What was on its way to a socket that has closed comes back within this time, by far.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// Each waiting part counts as this many bytes more than its text.
 const PART_COST: usize = 256;
 
 /// The routes of one target, and what waits for those who asked.
 pub struct FanOut {
+    /// The target's socket.
+    holder: SocketKey,
     routes: HashMap<RouteId, Route>,
     by_request: HashMap<RequestId, RouteId>,
     limits: FanOutLimits,
@@ -55,6 +60,8 @@ struct Route {
     request_id: RequestId,
     state: Arc<RouteState>,
     requesters: Vec<Asker>,
+    /// It is over; it stays while something waits for a full mailbox.
+    closing: bool,
 }
 
 struct Asker {
@@ -62,10 +69,13 @@ struct Asker {
     peers: Vec<PeerLane>,
     /// What came while it was away.
     kept: Lane,
+    /// What was on its way to its last socket may still come back: a new one is not served before.
+    settles: Option<Instant>,
 }
 
 struct PeerLane {
     peer: Peer,
+    origin: Origin,
     backlog: Lane,
 }
 
@@ -74,30 +84,81 @@ struct PeerLane {
 struct Lane {
     parts: VecDeque<Delivery>,
     bytes: usize,
+    /// Parts at the front that came back from a socket.
+    returned: usize,
+    /// Streams of which text was dropped; their rest is, too, until they end.
+    failed: HashSet<u64>,
 }
 
 impl Lane {
-    /// False if it does not fit.
-    fn push(&mut self, delivery: Delivery, limit: usize) -> bool {
+    /// Queues a part. One that does not fit fails its stream for this receiver, once.
+    fn push(&mut self, delivery: Delivery, limit: usize, metrics: &Metrics) {
+        if self.swallows(&delivery) {
+            return;
+        }
+        if let Some(delivery) = self.push_whole(delivery, limit) {
+            metrics.limit_reached("streams.max_waiting_bytes");
+            self.overflow(delivery, limit, metrics);
+        }
+    }
+
+    /// Whether a part belongs to a stream that has failed here.
+    fn swallows(&mut self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::Text(text) if text.end => self.failed.remove(&text.info.key),
+            Delivery::Text(text) => self.failed.contains(&text.info.key),
+            Delivery::StreamFailed { info, .. } => self.failed.remove(&info.key),
+            Delivery::Message { .. } | Delivery::Finished(_) | Delivery::Failed(_) => false,
+        }
+    }
+
+    /// The text does not fit. Notices may take as much room again.
+    fn overflow(&mut self, delivery: Delivery, limit: usize, metrics: &Metrics) {
+        let notice = match delivery {
+            Delivery::Text(StreamText { info, end, .. }) => {
+                metrics.streams_dropped.inc();
+                if !end {
+                    self.failed.insert(info.key);
+                }
+                Delivery::StreamFailed { info, reason: reason::TOO_SLOW }
+            }
+            other => other,
+        };
+        if self.bytes <= limit.saturating_mul(2) {
+            self.bytes += cost(&notice);
+            self.parts.push_back(notice);
+        }
+    }
+
+    /// Gives the part back if it does not fit.
+    fn push_whole(&mut self, delivery: Delivery, limit: usize) -> Option<Delivery> {
         if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut()) {
             if last.info.key == next.info.key && !last.end && self.bytes + next.text.len() <= limit {
                 self.bytes += next.text.len();
                 last.text = joined(&last.text, &next.text);
                 last.end = next.end;
-                return true;
+                return None;
             }
         }
         let cost = cost(&delivery);
         if self.bytes + cost > limit && !self.parts.is_empty() {
-            return false;
+            return Some(delivery);
         }
         self.bytes += cost;
         self.parts.push_back(delivery);
-        true
+        None
+    }
+
+    /// A part that came back: behind those that did before, in front of everything else.
+    fn push_returned(&mut self, delivery: Delivery) {
+        self.bytes += cost(&delivery);
+        self.parts.insert(self.returned.min(self.parts.len()), delivery);
+        self.returned += 1;
     }
 
     fn pop(&mut self) -> Option<Delivery> {
         let part = self.parts.pop_front()?;
+        self.returned = self.returned.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(cost(&part));
         Some(part)
     }
@@ -126,8 +187,8 @@ fn joined(first: &Bytes, second: &Bytes) -> Bytes {
 
 impl FanOut {
     /// A target without routes.
-    pub fn new(limits: FanOutLimits, metrics: Arc<Metrics>) -> Self {
-        Self { routes: HashMap::new(), by_request: HashMap::new(), limits, retry_at: None, metrics }
+    pub fn new(holder: SocketKey, limits: FanOutLimits, metrics: Arc<Metrics>) -> Self {
+        Self { holder, routes: HashMap::new(), by_request: HashMap::new(), limits, retry_at: None, metrics }
     }
 
     /// Takes a route. False if there are too many; a route that is known stays as it is.
@@ -140,15 +201,16 @@ impl FanOut {
             self.metrics.limit_reached("limits.max_routes");
             return false;
         }
+        let origin = Origin { route, holder: self.holder };
         let lanes = |peers: Vec<Peer>| {
-            peers.into_iter().map(|peer| PeerLane { peer, backlog: Lane::default() }).collect()
+            peers.into_iter().map(|peer| PeerLane { peer, origin, backlog: Lane::default() }).collect()
         };
         let requesters = requesters
             .into_iter()
-            .map(|(requester, peers)| Asker { requester, peers: lanes(peers), kept: Lane::default() })
+            .map(|(requester, peers)| Asker { peers: lanes(peers), ..Asker::new(requester) })
             .collect();
         self.by_request.insert(request_id.clone(), route);
-        self.routes.insert(route, Route { request_id, state, requesters });
+        self.routes.insert(route, Route { request_id, state, requesters, closing: false });
         true
     }
 
@@ -159,12 +221,12 @@ impl FanOut {
 
     /// What the router reads of a route.
     pub fn state(&self, route: RouteId) -> Option<&RouteState> {
-        Some(&*self.routes.get(&route)?.state)
+        self.routes.get(&route).filter(|route| !route.closing).map(|route| &*route.state)
     }
 
     /// The requester's id of a route's request.
     pub fn request_id(&self, route: RouteId) -> Option<&RequestId> {
-        Some(&self.routes.get(&route)?.request_id)
+        self.routes.get(&route).filter(|route| !route.closing).map(|route| &route.request_id)
     }
 
     /// How many routes are open.
@@ -178,15 +240,8 @@ impl FanOut {
     }
 
     /// The sockets of a requester have changed: it is back, away, or gone.
-    pub fn peers(
-        &mut self,
-        route: RouteId,
-        requester: &Requester,
-        peers: Vec<Peer>,
-        gone: bool,
-        now: Instant,
-    ) {
-        let Some(route) = self.routes.get_mut(&route) else {
+    pub fn peers(&mut self, id: RouteId, requester: &Requester, peers: Vec<Peer>, gone: bool, now: Instant) {
+        let Some(route) = self.routes.get_mut(&id) else {
             return;
         };
         if gone {
@@ -194,14 +249,14 @@ impl FanOut {
             return;
         }
         let limit = self.limits.max_waiting_bytes;
-        let asker = match route.requesters.iter_mut().find(|asker| asker.requester == *requester) {
-            Some(asker) => asker,
-            None => {
-                let asker = Asker { requester: requester.clone(), peers: Vec::new(), kept: Lane::default() };
-                route.requesters.push(asker);
-                let Some(asker) = route.requesters.last_mut() else { return };
-                asker
-            }
+        let origin = Origin { route: id, holder: self.holder };
+        let known = route.requesters.iter().position(|asker| asker.requester == *requester);
+        let at = known.unwrap_or_else(|| {
+            route.requesters.push(Asker::new(requester.clone()));
+            route.requesters.len() - 1
+        });
+        let Some(asker) = route.requesters.get_mut(at) else {
+            return;
         };
         let old = std::mem::take(&mut asker.peers);
         let (mut old, lost): (Vec<_>, Vec<_>) =
@@ -210,43 +265,46 @@ impl FanOut {
             let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
             asker.peers.push(match known {
                 Some(at) => old.swap_remove(at),
-                None => PeerLane { peer, backlog: Lane::default() },
+                None => PeerLane { peer, origin, backlog: Lane::default() },
             });
         }
         if asker.peers.is_empty() {
-            for mut lane in lost {
-                while let Some(part) = lane.backlog.pop() {
-                    keep(asker, part, limit, &self.metrics);
-                }
-            }
-        } else {
-            while let Some(part) = asker.kept.pop() {
-                deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
-            }
+            asker.away(lost.into_iter().next(), limit, &self.metrics, now);
         }
+        self.flush(now);
     }
 
     /// What came back from a socket that has closed: it stands before what is kept. A requester with
     /// another socket has had it there.
-    pub fn returned(&mut self, route: RouteId, requester: &Requester, parts: Vec<Delivery>, now: Instant) {
+    pub fn returned(
+        &mut self,
+        route: RouteId,
+        requester: &Requester,
+        from: SocketKey,
+        parts: Vec<Delivery>,
+        now: Instant,
+    ) {
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
         let Some(asker) = route.requesters.iter_mut().find(|asker| asker.requester == *requester) else {
             return;
         };
-        let was_last = asker.peers.iter().all(|lane| !lane.peer.deliver.connected());
-        if asker.peers.is_empty() || was_last {
-            for part in parts.into_iter().rev() {
-                asker.kept.put_back(part);
+        let limit = self.limits.max_waiting_bytes;
+        let dead =
+            asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
+        if !asker.peers.is_empty() && asker.settled(now) {
+            // Another socket has had it; a next one that was faster than what came back has not.
+            for part in parts.into_iter().filter(|_| dead.is_none()) {
+                deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
             }
             return;
         }
-        // Its only other chance: a socket that opened after the text was lost and before it came back.
-        let limit = self.limits.max_waiting_bytes;
-        let fresh = asker.peers.len() == 1;
-        for part in parts.into_iter().filter(|_| fresh) {
-            deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
+        for part in parts {
+            asker.kept.push_returned(part);
+        }
+        if asker.peers.is_empty() {
+            asker.away(dead, limit, &self.metrics, now);
         }
     }
 
@@ -266,20 +324,15 @@ impl FanOut {
         self.send(route, &Delivery::Text(StreamText { info, text, end }), now);
     }
 
-    /// The route is over. What still waits for a full mailbox is given one last chance.
+    /// The route is over: nothing more is taken for it. What waits for a full mailbox still leaves.
     pub fn close(&mut self, id: RouteId, now: Instant) {
-        self.flush(now);
-        if let Some(route) = self.routes.remove(&id) {
+        if let Some(route) = self.routes.get_mut(&id) {
+            route.closing = true;
             if self.by_request.get(&route.request_id) == Some(&id) {
                 self.by_request.remove(&route.request_id);
             }
-            for lane in route.requesters.iter().flat_map(|asker| &asker.peers) {
-                if !lane.backlog.parts.is_empty() {
-                    warn!(request:% = route.request_id; "answer closed while text waited for a full mailbox");
-                    self.metrics.streams_dropped.inc();
-                }
-            }
         }
+        self.flush(now);
     }
 
     /// When [`FanOut::flush`] is due.
@@ -287,29 +340,74 @@ impl FanOut {
         self.retry_at
     }
 
-    /// Tries full mailboxes again.
+    /// Tries full mailboxes again, and serves requesters that are back.
     pub fn flush(&mut self, now: Instant) {
-        self.retry_at = None;
+        let limit = self.limits.max_waiting_bytes;
+        let mut retry_at = None;
         for asker in self.routes.values_mut().flat_map(|route| &mut route.requesters) {
-            for at in 0..asker.peers.len() {
-                while let Some(part) = asker.peers.get_mut(at).and_then(|lane| lane.backlog.pop()) {
-                    let Some(lane) = asker.peers.get_mut(at) else { break };
-                    match offer(&lane.peer, part) {
-                        Ok(()) => (),
-                        Err(Refused::Full(part)) => {
-                            lane.backlog.put_back(part);
-                            self.retry_at = Some(now + RETRY);
-                            break;
-                        }
-                        // The router will say that it is gone, and what waits is kept then.
-                        Err(Refused::Gone(part)) => {
-                            lane.backlog.put_back(part);
-                            break;
-                        }
-                    }
-                }
+            if asker.peers.is_empty() {
+                continue;
+            }
+            if !asker.settled(now) {
+                retry_at = asker.settles.into_iter().chain(retry_at).min();
+                continue;
+            }
+            if asker.peers.iter_mut().fold(false, |full, lane| lane.flush() || full) {
+                retry_at = Some(now + RETRY);
+            }
+            while let Some(part) = asker.kept.pop() {
+                deliver(asker, &part, limit, &self.metrics, &mut retry_at, now);
             }
         }
+        self.retry_at = retry_at;
+        self.routes.retain(|_, route| !route.closing || route.waits());
+    }
+}
+
+impl Route {
+    /// Whether something waits for a mailbox, or for a moment to pass.
+    fn waits(&self) -> bool {
+        self.requesters.iter().any(|asker| {
+            let lanes = || asker.peers.iter().filter(|lane| lane.peer.deliver.connected());
+            lanes().any(|lane| !lane.backlog.parts.is_empty() || !asker.kept.parts.is_empty())
+        })
+    }
+}
+
+impl Asker {
+    fn new(requester: Requester) -> Self {
+        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None }
+    }
+
+    fn settled(&self, now: Instant) -> bool {
+        self.settles.is_none_or(|until| until <= now)
+    }
+
+    /// Its last socket is gone: what waited for it is kept.
+    fn away(&mut self, last: Option<PeerLane>, limit: usize, metrics: &Metrics, now: Instant) {
+        if let Some(mut last) = last {
+            self.settles = Some(now + SETTLE);
+            while let Some(part) = last.backlog.pop() {
+                self.kept.push(part, limit, metrics);
+            }
+        }
+    }
+}
+
+impl PeerLane {
+    /// Sends what fits. True if the mailbox is full.
+    fn flush(&mut self) -> bool {
+        while let Some(part) = self.backlog.pop() {
+            let (part, full) = match offer(&self.peer, self.origin, part) {
+                Ok(()) => continue,
+                Err(Refused::Full(part)) => (part, true),
+                // The router will say that it is gone, and what waits is kept then.
+                Err(Refused::Gone(part)) => (part, false),
+            };
+            self.backlog.put_back(part);
+            return full;
+        }
+        false
     }
 }
 
@@ -318,8 +416,8 @@ enum Refused {
     Gone(Delivery),
 }
 
-fn offer(peer: &Peer, delivery: Delivery) -> Result<(), Refused> {
-    peer.deliver.try_send(Deliver { socket: peer.socket, delivery }).map_err(|error| match error {
+fn offer(peer: &Peer, origin: Origin, delivery: Delivery) -> Result<(), Refused> {
+    peer.deliver.try_send(Deliver { socket: peer.socket, origin, delivery }).map_err(|error| match error {
         SendError::Full(deliver) => Refused::Full(deliver.delivery),
         SendError::Closed(deliver) => Refused::Gone(deliver.delivery),
     })
@@ -333,57 +431,25 @@ fn deliver(
     retry_at: &mut Option<Instant>,
     now: Instant,
 ) {
-    if asker.peers.is_empty() {
-        keep(asker, delivery.clone(), limit, metrics);
-        return;
+    if asker.peers.is_empty() || !asker.settled(now) {
+        return asker.kept.push(delivery.clone(), limit, metrics);
     }
     for lane in &mut asker.peers {
+        if lane.backlog.swallows(delivery) {
+            continue;
+        }
         let waiting = if lane.backlog.parts.is_empty() {
-            offer(&lane.peer, delivery.clone()).err()
+            offer(&lane.peer, lane.origin, delivery.clone()).err()
         } else {
             Some(Refused::Full(delivery.clone()))
         };
-        let part = match waiting {
-            None => continue,
+        match waiting {
+            None => (),
             Some(Refused::Full(part)) => {
                 retry_at.get_or_insert(now + RETRY);
-                part
+                lane.backlog.push(part, limit, metrics);
             }
-            Some(Refused::Gone(part)) => part,
-        };
-        if !lane.backlog.push(part, limit) {
-            overflow(&mut lane.backlog, delivery, limit, metrics);
+            Some(Refused::Gone(part)) => lane.backlog.push(part, limit, metrics),
         }
-    }
-}
-
-fn keep(asker: &mut Asker, part: Delivery, limit: usize, metrics: &Metrics) {
-    // A deadline or a failure must reach a requester that comes back, text only as far as it fits.
-    let dropped = part.clone();
-    if !asker.kept.push(part, limit) {
-        overflow(&mut asker.kept, &dropped, limit, metrics);
-    }
-}
-
-/// The text does not fit: its stream fails for this receiver, once. Notices may take as much again.
-fn overflow(lane: &mut Lane, delivery: &Delivery, limit: usize, metrics: &Metrics) {
-    metrics.limit_reached("streams.max_waiting_bytes");
-    if lane.bytes > limit.saturating_mul(2) {
-        return;
-    }
-    let Delivery::Text(text) = delivery else {
-        lane.bytes += cost(delivery);
-        lane.parts.push_back(delivery.clone());
-        return;
-    };
-    let already =
-        matches!(lane.parts.back(), Some(Delivery::StreamFailed { info, .. }) if info.key == text.info.key);
-    if !already {
-        metrics.streams_dropped.inc();
-        lane.bytes += PART_COST;
-        lane.parts.push_back(Delivery::StreamFailed {
-            info: text.info.clone(),
-            reason: crate::stream::outbound::reason::TOO_SLOW,
-        });
     }
 }

@@ -90,7 +90,11 @@ impl Socket {
             ctx.set_mailbox_capacity(mailbox);
             receiver
         });
-        Self { peer: Peer { socket: SocketKey::next(), deliver: address.clone().recipient() }, address, got }
+        Self {
+            peer: Peer { socket: SocketKey::next(), deliver: Arc::new(address.clone().recipient()) },
+            address,
+            got,
+        }
     }
 
     /// The mailbox is emptied.
@@ -155,6 +159,8 @@ fn text(info: &Arc<StreamInfo>, text: &str, end: bool) -> StreamText {
 }
 
 struct Fixture {
+    /// The socket that was there at the beginning.
+    first: Option<SocketKey>,
     fan_out: FanOut,
     metrics: Arc<Metrics>,
     now: Instant,
@@ -162,10 +168,15 @@ struct Fixture {
 
 impl Fixture {
     fn new(max_waiting_bytes: usize, requesters: Vec<(Requester, Vec<Peer>)>) -> Self {
+        let first = requesters.first().and_then(|(_, peers)| peers.first()).map(|peer| peer.socket);
         let metrics = Arc::new(Metrics::default());
-        let mut fan_out = FanOut::new(FanOutLimits { max_waiting_bytes, max_routes: 2 }, metrics.clone());
+        let mut fan_out = FanOut::new(
+            SocketKey::next(),
+            FanOutLimits { max_waiting_bytes, max_routes: 2 },
+            metrics.clone(),
+        );
         assert!(fan_out.open(opened(requesters)));
-        Self { fan_out, metrics, now: Instant::now() }
+        Self { first, fan_out, metrics, now: Instant::now() }
     }
 
     fn send(&mut self, info: &Arc<StreamInfo>, words: &str, end: bool) {
@@ -184,7 +195,8 @@ impl Fixture {
 
     fn returned(&mut self, texts: Vec<StreamText>) {
         let parts = texts.into_iter().map(Delivery::Text).collect();
-        self.fan_out.returned(ROUTE, &me(), parts, self.now);
+        let from = self.first.unwrap_or_else(SocketKey::next);
+        self.fan_out.returned(ROUTE, &me(), from, parts, self.now);
     }
 
     /// Everything that waits goes out.

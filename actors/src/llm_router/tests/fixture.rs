@@ -154,7 +154,7 @@ impl Fixture {
     /// One whose mailbox takes so many messages.
     pub(super) fn target_with(&mut self, client: &str, capacity: usize) -> SocketKey {
         let (socket, address) = self.recorder(capacity);
-        self.book.target_opened(socket, requester(client), address.recipient());
+        self.book.target_opened(socket, requester(client), address.recipient().into());
         socket
     }
 
@@ -162,7 +162,7 @@ impl Fixture {
     pub(super) async fn ended_target(&mut self, client: &str) -> SocketKey {
         let (socket, address) = self.recorder(1000);
         self.recorders.pop();
-        self.book.target_opened(socket, requester(client), address.clone().recipient());
+        self.book.target_opened(socket, requester(client), address.clone().recipient().into());
         address.send(Stop).await.unwrap();
         while address.connected() {
             tokio::task::yield_now().await;
@@ -173,7 +173,7 @@ impl Fixture {
     /// A requester's socket opens.
     pub(super) fn peer(&mut self, client: &str) -> SocketKey {
         let (socket, address) = self.recorder(1000);
-        self.book.requester_opened(requester(client), Peer { socket, deliver: address.recipient() });
+        self.book.requester_opened(requester(client), Peer { socket, deliver: address.recipient().into() });
         socket
     }
 

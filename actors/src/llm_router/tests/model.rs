@@ -352,8 +352,15 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                     let held = route.holders.len();
                     route.holders.retain(|holder| *holder != socket);
                     if held > 0 && route.holders.is_empty() {
-                        route.orphaned = Some(f.now + limits.grace);
                         model.lives.get_mut(id).unwrap().open = 0;
+                        // The newest of its other sockets takes over at once.
+                        match model.targets.iter().rfind(|(_, client)| *client == route.target) {
+                            Some((next, _)) => {
+                                route.holders.push(*next);
+                                model.told.push(Told::Adopt(*next, *id));
+                            }
+                            None => route.orphaned = Some(f.now + limits.grace),
+                        }
                     }
                 }
             }

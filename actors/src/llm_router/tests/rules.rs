@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::fixture::{Fixture, Told, limits, requester};
 use crate::{
-    ids::RequestId,
-    llm_router::{Delivery, Refusal, RouterLimits},
+    llm_router::{Delivery, Origin, Refusal, RouteId, RouterLimits},
+    registry::SocketKey,
     stream::{StreamInfo, StreamText},
 };
 
@@ -21,10 +21,10 @@ fn not_found(target: &str) -> Result<(), Refusal> {
     Err(Refusal::TargetNotFound(target.into()))
 }
 
-fn part(request: &str, text: &'static str) -> (RequestId, Delivery) {
+fn part(request: &str, text: &'static str) -> Delivery {
     let info = Arc::new(StreamInfo::new("s".into(), "o".into(), request.into()));
     let text = StreamText { info, text: Bytes::from_static(text.as_bytes()), end: false };
-    (RequestId::new(request).unwrap(), Delivery::Text(text))
+    Delivery::Text(text)
 }
 
 #[test]
@@ -300,11 +300,13 @@ fn only_orphans_are_adopted() {
         f.open(ME, "r", &[A]).unwrap();
         let route = f.route("r", A).unwrap();
         f.told().await;
+        let second = f.target(A);
+        assert_eq!(f.told().await, []);
+        // It came back before its old socket was found dead.
+        f.close(tab);
+        assert_eq!(f.told().await, [Told::Adopt(second, route)]);
         f.target(A);
         assert_eq!(f.told().await, []);
-        f.close(tab);
-        let third = f.target(A);
-        assert_eq!(f.told().await, [Told::Adopt(third, route)]);
     });
 }
 
@@ -459,13 +461,21 @@ fn returned_text_goes_to_the_targets_of_its_request_only() {
         let (a, b) = (f.route("ra", A).unwrap(), f.route("rb", B).unwrap());
         f.close(socket);
         f.told().await;
+        let from = |route: RouteId, holder: SocketKey| Origin { route, holder };
+        let (of_a, of_b) = (from(a, tab), from(b, other));
+        let finished = from(RouteId(u64::MAX), tab);
         f.book.returned(
             &requester(ME),
-            vec![part("ra", "1"), part("rb", "2"), part("finished", "lost"), part("ra", "3")],
+            socket,
+            vec![
+                (of_a, part("ra", "1")),
+                (of_b, part("rb", "2")),
+                (finished, part("x", "lost")),
+                (of_a, part("ra", "3")),
+            ],
         );
         // Of a closed socket its owner is still known.
-        let (request, text) = part("rb", "4");
-        f.book.returned_to(socket, request, text);
+        f.book.returned_to(socket, of_b, part("rb", "4"));
         let mut told = f.told().await;
         told.sort();
         let mut expected = [
