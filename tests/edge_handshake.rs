@@ -154,6 +154,71 @@ async fn every_namespace_admits_a_trusted_client_and_no_other_exists() {
     assert_eq!(broker.metric("newage_sockets"), NAMESPACES.len() as u64);
 }
 
+#[tokio::test]
+async fn debug_is_for_extensions_and_administrators() {
+    let broker =
+        Broker::setup().client(json!({"clientId": "boss", "isTrust": true, "role": "admin"})).start(|_| ());
+    let mut peer = Peer::connect_ws(&broker).await;
+    for client in ["SillyTavern-8000", "monitor", "boss"] {
+        joins(&mut peer, "/debug", auth(client)).await;
+        peer.leave("/debug").await;
+    }
+    // What it calls itself makes nobody an administrator (spec §8.1 8-13).
+    let claims = json!({"clientId": "app-a", "clientType": "monitor", "role": "admin", "dialect": 1});
+    peer.send_text(&format!("40/debug,{claims}")).await;
+    assert_eq!(peer.expect_rejection("/debug").await, error("Unauthorized"));
+}
+
+#[tokio::test]
+async fn whoever_leaves_as_it_is_admitted_is_not_there() {
+    let broker = Broker::start(|_| ());
+    let connect = format!("40/llm,{}", auth("SillyTavern-8000"));
+    for round in 0..200 {
+        let mut peer = Peer::connect_ws(&broker).await;
+        peer.send_text(&connect).await;
+        // Some leave before the answer, most as soon as they have it.
+        if round % 4 > 0 {
+            peer.expect_prefix("40/llm,{").await;
+        }
+        peer.send_text(if round % 2 == 0 { "1" } else { "47" }).await;
+        // And some in one go.
+        let mut peer = Peer::open_polling(&broker).await;
+        let bye = ["1", "41/llm,", "42/llm,[27]"][round % 3];
+        peer.send_all(&[Frame::Text(connect.clone()), Frame::Text(bye.to_owned())]).await;
+        peer.send_text("1").await;
+    }
+    broker.until_metric_is("newage_sessions", 0).await;
+    broker.until_metric_is("newage_sockets", 0).await;
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/auth", auth("app-a")).await;
+    let ack = peer.emit_with_ack("/auth", json!(33), json!({})).await;
+    assert_eq!(ack["extensions"], json!([]));
+}
+
+#[tokio::test]
+async fn whoever_has_its_answer_is_there() {
+    let broker = Broker::start(|_| ());
+    let mut client = Peer::connect_ws(&broker).await;
+    client.join("/llm", auth("app-a")).await;
+    client.join("/auth", auth("app-a")).await;
+    for round in 0..100 {
+        let mut extension = Peer::connect_ws(&broker).await;
+        extension.join("/llm", auth("SillyTavern-8000")).await;
+        let request = json!({"requestId": round.to_string(), "target": "SillyTavern-8000", "message": "x"});
+        let ack = client.emit_with_ack("/llm", json!(9), request).await;
+        assert_eq!(ack["status"], "ok", "round {round}: {ack}");
+        extension.expect_prefix("42/llm,[9,").await;
+        extension.emit("/llm", json!("message"), &[json!({
+            "type": 0, "data": "done", "source": "client", "requestId": round.to_string(), "outputId": "o",
+        })])
+        .await;
+        let (name, args) = client.expect_event("/llm").await;
+        assert_eq!((name, &args[0]["data"]), (json!("message"), &json!("done")));
+        extension.send_text("1").await;
+        extension.expect_close(1000).await;
+    }
+}
+
 // Rejection and goodbye.
 
 #[tokio::test]

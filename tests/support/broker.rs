@@ -93,6 +93,13 @@ impl Setup {
         self
     }
 
+    /// Makes each check of a client's persistent key take long: bcrypt of that cost.
+    pub fn costly_key(mut self, client: &str, cost: u32) -> Self {
+        let hash = bcrypt::hash(key(client), cost).expect("bcrypt hashes a short text");
+        self.keys.insert(client.to_owned(), json!({"key": hash, "rooms": []}));
+        self
+    }
+
     /// Any other file of the data directory.
     pub fn file(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
         write(self.data.path(), path, bytes.as_ref());

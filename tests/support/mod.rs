@@ -18,7 +18,7 @@
 //! - `Broker::start(|config| …)`: the shipped defaults, port 0, loopback of both families, a data
 //!   directory of its own. `Broker::setup()` first, to write more: `.settings(json!({…}))` into
 //!   `server_settings.json`, `.client(json!({…}))` as a trust file, `.password(id, text)`,
-//!   `.file(path, bytes)`, then `.start(|config| …)`.
+//!   `.costly_key(id, cost)`, `.file(path, bytes)`, then `.start(|config| …)`.
 //! - [`CLIENTS`] are trusted; the persistent key of each is [`key`]`(id)`. Nobody else is.
 //! - `url(path)`, `address()`, `data()`, `metrics()` (the text), `metric(line)` (one value),
 //!   `limit_reached(name)`, `until_metric(line, at_least)`.

@@ -298,6 +298,11 @@ impl Peer {
         }
     }
 
+    /// Writes into the list that a failure shows, such as which case this is.
+    pub fn note(&mut self, what: &str) {
+        self.seen.push(Frame::Text(format!("(note) {what}")));
+    }
+
     /// Starts a poll that waits in the background.
     pub fn begin_poll(&mut self) {
         let Transport::Polling(polling) = &mut self.transport else { panic!("not on polling") };
