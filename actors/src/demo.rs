@@ -59,7 +59,10 @@ impl Demo {
         let id = route.route;
         if !self.fan_out.open(route.clone()) {
             warn!(request:% = route.request_id; "the demo has too many requests");
-            return self.completed(id);
+            let message = "Too many pending requests.";
+            #[expect(clippy::disallowed_methods, reason = "once per route")]
+            self.router.do_send(RouteNotice::Refused { route: id, message });
+            return;
         }
         let output_id = uuid::Uuid::new_v4().to_string();
         let stream_id = uuid::Uuid::new_v4().to_string();

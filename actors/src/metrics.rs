@@ -1,6 +1,9 @@
 //! Counters and gauges, in the words of the settings that bound what they count.
 
-use framing::close::CloseReason;
+use framing::{
+    close::CloseReason,
+    error::{JsonError, PayloadError, ProtocolError},
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -107,6 +110,20 @@ impl Default for Metrics {
     }
 }
 
+/// The setting whose bound ends a session for that reason.
+fn bound_of(reason: &CloseReason) -> Option<&'static str> {
+    Some(match reason {
+        CloseReason::TooLarge { .. }
+        | CloseReason::ParseError(ProtocolError::TooLarge { .. })
+        | CloseReason::BadPayload(PayloadError::TooLarge { .. }) => "limits.max_payload",
+        CloseReason::ParseError(ProtocolError::TooManyAttachments { .. }) => "limits.max_attachments",
+        CloseReason::ParseError(ProtocolError::Json(JsonError::TooDeep { .. })) => "limits.max_depth",
+        CloseReason::BadPayload(PayloadError::TooManyPackets { .. }) => "limits.max_packets_per_payload",
+        CloseReason::TooManyNamespaces { .. } => "limits.max_namespaces",
+        _ => return None,
+    })
+}
+
 impl Metrics {
     /// Sessions that are open.
     pub fn open_sessions(&self) -> usize {
@@ -122,6 +139,9 @@ impl Metrics {
     /// Counts the end of a session.
     pub fn session_closed(&self, reason: &CloseReason) {
         self.sessions.dec();
+        if let Some(limit) = bound_of(reason) {
+            self.limit_reached(limit);
+        }
         self.sessions_closed.get_or_create(&Reason { reason: reason.text() }).inc();
     }
 

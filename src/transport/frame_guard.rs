@@ -1,4 +1,4 @@
-//! Refuses a WebSocket frame by the length that its header declares, before its bytes are buffered:
+//! Refuses a WebSocket frame, or a message in several, by the length that its header declares, before its bytes are buffered:
 //! the decoder behind asks "is the whole frame here?" before "is it too long?" (facts §3.5).
 //!
 //! ```text
@@ -60,12 +60,15 @@ impl Stream for FrameGuard {
 
 /// Follows frame headers through a byte stream that may be cut anywhere.
 struct Headers {
+    /// Bound of a frame, and of a message in several.
     max_frame: u64,
     /// Bytes of the current header so far: at most 2 + 8; the mask is counted with the payload.
     header: [u8; 10],
     filled: usize,
     /// Bytes of mask and payload still to come.
     skip: u64,
+    /// Bytes of the message that the frames so far belong to, if it is fragmented.
+    message: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ struct Overlong;
 
 impl Headers {
     fn new(max_frame: u64) -> Self {
-        Self { max_frame, header: [0; 10], filled: 0, skip: 0 }
+        Self { max_frame, header: [0; 10], filled: 0, skip: 0, message: 0 }
     }
 
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), Overlong> {
@@ -94,7 +97,7 @@ impl Headers {
             bytes = rest;
             if self.filled == self.header_length() {
                 let length = self.declared();
-                if length > self.max_frame {
+                if length > self.max_frame || self.message_with(length) > self.max_frame {
                     return Err(Overlong);
                 }
                 let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
@@ -103,6 +106,18 @@ impl Headers {
             }
         }
         Ok(())
+    }
+
+    /// Length of the message up to and with this frame. Control frames stand between its parts.
+    fn message_with(&mut self, length: u64) -> u64 {
+        const CONTINUATION: u8 = 0;
+        const FIRST_CONTROL: u8 = 8;
+        match self.header[0] & 0x0f {
+            CONTINUATION => self.message = self.message.saturating_add(length),
+            FIRST_CONTROL.. => return length,
+            _ => self.message = length,
+        }
+        self.message
     }
 
     fn header_length(&self) -> usize {

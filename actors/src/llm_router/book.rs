@@ -496,7 +496,6 @@ impl Book {
         };
         let request_id = route.request.clone();
         route.finished = Some(Ending { failure: failure.clone() });
-        route.state.finish();
         if let Some((_, message)) = failure {
             let asked = self.requests.get(&request_id).map(|request| request.requesters.clone());
             for requester in asked.unwrap_or_default() {

@@ -249,6 +249,10 @@ impl Handler<RouteNotice> for LlmRouter {
         match notice {
             RouteNotice::OutputStarted { route, output_id } => self.book.output_started(route, output_id),
             RouteNotice::Completed { route } => self.book.complete(route, None),
+            RouteNotice::Refused { route, message } => {
+                self.metrics.requests_failed.inc();
+                self.book.complete(route, Some((message, ByteString::from_static(message))));
+            }
         }
         self.report();
     }

@@ -228,4 +228,11 @@ pub enum RouteNotice {
         /// The route.
         route: RouteId,
     },
+    /// The target cannot take the request.
+    Refused {
+        /// The route.
+        route: RouteId,
+        /// What its requesters are told.
+        message: &'static str,
+    },
 }

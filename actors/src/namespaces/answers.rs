@@ -42,6 +42,8 @@ pub(super) struct Answers {
     /// Reused by every call.
     emits: Vec<Emit<RouteId>>,
     max_unattributed: usize,
+    /// Routes that are over, while outputs wait for their attribution: one of them may be theirs.
+    closing: Vec<(RouteId, Option<&'static str>)>,
 }
 
 /// What an output's events are attributed to.
@@ -108,11 +110,28 @@ impl Answers {
             outputs: Outputs { known: HashMap::new(), order: Default::default(), max: limits.max_outputs },
             emits: Vec::new(),
             max_unattributed: limits.max_unattributed,
+            closing: Vec::new(),
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.streams.deadline().into_iter().chain(self.fan_out.deadline()).min()
+    }
+
+    /// Closes what is over, once no output waits for its attribution.
+    fn close_routes(&mut self, now: Instant) {
+        if self.outputs.known.values().any(|known| matches!(known, Attribution::Asked(_))) {
+            return;
+        }
+        for (route, failure) in std::mem::take(&mut self.closing) {
+            let reason = failure.unwrap_or("request is over");
+            self.streams.abort(|of| *of == route, reason, &mut self.emits);
+            self.flush(now);
+            if let (None, Some(request)) = (failure, self.fan_out.request_id(route).cloned()) {
+                self.fan_out.send(route, &Delivery::Finished(request), now);
+            }
+            self.fan_out.close(route, now);
+        }
     }
 
     /// Sends what the streams have emitted to those who asked.
@@ -165,7 +184,7 @@ impl Broker {
                     self.forward(cx, &route, &request);
                 } else {
                     warn!(request:% = route.request_id; "extension holds too many routes");
-                    self.completed(id);
+                    self.refused(id);
                 }
             }
             ToTarget::Adopt { socket, route } if socket == answers.socket => {
@@ -179,15 +198,8 @@ impl Broker {
                 answers.fan_out.returned(route, &requester, socket, parts, now);
             }
             ToTarget::Close { route, failure } => {
-                let reason = failure.unwrap_or("request is over");
-                answers.streams.abort(|of| *of == route, reason, &mut answers.emits);
-                answers.flush(now);
-                if failure.is_none()
-                    && let Some(request) = answers.fan_out.request_id(route).cloned()
-                {
-                    answers.fan_out.send(route, &Delivery::Finished(request), now);
-                }
-                answers.fan_out.close(route, now);
+                answers.closing.push((route, failure));
+                answers.close_routes(now);
             }
         }
     }
@@ -227,7 +239,17 @@ impl Broker {
         }
     }
 
+    fn refused(&self, route: RouteId) {
+        let message = "Too many pending requests.";
+        #[expect(clippy::disallowed_methods, reason = "once per route")]
+        self.directory.router.do_send(RouteNotice::Refused { route, message });
+    }
+
+    /// Nothing more is taken for it, from here on.
     fn completed(&self, route: RouteId) {
+        if let Some(state) = self.answers.as_ref().and_then(|answers| answers.fan_out.state(route)) {
+            state.finish();
+        }
         #[expect(clippy::disallowed_methods, reason = "once per route")]
         self.directory.router.do_send(RouteNotice::Completed { route });
     }
@@ -340,14 +362,20 @@ impl Broker {
             return;
         };
         let route = answer.ok().flatten().filter(|route| answers.fan_out.open(route.clone()));
-        let Some(route) = route else {
-            debug!(output:% = output_id; "output answers no request; dropped");
-            answers.outputs.known.insert(output_id.clone(), Attribution::Nobody);
-            return;
-        };
-        answers.outputs.known.insert(output_id.clone(), Attribution::Route(route.route));
-        for event in waiting {
-            self.take(cx, route.route, event);
+        match route {
+            Some(route) => {
+                answers.outputs.known.insert(output_id.clone(), Attribution::Route(route.route));
+                for event in waiting {
+                    self.take(cx, route.route, event);
+                }
+            }
+            None => {
+                debug!(output:% = output_id; "output answers no request; dropped");
+                answers.outputs.known.insert(output_id.clone(), Attribution::Nobody);
+            }
+        }
+        if let Some(answers) = &mut self.answers {
+            answers.close_routes(cx.now());
         }
     }
 
@@ -390,8 +418,13 @@ impl Broker {
             Kind::Data { index, kind, data } => {
                 if let Err(error) = streams.data(&stream_id, index, kind, &data, now, emits) {
                     debug!(error:%, stream:% = stream_id; "piece not taken");
-                    if !matches!(error, crate::stream::DataError::UnknownStream) {
-                        cx.session().metrics().limit_reached("streams.max_stream_bytes");
+                    let bound = match error {
+                        crate::stream::DataError::UnknownStream => None,
+                        crate::stream::DataError::StreamOverflow { .. } => Some("streams.max_stream_bytes"),
+                        crate::stream::DataError::OutputOverflow { .. } => Some("streams.max_output_bytes"),
+                    };
+                    if let Some(bound) = bound {
+                        cx.session().metrics().limit_reached(bound);
                         over = true;
                         let message = ByteString::from_static("Answer too large.");
                         let failure = Failure { request_id: request_id.clone(), message, error: None };

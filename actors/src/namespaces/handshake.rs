@@ -131,6 +131,13 @@ impl Broker {
                 self.push(cx, ns, MsgType::TempRoomAssigned, &payload);
             }
             Ok(Verdict::Reject(rejection)) => {
+                match rejection.code {
+                    Some("rate_limited") => {
+                        cx.session().metrics().limit_reached("trust.failed_checks_per_minute")
+                    }
+                    Some("busy") => cx.session().metrics().limit_reached("trust.max_waiting_hashes"),
+                    _ => (),
+                }
                 info!(client:% = socket.client, ns:%, reason:% = rejection.message; "handshake rejected");
                 self.turned_away(cx, ns, &rejection);
             }

@@ -116,6 +116,15 @@ impl Broker {
         let Some(outcome) = outcome else {
             return self.ack_value(cx, ns, ack, &payloads::failure("Server error during login."));
         };
+        match &outcome {
+            LoginOutcome::Failure { code: Some("rate_limited"), .. } => {
+                cx.session().metrics().limit_reached("trust.login_attempts_per_minute");
+            }
+            LoginOutcome::Failure { code: Some("busy"), .. } => {
+                cx.session().metrics().limit_reached("trust.max_waiting_hashes");
+            }
+            LoginOutcome::Failure { .. } | LoginOutcome::Success { .. } => (),
+        }
         match (&outcome, ack) {
             (LoginOutcome::Failure { message, .. }, None) => self.error(cx, ns, message, None, None),
             _ => self.ack_value(cx, ns, ack, &outcome.to_ack()),

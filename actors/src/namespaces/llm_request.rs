@@ -28,6 +28,10 @@ impl Broker {
         };
         let reply = Reply::to(&event);
         let Some(asked) = read(&event, self.directory.limits.max_targets) else {
+            let targets = payload::object(&event).get("target").map_or(0, |target| target.elements().count());
+            if targets > self.directory.limits.max_targets {
+                cx.session().metrics().limit_reached("limits.max_targets");
+            }
             return self.refuse(cx, ns, &reply, "Invalid LLM request data.");
         };
         if asked.targets.iter().any(|target| &**target == SERVER) {

@@ -132,14 +132,13 @@ impl Lane {
 
     /// Gives the part back if it does not fit.
     fn push_whole(&mut self, delivery: Delivery, limit: usize) -> Option<Delivery> {
-        if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut()) {
-            if last.info.key == next.info.key && !last.end && self.bytes + next.text.len() <= limit {
+        if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
+            && last.info.key == next.info.key && !last.end && self.bytes + next.text.len() <= limit {
                 self.bytes += next.text.len();
                 last.text = joined(&last.text, &next.text);
                 last.end = next.end;
                 return None;
             }
-        }
         let cost = cost(&delivery);
         if self.bytes + cost > limit && !self.parts.is_empty() {
             return Some(delivery);
@@ -352,8 +351,10 @@ impl FanOut {
                 retry_at = asker.settles.into_iter().chain(retry_at).min();
                 continue;
             }
-            if asker.peers.iter_mut().fold(false, |full, lane| lane.flush() || full) {
-                retry_at = Some(now + RETRY);
+            for lane in &mut asker.peers {
+                if lane.flush() {
+                    retry_at = Some(now + RETRY);
+                }
             }
             while let Some(part) = asker.kept.pop() {
                 deliver(asker, &part, limit, &self.metrics, &mut retry_at, now);

@@ -340,6 +340,31 @@ fn returned_text_stands_before_what_is_kept() {
     });
 }
 
+/// Two sockets of one requester: what the one that closes leaves unread, the other has had. The
+/// router's word on the closing and the text may come in either order.
+#[test]
+fn a_second_socket_is_not_given_again_what_the_first_left_unread() {
+    for word_first in [true, false] {
+        run(async move {
+            let (first, second) = (Socket::new(100), Socket::new(100));
+            let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone(), second.peer.clone()])]);
+            let info = stream();
+            f.send(&info, "1", false);
+            f.send(&info, "2", false);
+            let parts =
+                vec![Delivery::Text(text(&info, "1", false)), Delivery::Text(text(&info, "2", false))];
+            if word_first {
+                f.peers(&[&second], false);
+            }
+            f.fan_out.returned(ROUTE, &me(), first.peer.socket, parts, f.now);
+            f.peers(&[&second], false);
+            f.send(&info, "3", true);
+            f.settle(&[&second]).await;
+            assert_eq!(second.text(), "123", "the closing is told first: {word_first}");
+        });
+    }
+}
+
 /// A socket that closes gives back what its streams held; then, one by one, what was still in its
 /// mailbox. All of it is older than what is kept, and none of it may change places.
 #[test]
