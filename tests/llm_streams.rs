@@ -320,13 +320,12 @@ async fn deaf_slow_and_leaving_receivers_hold_nobody_else_up() {
         let token = format!("{n} ");
         extension.token(Some("R1"), "O1", &format!("S{n}"), &token, n == 0).await;
         text += &token;
+        app.reads(&text).await;
         if n == 20 {
-            app.reads(&text).await;
             drop(leaving.take());
             broker.until_metric("newage_streams_dropped_total", 3).await;
         }
     }
-    app.reads(&text).await;
     // The deaf one begins to listen: what comes from then on reaches it.
     deaf.listens = Some("streamed_data");
     for n in 60..70 {
