@@ -38,12 +38,13 @@ impl Book {
     pub(super) fn output_started(&mut self, id: RouteId, output_id: ByteString) {
         let bound = self.limits.outputs;
         if let Some(route) = self.routes.get_mut(&id)
-            && !route.outputs.contains(&output_id) {
-                if route.outputs.len() >= bound {
-                    route.outputs.remove(0);
-                }
-                route.outputs.push(output_id);
+            && !route.outputs.contains(&output_id)
+        {
+            if route.outputs.len() >= bound {
+                route.outputs.remove(0);
             }
+            route.outputs.push(output_id);
+        }
     }
 
     fn displace(&mut self, target: &ClientId) {

@@ -180,20 +180,17 @@ impl Book {
         let activity = self.activity_of(&owner.client);
         let client = owner.client.clone();
         self.targets.push(TargetSocket { socket, owner, target: target.clone(), activity });
-        let orphans: Vec<RouteId> = self
-            .routes
-            .iter()
-            .filter(|(_, route)| route.target == client && route.orphaned.is_some())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in orphans {
-            self.adopt(id, socket, &target);
-        }
+        let orphaned = |id: &&RouteId| self.routes.get(*id).is_some_and(|route| route.orphaned.is_some());
+        let theirs = self.by_target.get(&client).into_iter().flatten();
+        let orphans: Vec<RouteId> = theirs.filter(orphaned).copied().collect();
+        self.adopt(orphans, socket, &target);
     }
 
-    fn adopt(&mut self, id: RouteId, socket: SocketKey, target: &Arc<Recipient<ToTarget>>) {
-        if let Some(route) = self.give(id, socket, target) {
-            tell(target, ToTarget::Adopt { socket, route });
+    fn adopt(&mut self, ids: Vec<RouteId>, socket: SocketKey, target: &Arc<Recipient<ToTarget>>) {
+        let routes: Vec<OpenedRoute> =
+            ids.into_iter().filter_map(|id| self.give(id, socket, target)).collect();
+        if !routes.is_empty() {
+            tell(target, ToTarget::Adopt { socket, routes });
         }
     }
 
@@ -230,11 +227,11 @@ impl Book {
                 left.push((*id, route.target.clone()));
             }
         }
-        for (id, client) in left {
-            // A target that came back before its old socket was found dead.
-            let next = self.targets.iter().rfind(|target| target.owner.client == client);
+        // A target that came back before its old socket was found dead.
+        if let Some((_, client)) = left.first() {
+            let next = self.targets.iter().rfind(|target| target.owner.client == *client);
             if let Some((socket, target)) = next.map(|next| (next.socket, next.target.clone())) {
-                self.adopt(id, socket, &target);
+                self.adopt(left.into_iter().map(|(id, _)| id).collect(), socket, &target);
             }
         }
         let owner = self.peers.iter_mut().find_map(|(owner, peers)| {

@@ -124,13 +124,13 @@ pub enum ToTarget {
         /// What is asked.
         request: ForwardedRequest,
     },
-    /// A route that this target may answer, without the request: its socket is new, and the request
-    /// was forwarded to one that is gone.
+    /// Routes that this target may answer, without the requests: those were forwarded to a socket that
+    /// is gone. All in one, lest a reconnect fill the mailbox.
     Adopt {
         /// The socket that takes over.
         socket: SocketKey,
-        /// Where the answer goes.
-        route: OpenedRoute,
+        /// Where the answers go.
+        routes: Vec<OpenedRoute>,
     },
     /// The sockets of a requester have changed.
     Peers {

@@ -187,8 +187,10 @@ impl Broker {
                     self.refused(id);
                 }
             }
-            ToTarget::Adopt { socket, route } if socket == answers.socket => {
-                answers.fan_out.open(route);
+            ToTarget::Adopt { socket, routes } if socket == answers.socket => {
+                for route in routes {
+                    answers.fan_out.open(route);
+                }
             }
             ToTarget::Ask { .. } | ToTarget::Adopt { .. } => (),
             ToTarget::Peers { route, requester, peers, gone } => {

@@ -41,6 +41,9 @@ const RETRY: Duration = Duration::from_millis(2);
 /// What was on its way to a socket that has closed comes back within this time, by far.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Closed sockets that are remembered; what came back from an older one would be delivered again.
+const REMEMBERED_SOCKETS: usize = 64;
+
 /// Each waiting part counts as this many bytes more than its text.
 const PART_COST: usize = 256;
 
@@ -69,6 +72,8 @@ struct Asker {
     peers: Vec<PeerLane>,
     /// What came while it was away.
     kept: Lane,
+    /// Sockets that closed while another one was there, which has had everything. Newest last.
+    covered: VecDeque<SocketKey>,
     /// What was on its way to its last socket may still come back: a new one is not served before.
     settles: Option<Instant>,
 }
@@ -133,12 +138,15 @@ impl Lane {
     /// Gives the part back if it does not fit.
     fn push_whole(&mut self, delivery: Delivery, limit: usize) -> Option<Delivery> {
         if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
-            && last.info.key == next.info.key && !last.end && self.bytes + next.text.len() <= limit {
-                self.bytes += next.text.len();
-                last.text = joined(&last.text, &next.text);
-                last.end = next.end;
-                return None;
-            }
+            && last.info.key == next.info.key
+            && !last.end
+            && self.bytes + next.text.len() <= limit
+        {
+            self.bytes += next.text.len();
+            last.text = joined(&last.text, &next.text);
+            last.end = next.end;
+            return None;
+        }
         let cost = cost(&delivery);
         if self.bytes + cost > limit && !self.parts.is_empty() {
             return Some(delivery);
@@ -269,6 +277,8 @@ impl FanOut {
         }
         if asker.peers.is_empty() {
             asker.away(lost.into_iter().next(), limit, &self.metrics, now);
+        } else {
+            lost.iter().for_each(|lane| asker.covered(lane.peer.socket));
         }
         self.flush(now);
     }
@@ -292,9 +302,15 @@ impl FanOut {
         let limit = self.limits.max_waiting_bytes;
         let dead =
             asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
+        if dead.is_some() && !asker.peers.is_empty() {
+            asker.covered(from);
+        }
+        if asker.covered.contains(&from) {
+            return;
+        }
         if !asker.peers.is_empty() && asker.settled(now) {
-            // Another socket has had it; a next one that was faster than what came back has not.
-            for part in parts.into_iter().filter(|_| dead.is_none()) {
+            // Its next socket was faster than what came back.
+            for part in parts {
                 deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
             }
             return;
@@ -377,7 +393,14 @@ impl Route {
 
 impl Asker {
     fn new(requester: Requester) -> Self {
-        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None }
+        Self { requester, peers: Vec::new(), kept: Lane::default(), covered: VecDeque::new(), settles: None }
+    }
+
+    fn covered(&mut self, socket: SocketKey) {
+        if self.covered.len() >= REMEMBERED_SOCKETS {
+            self.covered.pop_front();
+        }
+        self.covered.push_back(socket);
     }
 
     fn settled(&self, now: Instant) -> bool {

@@ -47,7 +47,10 @@ impl Handler<ToTarget> for Recorder {
         let socket = self.socket;
         let told = match message {
             ToTarget::Ask { route, .. } => Told::Ask(socket, route.route),
-            ToTarget::Adopt { route, .. } => Told::Adopt(socket, route.route),
+            ToTarget::Adopt { routes, .. } => {
+                let told = routes.iter().map(|route| Told::Adopt(socket, route.route));
+                return self.log.lock().extend(told);
+            }
             ToTarget::Close { route, failure } => Told::Close(socket, route, failure),
             ToTarget::Peers { route, requester, peers, gone } => {
                 let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();
