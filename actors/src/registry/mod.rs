@@ -276,10 +276,6 @@ impl Registry {
         instance.away_until = None;
         let dialect = instance.dialect.clone();
         entry.dialect.join(dialect.clone());
-        if let Some(connected) = connected {
-            // A full outbox closes the session; its notice takes the socket away again.
-            let _ = entry.outbox.push(connected);
-        }
         if let SocketLink::Llm { deliver, target } = &link {
             let opened = LlmSocketOpened {
                 socket: entry.key,
@@ -289,6 +285,11 @@ impl Registry {
             };
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(opened);
+        }
+        if let Some(connected) = connected {
+            // Behind the router's notice: whoever sees the answer may ask at once. A full outbox closes
+            // the session; its notice takes the socket away again.
+            let _ = entry.outbox.push(connected);
         }
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
         self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
