@@ -41,9 +41,6 @@ const RETRY: Duration = Duration::from_millis(2);
 /// What was on its way to a socket that has closed comes back within this time, by far.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Closed sockets that are remembered; what came back from an older one would be delivered again.
-const REMEMBERED_SOCKETS: usize = 64;
-
 /// Each waiting part counts as this many bytes more than its text.
 const PART_COST: usize = 256;
 
@@ -53,6 +50,8 @@ pub struct FanOut {
     holder: SocketKey,
     routes: HashMap<RouteId, Route>,
     by_request: HashMap<RequestId, RouteId>,
+    /// Key of the newest stream that was sent.
+    newest: u64,
     limits: FanOutLimits,
     /// Set while something waits for a full mailbox.
     retry_at: Option<Instant>,
@@ -72,8 +71,6 @@ struct Asker {
     peers: Vec<PeerLane>,
     /// What came while it was away.
     kept: Lane,
-    /// Sockets that closed while another one was there, which has had everything. Newest last.
-    covered: VecDeque<SocketKey>,
     /// What was on its way to its last socket may still come back: a new one is not served before.
     settles: Option<Instant>,
 }
@@ -81,6 +78,9 @@ struct Asker {
 struct PeerLane {
     peer: Peer,
     origin: Origin,
+    /// The newest stream that had been sent when it joined: of that and older ones it has had nothing.
+    /// Keys of streams rise.
+    joined: u64,
     backlog: Lane,
 }
 
@@ -195,7 +195,15 @@ fn joined(first: &Bytes, second: &Bytes) -> Bytes {
 impl FanOut {
     /// A target without routes.
     pub fn new(holder: SocketKey, limits: FanOutLimits, metrics: Arc<Metrics>) -> Self {
-        Self { holder, routes: HashMap::new(), by_request: HashMap::new(), limits, retry_at: None, metrics }
+        Self {
+            holder,
+            routes: HashMap::new(),
+            by_request: HashMap::new(),
+            newest: 0,
+            limits,
+            retry_at: None,
+            metrics,
+        }
     }
 
     /// Takes a route. False if there are too many; a route that is known stays as it is.
@@ -208,9 +216,12 @@ impl FanOut {
             self.metrics.limit_reached("limits.max_routes");
             return false;
         }
-        let origin = Origin { route, holder: self.holder };
+        let (origin, joined) = (Origin { route, holder: self.holder }, self.newest);
         let lanes = |peers: Vec<Peer>| {
-            peers.into_iter().map(|peer| PeerLane { peer, origin, backlog: Lane::default() }).collect()
+            peers
+                .into_iter()
+                .map(|peer| PeerLane { peer, origin, joined, backlog: Lane::default() })
+                .collect()
         };
         let requesters = requesters
             .into_iter()
@@ -256,7 +267,7 @@ impl FanOut {
             return;
         }
         let limit = self.limits.max_waiting_bytes;
-        let origin = Origin { route: id, holder: self.holder };
+        let (origin, joined) = (Origin { route: id, holder: self.holder }, self.newest);
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
             route.requesters.push(Asker::new(requester.clone()));
@@ -272,13 +283,11 @@ impl FanOut {
             let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
             asker.peers.push(match known {
                 Some(at) => old.swap_remove(at),
-                None => PeerLane { peer, origin, backlog: Lane::default() },
+                None => PeerLane { peer, origin, joined, backlog: Lane::default() },
             });
         }
         if asker.peers.is_empty() {
             asker.away(lost.into_iter().next(), limit, &self.metrics, now);
-        } else {
-            lost.iter().for_each(|lane| asker.covered(lane.peer.socket));
         }
         self.flush(now);
     }
@@ -302,16 +311,13 @@ impl FanOut {
         let limit = self.limits.max_waiting_bytes;
         let dead =
             asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
-        if dead.is_some() && !asker.peers.is_empty() {
-            asker.covered(from);
-        }
-        if asker.covered.contains(&from) {
-            return;
-        }
         if !asker.peers.is_empty() && asker.settled(now) {
-            // Its next socket was faster than what came back.
-            for part in parts {
-                deliver(asker, &part, limit, &self.metrics, &mut self.retry_at, now);
+            // What its other sockets have not had: they joined after it was sent.
+            for part in &parts {
+                let Delivery::Text(text) = part else { continue };
+                for lane in asker.peers.iter_mut().filter(|lane| text.info.key <= lane.joined) {
+                    lane.give(part, limit, &self.metrics, &mut self.retry_at, now);
+                }
             }
             return;
         }
@@ -325,6 +331,9 @@ impl FanOut {
 
     /// Sends something to everybody who asked.
     pub fn send(&mut self, route: RouteId, delivery: &Delivery, now: Instant) {
+        if let Delivery::Text(text) = delivery {
+            self.newest = self.newest.max(text.info.key);
+        }
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
@@ -393,14 +402,7 @@ impl Route {
 
 impl Asker {
     fn new(requester: Requester) -> Self {
-        Self { requester, peers: Vec::new(), kept: Lane::default(), covered: VecDeque::new(), settles: None }
-    }
-
-    fn covered(&mut self, socket: SocketKey) {
-        if self.covered.len() >= REMEMBERED_SOCKETS {
-            self.covered.pop_front();
-        }
-        self.covered.push_back(socket);
+        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None }
     }
 
     fn settled(&self, now: Instant) -> bool {
@@ -419,6 +421,33 @@ impl Asker {
 }
 
 impl PeerLane {
+    /// Sends a part, or lets it wait behind what waits.
+    fn give(
+        &mut self,
+        delivery: &Delivery,
+        limit: usize,
+        metrics: &Metrics,
+        retry_at: &mut Option<Instant>,
+        now: Instant,
+    ) {
+        if self.backlog.swallows(delivery) {
+            return;
+        }
+        let waiting = if self.backlog.parts.is_empty() {
+            offer(&self.peer, self.origin, delivery.clone()).err()
+        } else {
+            Some(Refused::Full(delivery.clone()))
+        };
+        match waiting {
+            None => (),
+            Some(Refused::Full(part)) => {
+                retry_at.get_or_insert(now + RETRY);
+                self.backlog.push(part, limit, metrics);
+            }
+            Some(Refused::Gone(part)) => self.backlog.push(part, limit, metrics),
+        }
+    }
+
     /// Sends what fits. True if the mailbox is full.
     fn flush(&mut self) -> bool {
         while let Some(part) = self.backlog.pop() {
@@ -459,21 +488,6 @@ fn deliver(
         return asker.kept.push(delivery.clone(), limit, metrics);
     }
     for lane in &mut asker.peers {
-        if lane.backlog.swallows(delivery) {
-            continue;
-        }
-        let waiting = if lane.backlog.parts.is_empty() {
-            offer(&lane.peer, lane.origin, delivery.clone()).err()
-        } else {
-            Some(Refused::Full(delivery.clone()))
-        };
-        match waiting {
-            None => (),
-            Some(Refused::Full(part)) => {
-                retry_at.get_or_insert(now + RETRY);
-                lane.backlog.push(part, limit, metrics);
-            }
-            Some(Refused::Gone(part)) => lane.backlog.push(part, limit, metrics),
-        }
+        lane.give(delivery, limit, metrics, retry_at, now);
     }
 }
