@@ -8,7 +8,7 @@ use support::{
     Broker, Frame, Opening, Peer, Reply, auth, frame_header, http, key, masked_frame, raw_http,
     split_payload, within,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
@@ -437,16 +437,19 @@ async fn several_packets_leave_in_one_poll() {
 
 #[tokio::test]
 async fn a_stopping_broker_says_goodbye() {
-    let broker = Broker::start(|_| ());
+    let broker = Broker::start(|config| config.server.workers = 1);
     let mut ws = Peer::connect_ws(&broker).await;
     ws.join("/auth", auth("app-a")).await;
     let mut polling = Peer::open_polling(&broker).await;
     polling.join("/auth", auth("app-b")).await;
-    polling.begin_poll();
-    polling.post("6").await.expect(200, "ok");
+    let request =
+        format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", polling.path("polling"));
+    let mut poll = begin_raw(&broker, request).await;
     broker.begin_stop();
     ws.expect_close(1012).await;
-    polling.expect_text("1").await;
+    let mut answer = String::new();
+    within("the end of a poll", poll.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n1"), "{answer}");
     broker.stop().await;
 }
 

@@ -330,7 +330,7 @@ async fn a_second_connect_changes_nothing() {
     peer.send_text(&format!("40/llm,{}", auth("monitor"))).await;
     peer.send_text(&format!("40/llm,{}", auth("nobody"))).await;
     peer.expect_nothing().await;
-    assert_eq!(broker.metric("newage_sockets"), 1);
+    broker.until_metric_is("newage_sockets", 1).await;
 }
 
 #[tokio::test]
@@ -558,8 +558,9 @@ async fn removed_and_replaced_keys_open_nothing() {
     joins(&mut peer, "/llm", auth_with_key("app-a", &fresh)).await;
     let ack = admin.emit_with_ack("/clients", json!(18), json!({"targetClientId": "app-a"})).await;
     assert_eq!(ack, json!({"status": "ok"}));
-    // Its sockets go with the key.
-    peer.expect_close(1000).await;
+    // Its sockets go with the key, namespace by namespace.
+    peer.expect_text("41/llm,").await;
+    broker.until_metric_is("newage_sockets", 1).await;
     let mut peer = Peer::connect_ws(&broker).await;
     peer.send_text(&format!("40/llm,{}", auth_with_key("app-a", &fresh))).await;
     peer.expect_rejection("/llm").await;

@@ -194,7 +194,10 @@ async fn logging_in_lifts_the_limit() {
     // One that began later and does not log in ends first.
     let mut other = from_afar.ws(&broker).await.unwrap();
     other.join("/auth", auth("app-b")).await;
+    let joined = Instant::now();
     other.expect_text("41/auth,").await;
+    // At the deadline, not at the next ping.
+    assert!(joined.elapsed() < Duration::from_secs(10), "{:?}", joined.elapsed());
     let ack = peer.emit_with_ack("/auth", json!(33), json!({})).await;
     assert_eq!(ack["status"], "ok");
 }

@@ -22,29 +22,27 @@ async fn ask_health(peer: &mut Peer, id: usize) {
     peer.emit("/llm", json!("message"), &[question]).await;
 }
 
-/// Reads requests and health answers until all have come: each kind in its own order.
+/// Reads until all requests and health answers have come: each kind in its own order.
 async fn read_all(peer: &mut Peer, round: usize, questions: usize) {
-    let (mut requests, mut answers) = (0, 0);
-    while requests < REQUESTS || answers < questions {
+    let (mut requests, mut answers) = (Vec::new(), Vec::new());
+    while requests.len() < REQUESTS || answers.len() < questions {
         let (name, args) = peer.expect_event("/llm").await;
-        let id = args[0]["requestId"].as_str().unwrap();
-        if name == 9 {
-            assert_eq!(id, format!("{round}-{requests}"), "round {round}");
-            requests += 1;
-        } else {
-            assert_eq!((name, id), (json!("message"), answers.to_string().as_str()), "round {round}");
-            answers += 1;
-        }
+        let id = args[0]["requestId"].as_str().unwrap().to_owned();
+        if name == 9 { &mut requests } else { &mut answers }.push(id);
     }
+    let all = |count: usize, prefix: &str| -> Vec<String> {
+        (0..count).map(|id| format!("{prefix}{id}")).collect()
+    };
+    assert_eq!(requests, all(REQUESTS, &format!("{round}-")), "round {round}");
+    assert_eq!(answers, all(questions, ""), "round {round}");
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_reordered() {
     const ROUNDS: usize = 60;
-    let broker = Broker::start(|config| {
-        config.llm.pending_per_client = 100_000;
-        config.llm.pending_per_extension = 100_000;
-        config.limits.max_routes = 100_000;
+    // Without grace a round's requests end with its extension, and the next one begins with nothing.
+    let broker = Broker::setup().settings(json!({"reconnectAttempts": 0})).start(|config| {
+        config.llm.pending_per_client = 2 * REQUESTS;
     });
     let mut client = Peer::connect_ws(&broker).await;
     client.join("/llm", auth("app-a")).await;
@@ -73,7 +71,15 @@ async fn nothing_is_lost_or_reordered() {
         let ((), asked) = tokio::join!(requests, upgrade);
         read_all(&mut peer, round, asked).await;
         peer.expect_nothing().await;
+        peer.send_text("1").await;
+        peer.expect_close(1000).await;
+        // The client is told of each request that has failed.
+        for _ in 0..REQUESTS {
+            let (name, _) = client.expect_event("/llm").await;
+            assert_eq!(name, 21, "round {round}");
+        }
     }
+    assert_eq!(broker.metric("newage_llm_requests_refused_total"), 0);
     assert_eq!(broker.metric("newage_upgrades_total"), ROUNDS as u64);
     assert_eq!(broker.metric("newage_sessions_closed_total{reason=\"transport error\"}"), 0);
 }

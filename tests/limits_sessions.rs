@@ -271,7 +271,7 @@ async fn a_slow_consumer(broker: &Broker, requests: usize, bytes: usize) {
     let mut client = Peer::connect_ws(broker).await;
     client.join("/llm", auth("app-a")).await;
     for id in 0..requests {
-        client.begin_ack("/llm", json!(9), &[request(id, bytes)]).await;
+        client.emit_with_ack("/llm", json!(9), request(id, bytes)).await;
         if broker.metric("newage_outbox_overflows_total") > 0 {
             break;
         }

@@ -127,6 +127,8 @@ impl Opening {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "a handful per test")]
+#[expect(clippy::large_enum_variant, reason = "a test holds a handful of them")]
 enum Transport {
     Ws(Ws),
     Polling(Polling),

@@ -190,6 +190,7 @@ impl<A: Application> SessionActor<A> {
             return;
         }
         self.with_app(ctx, run);
+        self.rearm();
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context as Task, Poll},
-    time::Instant,
 };
 
 use actix::fut::ActorFuture;
@@ -25,12 +24,11 @@ const FRAMES_PER_TURN: usize = 64;
 pub(super) struct Driver {
     frames: Option<FrameStream>,
     timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
 }
 
 impl Driver {
     pub(super) fn new(frames: Option<FrameStream>) -> Self {
-        Self { frames, timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)), armed: None }
+        Self { frames, timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)) }
     }
 
     fn read<A: Application>(
@@ -70,14 +68,14 @@ impl Driver {
         task: &mut Task<'_>,
     ) {
         while let Some(due) = session.next_deadline() {
-            if self.armed.is_none_or(|armed| due < armed) {
+            if session.armed.is_none_or(|armed| due < armed) {
                 self.timer.as_mut().reset(due.into());
-                self.armed = Some(due);
+                session.armed = Some(due);
             }
             if self.timer.as_mut().poll(task).is_pending() {
                 return;
             }
-            self.armed = None;
+            session.armed = None;
             session.deadline_passed(ctx);
         }
     }
@@ -92,6 +90,10 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
         ctx: &mut Context<SessionActor<A>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
+        match &mut session.driver {
+            Some(waker) => waker.clone_from(task.waker()),
+            empty => *empty = Some(task.waker().clone()),
+        }
         self.read(session, ctx, task);
         if let Some(reason) = session.poll_fault(task) {
             session.transport_ended(reason, ctx);
@@ -106,6 +108,16 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
 }
 
 impl<A: Application> SessionActor<A> {
+    /// After something that the driver is not polled behind: a deadline may be earlier than the timer.
+    pub(super) fn rearm(&self) {
+        let due = self.next_deadline();
+        if due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed))
+            && let Some(driver) = &self.driver
+        {
+            driver.wake_by_ref();
+        }
+    }
+
     /// While the core is on its way here, frames stay in the socket.
     fn is_waiting(&self) -> bool {
         matches!(&self.phase, Phase::Probing(probing) if probing.is_taking_over())

@@ -22,6 +22,7 @@ mod upgrade;
 use std::{
     pin::Pin,
     sync::Arc,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -123,6 +124,10 @@ pub struct SessionActor<A: Application> {
     frames: Option<FrameStream>,
     /// Why it is over, once it is.
     ended: Option<CloseReason>,
+    /// When the driver's timer fires.
+    armed: Option<Instant>,
+    /// Polls the driver.
+    driver: Option<Waker>,
 }
 
 /// What the sessions of one endpoint share.
@@ -178,7 +183,7 @@ impl<A: Application> SessionActor<A> {
     fn start_in(phase: Phase<A>, shared: Arc<Shared<A>>, frames: Option<FrameStream>) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, frames, ended: None }
+            Self { phase, shared, frames, ended: None, armed: None, driver: None }
         })
     }
 
