@@ -127,7 +127,6 @@ impl Opening {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "a handful per test")]
 #[expect(clippy::large_enum_variant, reason = "a test holds a handful of them")]
 enum Transport {
     Ws(Ws),
