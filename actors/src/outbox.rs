@@ -77,6 +77,8 @@ struct State {
     release_poll: bool,
     /// A WebSocket is about to take the session over.
     probing: bool,
+    /// The GET that is parked began after that.
+    polling_in_probe: bool,
     fault: Option<CloseReason>,
     end: Option<End>,
     transport: Option<Waker>,
@@ -129,6 +131,7 @@ impl Outbox {
                 posting: false,
                 release_poll: false,
                 probing: false,
+                polling_in_probe: false,
                 fault: None,
                 end: None,
                 transport: None,
@@ -254,8 +257,16 @@ impl Outbox {
         state.drain == Drain::Polling && !state.polling
     }
 
-    /// Answers a parked GET with a noop, so that the client can pause its polling.
+    /// Answers a parked GET with a noop, so that the client can pause its polling. One that began
+    /// after the WebSocket came waits for what becomes of that, see [`Outbox::end_poll`].
     pub fn release_poll(&self) {
+        let mut state = self.state.lock();
+        state.release_poll |= state.polling && !state.polling_in_probe;
+        wake(state);
+    }
+
+    /// Answers a parked GET with a noop, whenever it began.
+    pub fn end_poll(&self) {
         let mut state = self.state.lock();
         state.release_poll = state.polling;
         wake(state);
@@ -287,6 +298,7 @@ impl Outbox {
             return Err(Overlap::Concurrent);
         }
         state.polling = true;
+        state.polling_in_probe = state.probing;
         Ok(PollTurn { outbox: Some(self.clone()), max_packets: PACKETS_PER_POLL })
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: 
         match tokio::time::timeout(PROBE_WAIT, answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                link.outbox.release_poll();
+                link.outbox.end_poll();
                 poll_fn(|cx| turn.poll(max_bytes, cx)).await
             }
         }

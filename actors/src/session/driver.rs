@@ -45,7 +45,14 @@ impl Driver {
                 return;
             }
             match frames.poll_next_unpin(task) {
-                Poll::Ready(Some(Ok(frame))) => session.receive(frame, ctx),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let probing = matches!(session.phase, Phase::Probing(_));
+                    session.receive(frame, ctx);
+                    if probing {
+                        // The answer to a probe leaves before the next step shows anywhere else.
+                        break;
+                    }
+                }
                 Poll::Ready(Some(Err(reason))) => {
                     self.frames = None;
                     return session.transport_ended(reason, ctx);

@@ -95,6 +95,18 @@ pub(crate) struct Core<A> {
     asked: usize,
 }
 
+/// Timers fire up to this much late. A client that waits for exactly the advertised time must find
+/// its session closed, so the heartbeat is so much early instead.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
+
+impl<A> Core<A> {
+    /// When the heartbeat has something to do.
+    fn heartbeat(&self) -> Instant {
+        let due = self.engine.deadline();
+        due.checked_sub(TIMER_GRAIN).unwrap_or(due)
+    }
+}
+
 /// Where a session actor stands.
 ///
 /// ```text
@@ -245,7 +257,7 @@ impl<A: Application> SessionActor<A> {
     fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Live(core) => {
-                let heartbeat = core.engine.deadline();
+                let heartbeat = core.heartbeat();
                 Some(core.app.deadline().map_or(heartbeat, |app| app.min(heartbeat)))
             }
             Phase::Probing(probing) => Some(probing.deadline()),
@@ -257,8 +269,8 @@ impl<A: Application> SessionActor<A> {
         let now = Instant::now();
         match &mut self.phase {
             Phase::Live(core) => {
-                if core.engine.deadline() <= now {
-                    match core.engine.poll(now) {
+                if core.heartbeat() <= now {
+                    match core.engine.poll(core.engine.deadline().max(now)) {
                         Ok(Some(_ping)) => core.outbox.push_ping(),
                         Ok(None) => (),
                         Err(reason) => return self.close(reason, ctx),
