@@ -2,9 +2,9 @@
 
 mod support;
 
-use newage_broker::config::{Config, KeyPolicy};
+use newage_broker::config::{Config, KeyPolicy, Policy};
 use serde_json::{Value, json};
-use support::{Broker, Frame, Opening, Peer, auth, auth_with_key, key};
+use support::{Broker, Frame, Opening, Peer, auth, auth_with_key, key, masked_frame};
 
 const NAMESPACES: [&str; 7] = ["/", "/auth", "/clients", "/llm", "/rooms", "/sillytavern", "/function_call"];
 
@@ -216,6 +216,61 @@ async fn whoever_has_its_answer_is_there() {
         assert_eq!((name, &args[0]["data"]), (json!("message"), &json!("done")));
         extension.send_text("1").await;
         extension.expect_close(1000).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_its_answer_may_send_at_once() {
+    const EVENTS: u64 = 100;
+    // More than may wait before the answer: none of these is early. The JavaScript client sends all that
+    // it has buffered as soon as it has connected.
+    let broker = Broker::start(|config| config.limits.max_early_events = 8);
+    let packets = (0..EVENTS).map(|id| masked_frame(true, 1, format!("42/llm,{id}[9,{{}}]").as_bytes()));
+    let burst = packets.collect::<Vec<_>>().concat();
+    for _ in 0..150 {
+        let mut peer = Peer::connect_ws(&broker).await;
+        peer.join("/llm", auth("app-a")).await;
+        peer.send_raw(&burst).await;
+        for id in 0..EVENTS {
+            peer.expect_ack("/llm", id).await;
+        }
+        peer.send_text("1").await;
+    }
+    assert_eq!(broker.limit_reached("limits.max_early_events"), 0);
+}
+
+#[tokio::test]
+async fn what_one_client_sends_arrives_in_order() {
+    let broker = Broker::start(|config| {
+        config.llm.policy = Policy::Rooms;
+        config.llm.pending_per_client = 100;
+    });
+    let mut extension = Peer::connect_ws(&broker).await;
+    for ns in ["/llm", "/rooms", "/function_call"] {
+        extension.join(ns, auth("SillyTavern-8000")).await;
+    }
+    let mut client = Peer::connect_ws(&broker).await;
+    for ns in ["/llm", "/function_call"] {
+        client.join(ns, auth("app-a")).await;
+    }
+    let room = json!({"clientId": "app-a", "roomName": "SillyTavern-8000"});
+    assert_eq!(extension.emit_with_ack("/rooms", json!(15), room).await, json!({"status": "ok"}));
+    // Requests whose sender's membership is looked up first, and calls whose extension is.
+    for (ns, event) in [("/llm", 9), ("/function_call", 22)] {
+        let ids: Vec<String> = (0..50).map(|id| id.to_string()).collect();
+        for id in &ids {
+            let payload = json!({
+                "requestId": id, "target": "SillyTavern-8000", "message": "x", "functionName": "f", "args": [],
+            });
+            client.emit(ns, json!(event), &[payload]).await;
+        }
+        let mut arrived = Vec::new();
+        for _ in &ids {
+            let packet = extension.expect_prefix(&format!("42{ns},")).await;
+            let json: Value = serde_json::from_str(&packet[packet.find('[').unwrap()..]).unwrap();
+            arrived.push(json[1]["requestId"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(arrived, ids, "{ns}");
     }
 }
 
