@@ -172,28 +172,21 @@ async fn names_of_namespaces_that_were_left_are_not_kept_for_ever() {
 
 #[tokio::test]
 async fn max_early_events() {
-    let three = |config: &mut Config| config.limits.max_early_events = 3;
-    let early = |count: usize| -> Vec<Frame> {
-        let events = (0..count).map(|id| text(format!("42/llm,{id}[9,{{}}]")));
-        std::iter::once(text(format!("40/llm,{}", auth("app-a")))).chain(events).collect()
-    };
-    // One body is read in one go: no answer can come between.
-    let broker = Broker::start(three);
-    let mut peer = Peer::open_polling(&broker).await;
-    peer.send_all(&early(3)).await;
-    peer.expect_prefix("40/llm,{").await;
-    for id in 0..3 {
-        peer.expect_prefix(&format!("43/llm,{id}[")).await;
+    const EVENTS: u64 = 50;
+    let broker = Broker::start(|config| config.limits.max_early_events = 3);
+    let events = (0..EVENTS).map(|id| text(format!("42/llm,{id}[9,{{}}]")));
+    let early: Vec<Frame> =
+        std::iter::once(text(format!("40/llm,{}", auth("app-a")))).chain(events).collect();
+    // Whatever does not fit stays with the peer until the answer is there, on either transport.
+    for (times, mut peer) in [(1, Peer::open_polling(&broker).await), (2, Peer::connect_ws(&broker).await)] {
+        peer.send_all(&early).await;
+        peer.expect_prefix("40/llm,{").await;
+        for id in 0..EVENTS {
+            peer.expect_prefix(&format!("43/llm,{id}[")).await;
+        }
+        assert_eq!(broker.limit_reached("limits.max_early_events"), times);
     }
-    let mut peer = Peer::open_polling(&broker).await;
-    let body: Vec<String> = early(4)
-        .into_iter()
-        .map(|frame| if let Frame::Text(text) = frame { text } else { String::new() })
-        .collect();
-    peer.post(body.join("\u{1e}")).await.expect(400, BAD_REQUEST);
-    broker.until_metric_is("newage_sessions", 1).await;
-    assert_eq!(broker.limit_reached("limits.max_early_events"), 1);
-    broker.until_metric_is("newage_sockets", 1).await;
+    broker.until_metric_is("newage_sockets", 2).await;
 }
 
 #[tokio::test]

@@ -46,8 +46,6 @@ pub enum CloseReason {
         /// [`Limits::max_namespaces`](crate::limits::Limits::max_namespaces).
         limit: usize,
     },
-    /// More events sent ahead of the answer to a CONNECT than are kept.
-    TooManyEarlyEvents,
     /// No namespace joined in time.
     ConnectTimeout,
     /// A frame longer than `maxPayload`, refused before it was read.
@@ -74,10 +72,9 @@ impl CloseReason {
             // The official server closes its own connection on a Socket.IO parse error.
             Self::ParseError(_) | Self::SlowConsumer => "forced close",
             Self::ServerDisconnect => "server namespace disconnect",
-            Self::NotConnected(_)
-            | Self::TooManyNamespaces { .. }
-            | Self::TooManyEarlyEvents
-            | Self::ConnectTimeout => "forced server close",
+            Self::NotConnected(_) | Self::TooManyNamespaces { .. } | Self::ConnectTimeout => {
+                "forced server close"
+            }
             Self::ShuttingDown => "server shutting down",
         }
     }
@@ -115,7 +112,7 @@ impl CloseReason {
             | Self::ParseError(_)
             | Self::HeartbeatDirection
             | Self::NotConnected(_) => 1002,
-            Self::TooManyNamespaces { .. } | Self::TooManyEarlyEvents | Self::ConnectTimeout => 1008,
+            Self::TooManyNamespaces { .. } | Self::ConnectTimeout => 1008,
         }
     }
 }
@@ -129,7 +126,6 @@ impl fmt::Display for CloseReason {
             Self::HeartbeatDirection => f.write_str("invalid heartbeat direction"),
             Self::NotConnected(ns) => write!(f, "packet for namespace {ns} that was never joined"),
             Self::TooManyNamespaces { limit } => write!(f, "more than {limit} namespaces"),
-            Self::TooManyEarlyEvents => f.write_str("too many events before the namespace was joined"),
             Self::ConnectTimeout => f.write_str("no namespace joined in time"),
             Self::TooLarge { limit } => write!(f, "frame longer than {limit} bytes"),
             Self::SlowConsumer => f.write_str("slow consumer"),

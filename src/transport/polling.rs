@@ -97,7 +97,7 @@ pub(super) async fn post<A: Application>(
     if link.outbox.drain() == Drain::WebSocket {
         return refusal(HandshakeError::BadRequest);
     }
-    let Ok(_turn) = link.outbox.begin_post() else {
+    let Ok(turn) = link.outbox.begin_post() else {
         return refusal(HandshakeError::BadRequest);
     };
     let max_payload = endpoint.shared.config.max_payload;
@@ -128,7 +128,10 @@ pub(super) async fn post<A: Application>(
             return refusal(HandshakeError::BadRequest);
         }
     };
-    match link.session.send(PollingPayload(frames)).await {
+    let (payload, answered) = PollingPayload::new(frames, turn);
+    // One that the session does not take is dropped, and its answer with it.
+    let _ = link.session.send(payload).await;
+    match answered.await {
         Ok(Ok(())) => HttpResponse::Ok().content_type("text/html").body("ok"),
         // A client that closes its session is told that it has done so.
         Ok(Err(CloseReason::ClientClosed)) => HttpResponse::Ok().content_type("text/html").body("ok"),

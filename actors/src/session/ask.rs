@@ -1,7 +1,7 @@
 //! What an application can do while it handles something: send, ask another actor, close.
 
 use std::{
-    future::Future,
+    any::TypeId,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +9,10 @@ use std::{
 use actix::prelude::*;
 use framing::{close::CloseReason, encoded::Encoded, engine::Sid};
 
-use super::{Application, Phase, SessionActor, SessionConfig, Shared, pushed};
+use super::{
+    Application, SessionActor, SessionConfig, Shared, pushed,
+    questions::{Lane, Questions},
+};
 use crate::{metrics::Metrics, outbox::Outbox};
 
 /// The session around an application, for the time of one call.
@@ -18,7 +21,7 @@ pub struct Cx<'a, A: Application> {
     shared: &'a Arc<Shared<A>>,
     sid: Sid,
     outbox: &'a Arc<Outbox>,
-    asked: &'a mut usize,
+    questions: &'a mut Questions<A>,
     close: Option<CloseReason>,
     now: Instant,
 }
@@ -42,9 +45,9 @@ impl<'a, A: Application> Cx<'a, A> {
         shared: &'a Arc<Shared<A>>,
         sid: Sid,
         outbox: &'a Arc<Outbox>,
-        asked: &'a mut usize,
+        questions: &'a mut Questions<A>,
     ) -> Self {
-        Self { ctx, shared, sid, outbox, asked, close: None, now: Instant::now() }
+        Self { ctx, shared, sid, outbox, questions, close: None, now: Instant::now() }
     }
 
     pub(super) fn into_close(self) -> Option<CloseReason> {
@@ -96,8 +99,8 @@ impl<'a, A: Application> Cx<'a, A> {
         self.close.get_or_insert(reason);
     }
 
-    /// Asks another actor; `answered` runs when the answer, or the lack of one, is known. Answers
-    /// may come in another order than questions.
+    /// Asks another actor; `answered` runs when the answer, or the lack of one, is known. Answers of
+    /// one actor come in the order asked.
     ///
     /// # Errors
     /// Too many open questions: nothing was asked.
@@ -111,14 +114,14 @@ impl<'a, A: Application> Cx<'a, A> {
             + Send
             + 'static,
     {
-        let timeout = self.shared.config.question_timeout;
         self.admit_question()?;
+        let due = self.now + self.shared.config.question_timeout;
         // `send` enqueues at once, so questions of one session arrive in the order asked.
-        self.wait_for(to.send(question).timeout(timeout), answered);
+        self.questions.wait_for(Lane::Of(TypeId::of::<T>()), due, to.send(question), answered);
         Ok(())
     }
 
-    /// The same, of an actor of any type, with a deadline of its own.
+    /// The same, of an actor of any type, with a deadline of its own. Such answers wait for no other.
     ///
     /// # Errors
     /// As [`Cx::ask`].
@@ -137,67 +140,15 @@ impl<'a, A: Application> Cx<'a, A> {
             + 'static,
     {
         self.admit_question()?;
-        self.wait_for(to.send(question).timeout(timeout), answered);
+        self.questions.wait_for(Lane::AsItComes, self.now + timeout, to.send(question), answered);
         Ok(())
     }
 
     fn admit_question(&mut self) -> Result<(), TooManyQuestions> {
-        if *self.asked >= self.shared.config.max_questions {
+        if self.questions.len() >= self.shared.config.max_questions {
             self.shared.metrics.limit_reached("limits.max_questions");
             return Err(TooManyQuestions);
         }
         Ok(())
-    }
-
-    fn wait_for<R: Send + 'static>(
-        &mut self,
-        answer: impl Future<Output = Result<R, MailboxError>> + 'static,
-        then: impl FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
-    ) {
-        *self.asked += 1;
-        let answer =
-            actix::fut::wrap_future::<_, SessionActor<A>>(answer).map(move |answer, session, ctx| {
-                let answer = answer.map_err(|error| match error {
-                    MailboxError::Timeout => NoAnswer::TimedOut,
-                    MailboxError::Closed => NoAnswer::Gone,
-                });
-                session.resume(ctx, move |app, cx| {
-                    *cx.asked -= 1;
-                    then(app, cx, answer)
-                });
-            });
-        self.ctx.spawn(answer);
-    }
-}
-
-type Continuation<A> = Box<dyn FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send>;
-
-/// An answer that arrived at an address from which the session has moved.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Resume<A: Application>(Continuation<A>);
-
-impl<A: Application> SessionActor<A> {
-    /// Runs what waited for an answer, wherever the session lives by now.
-    fn resume(
-        &mut self,
-        ctx: &mut Context<Self>,
-        run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send + 'static,
-    ) {
-        if let Phase::Moved(to) = &self.phase {
-            #[expect(clippy::disallowed_methods, reason = "one per open question, bounded by max_questions")]
-            to.do_send(Resume(Box::new(run)));
-            return;
-        }
-        self.with_app(ctx, run);
-        self.rearm();
-    }
-}
-
-impl<A: Application> Handler<Resume<A>> for SessionActor<A> {
-    type Result = ();
-
-    fn handle(&mut self, Resume(run): Resume<A>, ctx: &mut Self::Context) {
-        self.resume(ctx, run);
     }
 }

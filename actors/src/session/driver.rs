@@ -1,6 +1,7 @@
-//! What a session actor polls: its WebSocket's frames, its one timer, and faults from outside.
+//! What a session actor polls: its peer's frames, answers to its questions, its one timer, and faults
+//! from outside.
 //!
-//! All three are one item of the actor's context, because every wake polls every item
+//! All of it is one item of the actor's context, because every wake polls every item
 //! (facts §3.3). The timer is armed late: it fires at the earliest deadline that was known when it
 //! was armed, finds what is due, and is armed again.
 
@@ -37,13 +38,16 @@ impl Driver {
         ctx: &mut Context<SessionActor<A>>,
         task: &mut Task<'_>,
     ) {
-        let Some(frames) = &mut self.frames else {
-            return;
-        };
         for _ in 0..FRAMES_PER_TURN {
             if session.is_waiting() {
                 return;
             }
+            if session.read_posted(ctx) {
+                continue;
+            }
+            let Some(frames) = &mut self.frames else {
+                return;
+            };
             match frames.poll_next_unpin(task) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let probing = matches!(session.phase, Phase::Probing(_));
@@ -97,11 +101,11 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
         ctx: &mut Context<SessionActor<A>>,
         task: &mut Task<'_>,
     ) -> Poll<()> {
-        match &mut session.driver {
-            Some(waker) => waker.clone_from(task.waker()),
-            empty => *empty = Some(task.waker().clone()),
-        }
         self.read(session, ctx, task);
+        while session.take_answer(ctx, task) {
+            // What held the peer back may have been this one.
+            self.read(session, ctx, task);
+        }
         if let Some(reason) = session.poll_fault(task) {
             session.transport_ended(reason, ctx);
         }
@@ -115,19 +119,46 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
 }
 
 impl<A: Application> SessionActor<A> {
-    /// After something that the driver is not polled behind: a deadline may be earlier than the timer.
-    pub(super) fn rearm(&self) {
-        let due = self.next_deadline();
-        if due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed))
-            && let Some(driver) = &self.driver
-        {
-            driver.wake_by_ref();
+    /// Reads one packet of a POST. False if there is none.
+    fn read_posted(&mut self, ctx: &mut Context<Self>) -> bool {
+        let Phase::Live(core) = &mut self.phase else {
+            return false;
+        };
+        let Some(posted) = &mut core.posted else {
+            return false;
+        };
+        match posted.next() {
+            Some(frame) => self.receive(frame, ctx),
+            None => {
+                if let Some(posted) = core.posted.take() {
+                    posted.answer(Ok(()));
+                }
+            }
+        }
+        true
+    }
+
+    /// Acts on one answer. False if none is there.
+    fn take_answer(&mut self, ctx: &mut Context<Self>, task: &mut Task<'_>) -> bool {
+        let Phase::Live(core) = &mut self.phase else {
+            return false;
+        };
+        match core.questions.poll_answer(task) {
+            Poll::Ready(continuation) => {
+                self.with_app(ctx, continuation);
+                true
+            }
+            Poll::Pending => false,
         }
     }
 
-    /// While the core is on its way here, frames stay in the socket.
-    fn is_waiting(&self) -> bool {
-        matches!(&self.phase, Phase::Probing(probing) if probing.is_taking_over())
+    /// While the core is on its way here, or the application holds back, frames stay in the socket.
+    fn is_waiting(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Probing(probing) => probing.is_taking_over(),
+            Phase::Live(core) => core.app.holds_back(),
+            Phase::Moved(_) | Phase::Ended(_) => false,
+        }
     }
 
     fn poll_fault(&self, task: &mut Task<'_>) -> Option<CloseReason> {

@@ -8,7 +8,8 @@
 //!
 //! The actor runs on the worker that owns its transport. A WebSocket's frames are read by the
 //! [`driver`] in the actor's own poll, so an inbound frame costs no mailbox hop; a polling request
-//! may land on any worker and reaches the actor as a [`PollingPayload`].
+//! may land on any worker and reaches the actor as a [`PollingPayload`], which the driver reads in the
+//! same way. While the application holds back, both wait where they are.
 //!
 //! At the upgrade a fresh actor on the WebSocket's worker takes the session's [`Core`] over
 //! ([`upgrade`]); the old actor hands on what still arrives at its address, in order, one message at
@@ -16,13 +17,14 @@
 
 pub mod ask;
 mod driver;
+mod posted;
+mod questions;
 pub mod socketio;
 mod upgrade;
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -43,6 +45,9 @@ use crate::{
     sessions::Sessions,
 };
 pub use ask::{Cx, NoAnswer, TooManyQuestions};
+pub use posted::PollingPayload;
+use posted::Posted;
+use questions::Questions;
 pub use upgrade::{OutboxSwitch, ProbeError};
 
 /// What every session of one server shares.
@@ -78,6 +83,10 @@ pub trait Application: Send + Unpin + Sized + 'static {
     fn deadline(&self) -> Option<Instant>;
     /// A deadline has passed.
     fn poll(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), CloseReason>;
+    /// Whether what the peer sends should wait in the transport for now.
+    fn holds_back(&mut self) -> bool {
+        false
+    }
     /// The session is over. Nothing can be sent any more.
     fn closed(&mut self, cx: &mut Cx<'_, Self>, reason: &CloseReason);
 }
@@ -86,20 +95,22 @@ pub trait Application: Send + Unpin + Sized + 'static {
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, CloseReason>>>>;
 
 /// The part of a session that moves between workers at the upgrade.
-pub(crate) struct Core<A> {
+pub(crate) struct Core<A: Application> {
     sid: Sid,
     engine: EngineSession,
     app: A,
     outbox: Arc<Outbox>,
     /// Open questions to other actors.
-    asked: usize,
+    questions: Questions<A>,
+    /// What is left of a polling POST.
+    posted: Option<Posted>,
 }
 
 /// Timers fire up to this much late. A client that waits for exactly the advertised time must find
 /// its session closed, so the heartbeat is so much early instead.
 const TIMER_GRAIN: Duration = Duration::from_millis(2);
 
-impl<A> Core<A> {
+impl<A: Application> Core<A> {
     /// When the heartbeat has something to do.
     fn heartbeat(&self) -> Instant {
         let due = self.engine.deadline();
@@ -138,8 +149,6 @@ pub struct SessionActor<A: Application> {
     ended: Option<CloseReason>,
     /// When the driver's timer fires.
     armed: Option<Instant>,
-    /// Polls the driver.
-    driver: Option<Waker>,
 }
 
 /// What the sessions of one endpoint share.
@@ -184,7 +193,14 @@ impl<A: Application> SessionActor<A> {
         let opened = outbox.push(Encoded::engine(&open_packet(config, sid, frames.is_none())));
         debug_assert_eq!(opened, Ok(()), "a new outbox takes the open packet");
         let engine = EngineSession::new(config.ping_interval, config.ping_timeout, now);
-        let core = Box::new(Core { sid, engine, app, outbox: outbox.clone(), asked: 0 });
+        let core = Box::new(Core {
+            sid,
+            engine,
+            app,
+            outbox: outbox.clone(),
+            questions: Questions::default(),
+            posted: None,
+        });
         let session = Self::start_in(Phase::Live(core), shared.clone(), frames);
         // Here and not in `started`: the peer's next request may be faster than the actor's start.
         shared.sessions.insert(sid, session.clone(), outbox);
@@ -195,7 +211,7 @@ impl<A: Application> SessionActor<A> {
     fn start_in(phase: Phase<A>, shared: Arc<Shared<A>>, frames: Option<FrameStream>) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, frames, ended: None, armed: None, driver: None }
+            Self { phase, shared, frames, ended: None, armed: None }
         })
     }
 
@@ -208,8 +224,8 @@ impl<A: Application> SessionActor<A> {
         let Phase::Live(core) = &mut self.phase else {
             return;
         };
-        let Core { sid, app, outbox, asked, .. } = &mut **core;
-        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
+        let Core { sid, app, outbox, questions, .. } = &mut **core;
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions);
         let outcome = run(app, &mut cx);
         let closing = cx.into_close();
         if let Err(reason) = outcome {
@@ -257,8 +273,8 @@ impl<A: Application> SessionActor<A> {
     fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Live(core) => {
-                let heartbeat = core.heartbeat();
-                Some(core.app.deadline().map_or(heartbeat, |app| app.min(heartbeat)))
+                let others = core.app.deadline().into_iter().chain(core.questions.deadline());
+                Some(others.fold(core.heartbeat(), Instant::min))
             }
             Phase::Probing(probing) => Some(probing.deadline()),
             Phase::Moved(_) | Phase::Ended(_) => None,
@@ -276,6 +292,7 @@ impl<A: Application> SessionActor<A> {
                         Err(reason) => return self.close(reason, ctx),
                     }
                 }
+                core.questions.expire(now);
                 if core.app.deadline().is_some_and(|due| due <= now) {
                     self.with_app(ctx, |app, cx| app.poll(cx));
                 }
@@ -307,11 +324,24 @@ impl<A: Application> SessionActor<A> {
         } else {
             self.shared.sessions.remove(core.sid);
         }
-        let Core { sid, app, outbox, asked, .. } = &mut *core;
-        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, asked);
+        if let Some(posted) = core.posted.take() {
+            posted.answer(Err(reason.clone()));
+        }
+        let Core { sid, app, outbox, questions, .. } = &mut *core;
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions);
         app.closed(&mut cx, &reason);
+        self.wait_in_vain(std::mem::take(questions), ctx);
         self.phase = Phase::Ended(Some(core));
         self.linger(ctx);
+    }
+
+    /// What was asked is still done.
+    fn wait_in_vain(&self, questions: Questions<A>, ctx: &mut Context<Self>) {
+        if questions.len() > 0 {
+            let patience = self.shared.config.question_timeout;
+            let wait = tokio::time::timeout(patience, questions.into_wait());
+            ctx.spawn(wait.into_actor(self).map(|_, _, _| ()));
+        }
     }
 
     /// Keeps an actor that is over, or has moved, for a moment longer than those who send to it: actix
@@ -353,29 +383,6 @@ impl<A: Application> Actor for SessionActor<A> {
         // The worker stops, or the transport went away without a word.
         self.close(CloseReason::TransportClosed, ctx);
         Running::Stop
-    }
-}
-
-/// The packets of one polling POST, in order.
-#[derive(Message)]
-#[rtype(result = "Result<(), CloseReason>")]
-pub struct PollingPayload(pub Vec<Frame>);
-
-impl<A: Application> Handler<PollingPayload> for SessionActor<A> {
-    type Result = Result<(), CloseReason>;
-
-    fn handle(&mut self, PollingPayload(frames): PollingPayload, ctx: &mut Self::Context) -> Self::Result {
-        for frame in frames {
-            let Phase::Live(_) = self.phase else {
-                break;
-            };
-            self.receive(frame, ctx);
-        }
-        match &self.phase {
-            Phase::Live(_) => Ok(()),
-            Phase::Ended(_) => Err(self.ended.clone().unwrap_or(CloseReason::TransportClosed)),
-            Phase::Probing(_) | Phase::Moved(_) => Err(CloseReason::TransportClosed),
-        }
     }
 }
 

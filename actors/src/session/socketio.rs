@@ -3,7 +3,7 @@
 //! A [`NamespaceHandler`] decides what a server does in its namespaces; the broker has one, the
 //! conformance server another. Admission is the handler's: it accepts at once, refuses, or asks
 //! another actor and accepts later. What a peer sends to a namespace that is still being admitted
-//! waits, bounded, so that an answer on another thread is never too slow.
+//! waits; beyond a bound nothing more is read from the peer until the decision is there.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,7 +32,7 @@ pub struct SocketIoConfig {
     pub connect_timeout: Duration,
     /// Acks that one socket may owe us.
     pub max_pending_acks: usize,
-    /// Events that wait while their namespace is being admitted.
+    /// Events that wait while their namespace is being admitted; what follows stays in the transport.
     pub max_early_events: usize,
 }
 
@@ -80,6 +80,8 @@ struct Layer<T> {
     sockets: HashMap<Namespace, Socket<T>>,
     /// What waited for an admission that has come; acted on when the handler returns.
     released: VecDeque<Action>,
+    /// As many events as may wait for an admission did so when this was last looked at.
+    crowded: bool,
 }
 
 struct Socket<T> {
@@ -113,7 +115,13 @@ impl<H: NamespaceHandler> SocketIo<H> {
     pub fn new(config: SocketIoConfig, handler: H, now: Instant) -> Self {
         let protocol = SocketSession::new(config.limits, now + config.connect_timeout);
         Self {
-            layer: Layer { config, protocol, sockets: HashMap::new(), released: VecDeque::new() },
+            layer: Layer {
+                config,
+                protocol,
+                sockets: HashMap::new(),
+                released: VecDeque::new(),
+                crowded: false,
+            },
             handler,
         }
     }
@@ -142,14 +150,13 @@ impl<H: NamespaceHandler> SocketIo<H> {
     }
 
     fn early(layer: &mut Layer<H::Awaited>, cx: &mut Cx<'_, Self>, ns: &Namespace, action: Action) {
-        let bound = layer.config.max_early_events;
-        match layer.sockets.get_mut(ns) {
-            Some(socket) if socket.early.len() < bound => socket.early.push_back(action),
-            Some(_) => {
-                cx.metrics().limit_reached("limits.max_early_events");
-                cx.close(CloseReason::TooManyEarlyEvents);
-            }
-            None => (),
+        let Some(socket) = layer.sockets.get_mut(ns) else {
+            return;
+        };
+        socket.early.push_back(action);
+        if socket.early.len() == layer.config.max_early_events {
+            cx.metrics().limit_reached("limits.max_early_events");
+            layer.crowded = true;
         }
     }
 
@@ -237,6 +244,15 @@ impl<H: NamespaceHandler> Application for SocketIo<H> {
         }
         self.catch_up(cx);
         Ok(())
+    }
+
+    fn holds_back(&mut self) -> bool {
+        let layer = &mut self.layer;
+        if layer.crowded {
+            let bound = layer.config.max_early_events;
+            layer.crowded = layer.sockets.values().any(|socket| socket.early.len() >= bound);
+        }
+        layer.crowded
     }
 
     fn closed(&mut self, cx: &mut Cx<'_, Self>, _: &CloseReason) {

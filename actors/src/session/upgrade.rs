@@ -159,7 +159,7 @@ pub(crate) struct TakeOver<A: Application> {
 }
 
 /// A session on its way to another worker.
-pub(crate) struct Moving<A>(Box<Core<A>>);
+pub(crate) struct Moving<A: Application>(Box<Core<A>>);
 
 impl<A: Application> Handler<TakeOver<A>> for SessionActor<A> {
     type Result = MessageResult<TakeOver<A>>;
@@ -169,7 +169,6 @@ impl<A: Application> Handler<TakeOver<A>> for SessionActor<A> {
             Phase::Live(core) if core.outbox.drain() == crate::outbox::Drain::Polling => {
                 core.outbox.upgraded();
                 self.linger(ctx);
-                // Answers to questions that are open now still arrive here, and are handed on.
                 MessageResult(Some(Moving(core)))
             }
             other => {
