@@ -84,6 +84,31 @@ async fn nothing_is_lost_or_reordered() {
     assert_eq!(broker.metric("newage_sessions_closed_total{reason=\"transport error\"}"), 0);
 }
 
+/// Both sides began with polling. What is asked after their upgrades takes no detour.
+#[tokio::test]
+async fn whoever_has_moved_is_reached_where_it_is() {
+    let broker = Broker::start(|_| ());
+    let mut extension = Peer::open_polling(&broker).await;
+    let mut client = Peer::open_polling(&broker).await;
+    for (peer, id) in [(&mut extension, "SillyTavern-8000"), (&mut client, "app-a")] {
+        peer.join("/llm", auth(id)).await;
+        peer.upgrade().await;
+        // Behind everything that the move has said to others.
+        peer.join("/function_call", auth(id)).await;
+    }
+    for id in 0..20 {
+        let request = json!({"requestId": id.to_string(), "target": "SillyTavern-8000", "message": "hi"});
+        client.emit_with_ack("/llm", json!(9), request).await;
+        let (_, args) = extension.expect_event("/llm").await;
+        let answer = json!({"type": 0, "data": "hello", "requestId": args[0]["requestId"], "outputId": "o"});
+        extension.emit("/llm", json!("message"), &[answer]).await;
+        let (name, _) = client.expect_event("/llm").await;
+        assert_eq!(name, "message");
+    }
+    assert_eq!(broker.metric("newage_upgrades_total"), 2);
+    assert_eq!(broker.metric("newage_handed_on_total"), 0);
+}
+
 #[tokio::test]
 async fn what_is_posted_during_the_probe_arrives_before_what_the_websocket_brings() {
     let broker = Broker::start(|_| ());

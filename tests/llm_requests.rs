@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 
-use llm_world::{App, EXTENSION, LLM, SECOND_EXTENSION, forwarded, refused};
+use llm_world::{App, EXTENSION, Event, LLM, SECOND_EXTENSION, forwarded, refused};
 use support::{Broker, Frame, Peer, auth};
 
 const NOTHING_OPEN: &str = "newage_llm_requests";
@@ -658,6 +658,36 @@ async fn an_answer_that_is_complete_while_its_requester_is_away_waits_for_it() {
     assert!(events.contains(&answer("for later", "message", "o")), "{events:?}");
     assert!(events.contains(&error("no", "failed")), "{events:?}");
     broker.until_metric_is(NOTHING_OPEN, 0).await;
+}
+
+/// The answer was accepted: that its extension's tab is closed meanwhile takes nothing away.
+#[tokio::test]
+async fn text_of_an_extension_that_leaves_waits_for_a_requester_that_is_away() {
+    let broker = Broker::setup().settings(json!({"reconnectDelay": 200})).start(|_| ());
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    for request in ["whole", "half"] {
+        app.asks(EXTENSION, request).await;
+        extension.gets(request).await;
+    }
+    app.peer.send_text("1").await;
+    app.peer.expect_close(1000).await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    extension.answers(Some("whole"), "o1", "an answer").await;
+    extension.tokens(Some("half"), "o2", &["so ", "far"]).await;
+    extension.settle().await;
+    extension.peer.send_text("1").await;
+    extension.peer.expect_close(1000).await;
+    broker.until_metric_is("newage_sockets", 0).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.reads("so far").await;
+    let is_answer = |event: &Event| event.is("message") && event.payload()["data"] == "an answer";
+    app.until("the answer", |app| app.events.iter().any(is_answer)).await;
+    // The extension does not come back: the request that it had not answered fails behind its text.
+    app.until("the failure", |app| app.events.iter().any(|event| event.is(21))).await;
+    let failed: Vec<_> = app.events.iter().filter(|event| event.is(21)).map(Event::payload).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["requestId"], "half");
 }
 
 #[tokio::test]

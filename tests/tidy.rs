@@ -20,10 +20,6 @@ const MAX_TEST_LINES: usize = 600;
 const LONG_FILES: &[(&str, &str)] = &[
     ("src/config.rs", "one table: every setting with its default, and where it goes"),
     (
-        "actors/src/llm_router/book.rs",
-        "one table of open requests, and the transitions that keep its indexes equal",
-    ),
-    (
         "actors/src/namespaces/answers.rs",
         "one event's way from its name to its route; to be cut at `attribute`",
     ),

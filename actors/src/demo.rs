@@ -55,13 +55,19 @@ impl Demo {
         Self { fan_out, answers: BTreeMap::new(), router, pace, epoch, ticking: None }
     }
 
-    fn begin(&mut self, route: OpenedRoute, request: &ForwardedRequest, ctx: &mut Context<Self>) {
+    fn begin(
+        &mut self,
+        socket: SocketKey,
+        route: OpenedRoute,
+        request: &ForwardedRequest,
+        ctx: &mut Context<Self>,
+    ) {
         let id = route.route;
         if !self.fan_out.open(route.clone()) {
             warn!(request:% = route.request_id; "the demo has too many requests");
             let message = "Too many pending requests.";
             #[expect(clippy::disallowed_methods, reason = "once per route")]
-            self.router.do_send(RouteNotice::Refused { route: id, message });
+            self.router.do_send(RouteNotice::Refused { route: id, socket, message });
             return;
         }
         let output_id = uuid::Uuid::new_v4().to_string();
@@ -70,8 +76,25 @@ impl Demo {
         let info = Arc::new(StreamInfo::new(stream_id.into(), output_id.into(), request_id));
         let tokens = tokens(&answer_text(&prompt(&request.payload)));
         self.answers.insert(id, Answer { info, tokens });
-        if self.ticking.is_none() {
-            self.ticking = Some(ctx.run_interval(self.pace, Self::tick));
+        self.keep_ticking(ctx);
+    }
+
+    /// While an answer is being given, or waits for a requester.
+    fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
+        let busy = !self.answers.is_empty() || self.fan_out.deadline().is_some();
+        match &self.ticking {
+            None if busy => self.ticking = Some(ctx.run_interval(self.pace, Self::tick)),
+            Some(ticking) if !busy => {
+                ctx.cancel_future(*ticking);
+                self.ticking = None;
+            }
+            None | Some(_) => (),
+        }
+    }
+
+    fn abort(&mut self, route: RouteId, reason: &'static str, now: Instant) {
+        if let Some(answer) = self.answers.remove(&route) {
+            self.fan_out.send(route, &Delivery::StreamFailed { info: answer.info, reason }, now);
         }
     }
 
@@ -98,12 +121,7 @@ impl Demo {
             self.answers.remove(&id);
             self.completed(id);
         }
-        if self.answers.is_empty()
-            && self.fan_out.deadline().is_none()
-            && let Some(ticking) = self.ticking.take()
-        {
-            ctx.cancel_future(ticking);
-        }
+        self.keep_ticking(ctx);
     }
 
     fn completed(&self, route: RouteId) {
@@ -122,7 +140,7 @@ impl Handler<ToTarget> for Demo {
     fn handle(&mut self, message: ToTarget, ctx: &mut Self::Context) {
         let now = Instant::now();
         match message {
-            ToTarget::Ask { route, request, .. } => self.begin(route, &request, ctx),
+            ToTarget::Ask { socket, route, request } => self.begin(socket, route, &request, ctx),
             ToTarget::Adopt { .. } => (),
             ToTarget::Peers { route, requester, peers, gone } => {
                 self.fan_out.peers(route, &requester, peers, gone, now);
@@ -130,14 +148,18 @@ impl Handler<ToTarget> for Demo {
             ToTarget::Returned { route, requester, socket, parts } => {
                 self.fan_out.returned(route, &requester, socket, parts, now);
             }
-            ToTarget::Close { route, failure } => {
-                if let Some(answer) = self.answers.remove(&route) {
-                    let reason = failure.unwrap_or("request is over");
-                    self.fan_out.send(route, &Delivery::StreamFailed { info: answer.info, reason }, now);
+            ToTarget::Fail { route, reason, failure } => {
+                self.abort(route, reason, now);
+                if let Some(failure) = failure {
+                    self.fan_out.send(route, &Delivery::Failed(failure), now);
                 }
+            }
+            ToTarget::Close { route } => {
+                self.abort(route, "request is over", now);
                 self.fan_out.close(route, now);
             }
         }
+        self.keep_ticking(ctx);
     }
 }
 

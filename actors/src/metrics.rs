@@ -33,6 +33,8 @@ pub struct Metrics {
     sessions: Gauge,
     /// Sessions that moved from polling to WebSocket.
     pub upgrades: Counter,
+    /// Messages that arrived where a session had been before it moved.
+    pub handed_on: Counter,
     /// Frames received.
     pub frames_in: Counter,
     /// WebSocket frames written; many may leave in one system call.
@@ -73,6 +75,8 @@ impl Default for Metrics {
             register!(Family<Reason, Counter>, "sessions_closed", "Engine.IO sessions closed, by reason");
         let sessions = register!(Gauge, "sessions", "Engine.IO sessions open");
         let upgrades = register!(Counter, "upgrades", "sessions that moved from polling to WebSocket");
+        let handed_on =
+            register!(Counter, "handed_on", "messages that arrived at a session's address before its move");
         let frames_in = register!(Counter, "frames_in", "frames received");
         let frames_out = register!(Counter, "frames_out", "WebSocket frames written");
         let outbox_overflows = register!(Counter, "outbox_overflows", "sessions closed as slow consumers");
@@ -94,6 +98,7 @@ impl Default for Metrics {
             sessions_closed,
             sessions,
             upgrades,
+            handed_on,
             frames_in,
             frames_out,
             outbox_overflows,

@@ -3,7 +3,7 @@
 use framing::ByteString;
 
 use super::{AttributeOutput, OpenedRoute, RouteId, book::Book};
-use crate::{ids::ClientId, registry::SocketKey};
+use crate::ids::ClientId;
 
 impl Book {
     /// The route of an output whose extension named no request, or one that its session does not
@@ -30,8 +30,8 @@ impl Book {
         if let Some(output_id) = output_id {
             self.output_started(id, output_id.clone());
         }
-        let holder = self.holder(*socket)?;
-        self.give(id, *socket, &holder)
+        let live = self.targets.iter().any(|target| target.socket == *socket);
+        if live { self.give(id, *socket) } else { None }
     }
 
     /// Remembers an output of a route.
@@ -58,10 +58,6 @@ impl Book {
     /// A target's routes that are open, oldest first.
     fn routes_of(&self, target: &ClientId) -> impl Iterator<Item = (RouteId, &super::book::Route)> {
         let ids = self.by_target.get(target).into_iter().flatten();
-        ids.filter_map(|id| Some((*id, self.routes.get(id)?))).filter(|(_, route)| route.finished.is_none())
-    }
-
-    fn holder(&self, socket: SocketKey) -> Option<std::sync::Arc<actix::Recipient<super::ToTarget>>> {
-        self.targets.iter().find(|target| target.socket == socket).map(|target| target.target.clone())
+        ids.filter_map(|id| Some((*id, self.routes.get(id)?))).filter(|(_, route)| !route.finished)
     }
 }

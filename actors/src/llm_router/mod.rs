@@ -3,6 +3,7 @@
 
 mod attribution;
 mod book;
+mod line;
 mod roles;
 mod sweep;
 
@@ -26,7 +27,11 @@ use crate::{
     ids::{ClientId, Identity, RequestId},
     metrics::Metrics,
     registry::SocketKey,
+    session::HandedOn,
 };
+
+/// An old address answers in microseconds, or is gone. A bound for faults.
+const MOVE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub struct LlmRouter {
@@ -90,6 +95,38 @@ pub struct LlmSocketOpened {
 pub struct LlmSocketClosed {
     /// The socket.
     pub socket: SocketKey,
+}
+
+/// Its session has moved to another worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LlmSocketMoved {
+    /// The socket.
+    pub socket: SocketKey,
+    /// Where answers are delivered from now on.
+    pub deliver: Recipient<Deliver>,
+    /// Set for an extension: where requests go.
+    pub target: Option<Recipient<ToTarget>>,
+    /// Its old address, which hands on what it was sent.
+    pub past: Recipient<HandedOn>,
+}
+
+/// What a target had not delivered when its socket closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leftovers(pub Vec<Leftover>);
+
+/// The parts of one answer that did not reach one of those who asked.
+#[derive(Debug)]
+pub struct Leftover {
+    /// The answer.
+    pub route: RouteId,
+    /// Whose.
+    pub requester: Requester,
+    /// The socket that they waited for; none if the requester was away.
+    pub socket: Option<SocketKey>,
+    /// In order.
+    pub parts: Vec<Delivery>,
 }
 
 /// A client's grace has passed, or it was removed: it is no requester any more (spec §3.8).
@@ -161,7 +198,7 @@ impl Handler<BuiltInTarget> for LlmRouter {
     fn handle(&mut self, BuiltInTarget { client, socket, target }: BuiltInTarget, _: &mut Self::Context) {
         info!(target_id:% = client; "built-in target ready");
         let identity = Identity::from(client.clone());
-        self.book.target_opened(socket, Requester { client, identity }, target.into());
+        self.book.target_opened(socket, Requester { client, identity }, target);
     }
 }
 
@@ -172,8 +209,31 @@ impl Handler<LlmSocketOpened> for LlmRouter {
         let LlmSocketOpened { socket, owner, deliver, target } = opened;
         self.book.requester_opened(owner.clone(), Peer { socket, deliver: deliver.into() });
         if let Some(target) = target {
-            self.book.target_opened(socket, owner, target.into());
+            self.book.target_opened(socket, owner, target);
         }
+    }
+}
+
+impl Handler<LlmSocketMoved> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, moved: LlmSocketMoved, ctx: &mut Self::Context) {
+        let LlmSocketMoved { socket, deliver, target, past } = moved;
+        let is_target = target.is_some();
+        self.book.socket_moved(socket, &deliver.into(), target);
+        if is_target {
+            // Whether it answers or is gone: nothing is on its way there any more.
+            let handed_on = past.send(HandedOn).timeout(MOVE_PATIENCE).into_actor(self);
+            ctx.spawn(handed_on.map(move |_, router, _| router.book.target_arrived(socket)));
+        }
+    }
+}
+
+impl Handler<Leftovers> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, Leftovers(leftovers): Leftovers, _: &mut Self::Context) {
+        self.book.left_over(leftovers);
     }
 }
 
@@ -249,9 +309,9 @@ impl Handler<RouteNotice> for LlmRouter {
         match notice {
             RouteNotice::OutputStarted { route, output_id } => self.book.output_started(route, output_id),
             RouteNotice::Completed { route } => self.book.complete(route, None),
-            RouteNotice::Refused { route, message } => {
+            RouteNotice::Refused { route, socket, message } => {
                 self.metrics.requests_failed.inc();
-                self.book.complete(route, Some((message, ByteString::from_static(message))));
+                self.book.refused(route, socket, message);
             }
         }
         self.report();

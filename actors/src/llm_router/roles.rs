@@ -155,12 +155,20 @@ pub enum ToTarget {
         /// In order.
         parts: Vec<Delivery>,
     },
+    /// The request has failed: its open streams end as errors, and nothing more is taken for it.
+    Fail {
+        /// The route.
+        route: RouteId,
+        /// Shown to readers of its streams.
+        reason: &'static str,
+        /// Goes to everybody who asked, behind the text that they are still to get. One holder of a
+        /// route is given it, the others are not.
+        failure: Option<Failure>,
+    },
     /// The request is over; what still arrives for it is dropped.
     Close {
         /// The route.
         route: RouteId,
-        /// Set when it failed: open streams end as errors with this text.
-        failure: Option<&'static str>,
     },
 }
 
@@ -232,6 +240,8 @@ pub enum RouteNotice {
     Refused {
         /// The route.
         route: RouteId,
+        /// The target's socket.
+        socket: SocketKey,
         /// What its requesters are told.
         message: &'static str,
     },

@@ -47,7 +47,7 @@ impl Book {
     }
 
     fn due(&self, id: RouteId, now: Instant) -> Option<Due> {
-        let route = self.routes.get(&id).filter(|route| route.finished.is_none())?;
+        let route = self.routes.get(&id).filter(|route| !route.finished)?;
         if route.orphaned.is_some_and(|until| until <= now) {
             return Some(Due::TargetLost);
         }

@@ -23,7 +23,8 @@ use crate::{
     emit,
     ids::{MAX_OUTPUT_ID, MAX_STREAM_ID, RequestId},
     llm_router::{
-        AttributeOutput, Delivery, Failure, ForwardedRequest, OpenedRoute, RouteId, RouteNotice, ToTarget,
+        AttributeOutput, Delivery, Failure, ForwardedRequest, Leftovers, OpenedRoute, RouteId, RouteNotice,
+        ToTarget,
     },
     metrics::Metrics,
     protocol::{Dialect, MsgType, StreamEvent},
@@ -42,8 +43,15 @@ pub(super) struct Answers {
     /// Reused by every call.
     emits: Vec<Emit<RouteId>>,
     max_unattributed: usize,
-    /// Routes that are over, while outputs wait for their attribution: one of them may be theirs.
-    closing: Vec<(RouteId, Option<&'static str>)>,
+    /// What the router says of routes that are over, while outputs wait for their attribution: one of
+    /// them may be theirs.
+    endings: Vec<Ending>,
+}
+
+/// What the router says of a route that is over.
+enum Ending {
+    Failed { route: RouteId, reason: &'static str, failure: Option<Failure> },
+    Closed(RouteId),
 }
 
 /// What an output's events are attributed to.
@@ -110,7 +118,7 @@ impl Answers {
             outputs: Outputs { known: HashMap::new(), order: Default::default(), max: limits.max_outputs },
             emits: Vec::new(),
             max_unattributed: limits.max_unattributed,
-            closing: Vec::new(),
+            endings: Vec::new(),
         }
     }
 
@@ -118,20 +126,34 @@ impl Answers {
         self.streams.deadline().into_iter().chain(self.fan_out.deadline()).min()
     }
 
-    /// Closes what is over, once no output waits for its attribution.
-    fn close_routes(&mut self, now: Instant) {
+    /// Ends what is over, once no output waits for its attribution.
+    fn end_routes(&mut self, now: Instant) {
         if self.outputs.known.values().any(|known| matches!(known, Attribution::Asked(_))) {
             return;
         }
-        for (route, failure) in std::mem::take(&mut self.closing) {
-            let reason = failure.unwrap_or("request is over");
-            self.streams.abort(|of| *of == route, reason, &mut self.emits);
-            self.flush(now);
-            if let (None, Some(request)) = (failure, self.fan_out.request_id(route).cloned()) {
-                self.fan_out.send(route, &Delivery::Finished(request), now);
+        for ending in std::mem::take(&mut self.endings) {
+            match ending {
+                Ending::Failed { route, reason, failure } => {
+                    self.abort(route, reason, now);
+                    if let Some(failure) = failure {
+                        self.fan_out.send(route, &Delivery::Failed(failure), now);
+                    }
+                }
+                Ending::Closed(route) => {
+                    self.abort(route, "request is over", now);
+                    if let Some(request) = self.fan_out.request_id(route).cloned() {
+                        self.fan_out.send(route, &Delivery::Finished(request), now);
+                    }
+                    self.fan_out.close(route, now);
+                }
             }
-            self.fan_out.close(route, now);
         }
+    }
+
+    /// The open streams of a route end as errors.
+    fn abort(&mut self, route: RouteId, reason: &'static str, now: Instant) {
+        self.streams.abort(|of| *of == route, reason, &mut self.emits);
+        self.flush(now);
     }
 
     /// Sends what the streams have emitted to those who asked.
@@ -184,7 +206,7 @@ impl Broker {
                     self.forward(cx, &route, &request);
                 } else {
                     warn!(request:% = route.request_id; "extension holds too many routes");
-                    self.refused(id);
+                    self.refused(id, socket);
                 }
             }
             ToTarget::Adopt { socket, routes } if socket == answers.socket => {
@@ -199,9 +221,13 @@ impl Broker {
             ToTarget::Returned { route, requester, socket, parts } => {
                 answers.fan_out.returned(route, &requester, socket, parts, now);
             }
-            ToTarget::Close { route, failure } => {
-                answers.closing.push((route, failure));
-                answers.close_routes(now);
+            ToTarget::Fail { route, reason, failure } => {
+                answers.endings.push(Ending::Failed { route, reason, failure });
+                answers.end_routes(now);
+            }
+            ToTarget::Close { route } => {
+                answers.endings.push(Ending::Closed(route));
+                answers.end_routes(now);
             }
         }
     }
@@ -241,10 +267,10 @@ impl Broker {
         }
     }
 
-    fn refused(&self, route: RouteId) {
+    fn refused(&self, route: RouteId, socket: SocketKey) {
         let message = "Too many pending requests.";
         #[expect(clippy::disallowed_methods, reason = "once per route")]
-        self.directory.router.do_send(RouteNotice::Refused { route, message });
+        self.directory.router.do_send(RouteNotice::Refused { route, socket, message });
     }
 
     /// Nothing more is taken for it, from here on.
@@ -377,7 +403,7 @@ impl Broker {
             }
         }
         if let Some(answers) = &mut self.answers {
-            answers.close_routes(cx.now());
+            answers.end_routes(cx.now());
         }
     }
 
@@ -475,8 +501,7 @@ impl Broker {
         let Some(request_id) = answers.fan_out.request_id(route).cloned() else {
             return;
         };
-        answers.streams.abort(|of| *of == route, "generation failed", &mut answers.emits);
-        answers.flush(now);
+        answers.abort(route, "generation failed", now);
         let message =
             payload::text(message.as_ref()).unwrap_or(ByteString::from_static("An unknown error occurred."));
         let failure = Failure { request_id, message, error: payload::present(error) };
@@ -498,7 +523,8 @@ impl Broker {
         }
     }
 
-    /// The extension's socket is gone: open streams end as errors, its requests wait for the grace.
+    /// The extension's socket is gone: open streams end as errors, its requests wait for the grace, and
+    /// what it has not delivered waits with the router.
     pub(super) fn answers_end(&mut self, cx: &mut Cx<'_, '_>) {
         let now = cx.now();
         if let Some(mut answers) = self.answers.take() {
@@ -506,6 +532,11 @@ impl Broker {
             streams.abort(|_| true, "Target client disconnected", emits);
             answers.flush(now);
             answers.fan_out.flush(now);
+            let leftovers = answers.fan_out.into_leftovers();
+            if !leftovers.is_empty() {
+                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+                self.directory.router.do_send(Leftovers(leftovers));
+            }
         }
     }
 }

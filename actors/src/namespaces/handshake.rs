@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use actix::Addr;
 use framing::{
     ByteString,
     encoded::Encoded,
@@ -12,12 +13,12 @@ use framing::{
 use log::{info, warn};
 use serde_json::Value;
 
-use super::{Broker, Cx, Socket, Standing, payload};
+use super::{Broker, BrokerSession, Cx, Socket, Standing, payload};
 use crate::{
     emit,
     ids::{ClientId, Identity},
     protocol::{Dialect, MsgType, Namespace, SocketDialect, description, payload as payloads},
-    registry::{Admitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketLink, TooMany},
+    registry::{Admitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketMoved, TooMany},
     session::NoAnswer,
     trust::{CheckAuth, ClientClass, Grant, Handshake, KeyPushes, Rejection, Verdict},
 };
@@ -229,15 +230,7 @@ impl Broker {
     ) -> Option<(OpenSocket, SocketKey)> {
         let socket = self.sockets.get(ns)?;
         let extension = socket.is_extension();
-        let address = cx.session().address();
-        let link = match socket.ns {
-            Namespace::Llm => SocketLink::Llm {
-                deliver: address.clone().recipient(),
-                target: extension.then(|| address.recipient()),
-            },
-            Namespace::FunctionCall if extension => SocketLink::Functions(address.recipient()),
-            _ => SocketLink::Outbox,
-        };
+        let link = socket.link(cx.session().address());
         let entry = SocketEntry {
             key: socket.key,
             sid: cx.session().sid(),
@@ -255,6 +248,22 @@ impl Broker {
         };
         let connected = connect.then(|| Encoded::connect(ns, socket.sid.as_str()));
         Some((OpenSocket { entry, link, connected }, socket.key))
+    }
+
+    /// The session has moved: whoever was told its address is told the new one. What is still being
+    /// registered is, too, because this stands behind it.
+    pub(super) fn readdress(&self, cx: &mut Cx<'_, '_>, past: &Addr<BrokerSession>) {
+        for socket in self.sockets.values() {
+            let address = cx.session().address();
+            let moved = SocketMoved {
+                socket: socket.key,
+                link: socket.link(address.clone()),
+                session: address.recipient(),
+                past: past.clone().recipient(),
+            };
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.directory.registry.do_send(moved);
+        }
     }
 
     fn admitted(

@@ -43,7 +43,7 @@ use crate::{
     ids::{ClientId, Identity},
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
     protocol::{Emit, MsgType, Namespace, msg_type},
-    registry::{Registry, SharedDialect, SocketClosed, SocketKey},
+    registry::{Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     session::{
         SessionActor,
         socketio::{AckArgs, NamespaceHandler, SocketIo, Sockets},
@@ -175,6 +175,19 @@ impl Socket {
     fn emit(&self) -> Emit {
         self.dialect.emit()
     }
+
+    /// How others reach it, whose session is at that address.
+    fn link(&self, session: Addr<BrokerSession>) -> SocketLink {
+        let extension = self.is_extension();
+        match self.ns {
+            Namespace::Llm => SocketLink::Llm {
+                deliver: session.clone().recipient(),
+                target: extension.then(|| session.recipient()),
+            },
+            Namespace::FunctionCall if extension => SocketLink::Functions(session.recipient()),
+            _ => SocketLink::Outbox,
+        }
+    }
 }
 
 impl Broker {
@@ -199,10 +212,11 @@ impl Broker {
             return;
         };
         if socket.ns == Namespace::Llm {
+            // While the router still knows those who asked and those who answer.
+            self.answers_end(cx);
             // Before what comes back from it, which would be sent to it again otherwise.
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.directory.router.do_send(LlmSocketClosed { socket: socket.key });
-            self.answers_end(cx);
             self.deliveries_end(&socket);
         }
         self.closed_in_registry(socket.key);
@@ -280,6 +294,10 @@ impl NamespaceHandler for Broker {
 
     fn disconnected(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace) {
         self.gone(cx, ns);
+    }
+
+    fn moved(&mut self, cx: &mut Cx<'_, '_>, past: &Addr<BrokerSession>) {
+        self.readdress(cx, past);
     }
 
     fn deadline(&self) -> Option<Instant> {

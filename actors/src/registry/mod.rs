@@ -23,11 +23,14 @@ pub use rooms::{RoomCommand, RoomRefusal, RunRoomCommand};
 use crate::{
     emit,
     ids::{ClientId, Identity},
-    llm_router::{Deliver, LlmRouter, LlmSocketClosed, LlmSocketOpened, Requester, RequesterGone, ToTarget},
+    llm_router::{
+        Deliver, LlmRouter, LlmSocketClosed, LlmSocketMoved, LlmSocketOpened, Requester, RequesterGone,
+        ToTarget,
+    },
     metrics::Metrics,
     outbox::Outbox,
     protocol::{MsgType, Namespace},
-    session::socketio::AckArgs,
+    session::{HandedOn, socketio::AckArgs},
     trust::{ServerSettings, TrustSnapshot},
 };
 
@@ -152,6 +155,20 @@ pub enum TooMany {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct DropSocket(pub SocketKey);
+
+/// A socket's session has moved to another worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SocketMoved {
+    /// The socket.
+    pub socket: SocketKey,
+    /// How it is reached from now on.
+    pub link: SocketLink,
+    /// Ends it.
+    pub session: Recipient<DropSocket>,
+    /// Its old address, which hands on what it was sent.
+    pub past: Recipient<HandedOn>,
+}
 
 /// A socket has left its namespace.
 #[derive(Message)]
@@ -401,6 +418,27 @@ impl Handler<OpenSocket> for Registry {
 
     fn handle(&mut self, question: OpenSocket, ctx: &mut Self::Context) -> Self::Result {
         self.open(question, ctx)
+    }
+}
+
+impl Handler<SocketMoved> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, moved: SocketMoved, _: &mut Self::Context) {
+        let SocketMoved { socket, link, session, past } = moved;
+        let Some(known) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        known.entry.session = Some(session);
+        match link {
+            SocketLink::Llm { deliver, target } => {
+                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+                self.router.do_send(LlmSocketMoved { socket, deliver, target, past });
+            }
+            // Calls of a function are rare, and two of them must not change places: they keep the old
+            // address, which hands them on.
+            SocketLink::Functions(_) | SocketLink::Outbox => (),
+        }
     }
 }
 

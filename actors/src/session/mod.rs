@@ -48,7 +48,7 @@ pub use ask::{Cx, NoAnswer, TooManyQuestions};
 pub use posted::PollingPayload;
 use posted::Posted;
 use questions::Questions;
-pub use upgrade::{OutboxSwitch, ProbeError};
+pub use upgrade::{HandedOn, OutboxSwitch, ProbeError};
 
 /// What every session of one server shares.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub trait Application: Send + Unpin + Sized + 'static {
     fn deadline(&self) -> Option<Instant>;
     /// A deadline has passed.
     fn poll(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), CloseReason>;
+    /// The session lives on another worker now. Its old address, `past`, hands on what arrives there.
+    fn moved(&mut self, _: &mut Cx<'_, Self>, _past: &Addr<SessionActor<Self>>) {}
     /// Whether what the peer sends should wait in the transport for now.
     fn holds_back(&mut self) -> bool {
         false
@@ -247,6 +249,7 @@ impl<A: Application> SessionActor<A> {
         Self: Actor<Context = Context<Self>> + Handler<M>,
     {
         if let Phase::Moved(to) = &self.phase {
+            self.shared.metrics.handed_on.inc();
             ctx.wait(to.send(message).into_actor(self).map(|_, _, _| ()));
             return;
         }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix::Addr;
 use framing::{
     ByteString, Bytes,
     close::CloseReason,
@@ -21,7 +22,7 @@ use framing::{
 };
 use log::debug;
 
-use super::{Application, Cx};
+use super::{Application, Cx, SessionActor};
 
 /// Bounds and timings of the Socket.IO layer.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,9 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     /// A socket has left its namespace, of its own will or with its session. Not called after
     /// [`Sockets::disconnect`], which is the handler's own act.
     fn disconnected(&mut self, cx: &mut Sockets<'_, '_, Self>, ns: &Namespace);
+    /// The session lives on another worker now, and is reached there; its old address hands on what
+    /// arrives there.
+    fn moved(&mut self, _: &mut Sockets<'_, '_, Self>, _past: &Addr<SessionActor<SocketIo<Self>>>) {}
     /// The earliest instant at which [`NamespaceHandler::poll`] has something to do.
     fn deadline(&self) -> Option<Instant>;
     /// A deadline has passed.
@@ -244,6 +248,11 @@ impl<H: NamespaceHandler> Application for SocketIo<H> {
         }
         self.catch_up(cx);
         Ok(())
+    }
+
+    fn moved(&mut self, cx: &mut Cx<'_, Self>, past: &Addr<SessionActor<Self>>) {
+        let Self { layer, handler } = self;
+        handler.moved(&mut Sockets { layer, cx }, past);
     }
 
     fn holds_back(&mut self) -> bool {

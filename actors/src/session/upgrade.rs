@@ -122,6 +122,11 @@ impl<A: Application> SessionActor<A> {
         self.shared.metrics.upgrades.inc();
         self.shared.sessions.insert(sid, ctx.address(), outbox.clone());
         (probing.switch)(outbox);
+        let past = probing.session.session;
+        self.with_app(ctx, |app, cx| {
+            app.moved(cx, &past);
+            Ok(())
+        });
     }
 
     pub(super) fn probe_failed(&mut self, error: ProbeError, ctx: &mut Context<Self>) {
@@ -177,4 +182,17 @@ impl<A: Application> Handler<TakeOver<A>> for SessionActor<A> {
             }
         }
     }
+}
+
+/// Asked of an address from which a session has moved: the answer comes when everything that it was
+/// sent before has been handed on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct HandedOn;
+
+impl<A: Application> Handler<HandedOn> for SessionActor<A> {
+    type Result = ();
+
+    /// The mailbox waits while a message is handed on, so reaching this is the answer.
+    fn handle(&mut self, _: HandedOn, _: &mut Self::Context) {}
 }

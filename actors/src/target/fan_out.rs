@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     ids::RequestId,
-    llm_router::{Deliver, Delivery, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
+    llm_router::{Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
     metrics::Metrics,
     registry::SocketKey,
     stream::{StreamInfo, StreamText, outbound::reason},
@@ -357,6 +357,26 @@ impl FanOut {
             }
         }
         self.flush(now);
+    }
+
+    /// What has not reached those who asked: the target's socket is gone.
+    pub fn into_leftovers(self) -> Vec<Leftover> {
+        let mut leftovers = Vec::new();
+        let mut leave = |route, requester: &Requester, socket, parts: VecDeque<Delivery>| {
+            if !parts.is_empty() {
+                let parts = parts.into();
+                leftovers.push(Leftover { route, requester: requester.clone(), socket, parts });
+            }
+        };
+        for (id, route) in self.routes {
+            for Asker { requester, peers, kept, .. } in route.requesters {
+                for lane in peers {
+                    leave(id, &requester, Some(lane.peer.socket), lane.backlog.parts);
+                }
+                leave(id, &requester, None, kept.parts);
+            }
+        }
+        leftovers
     }
 
     /// When [`FanOut::flush`] is due.

@@ -21,10 +21,12 @@ use crate::{
 pub(super) enum Told {
     Ask(SocketKey, RouteId),
     Adopt(SocketKey, RouteId),
-    Close(SocketKey, RouteId, Option<&'static str>),
+    Fail(SocketKey, RouteId, &'static str, Option<String>),
+    Close(SocketKey, RouteId),
     Peers(SocketKey, RouteId, String, Vec<SocketKey>, bool),
     Returned(SocketKey, RouteId, Vec<String>),
     Failed(SocketKey, String, String),
+    Text(SocketKey, String),
 }
 
 type Log = Arc<Mutex<Vec<Told>>>;
@@ -51,7 +53,11 @@ impl Handler<ToTarget> for Recorder {
                 let told = routes.iter().map(|route| Told::Adopt(socket, route.route));
                 return self.log.lock().extend(told);
             }
-            ToTarget::Close { route, failure } => Told::Close(socket, route, failure),
+            ToTarget::Fail { route, reason, failure } => {
+                let message = failure.map(|failure| failure.message.to_string());
+                Told::Fail(socket, route, reason, message)
+            }
+            ToTarget::Close { route } => Told::Close(socket, route),
             ToTarget::Peers { route, requester, peers, gone } => {
                 let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();
                 peers.sort();
@@ -69,10 +75,13 @@ impl Handler<Deliver> for Recorder {
     type Result = ();
 
     fn handle(&mut self, Deliver { delivery, .. }: Deliver, _: &mut Self::Context) {
-        if let Delivery::Failed(failure) = delivery {
-            let told = Told::Failed(self.socket, failure.request_id.to_string(), failure.message.to_string());
-            self.log.lock().push(told);
-        }
+        let told = match &delivery {
+            Delivery::Failed(failure) => {
+                Told::Failed(self.socket, failure.request_id.to_string(), failure.message.to_string())
+            }
+            other => Told::Text(self.socket, text_of(other)),
+        };
+        self.log.lock().push(told);
     }
 }
 
@@ -157,7 +166,7 @@ impl Fixture {
     /// One whose mailbox takes so many messages.
     pub(super) fn target_with(&mut self, client: &str, capacity: usize) -> SocketKey {
         let (socket, address) = self.recorder(capacity);
-        self.book.target_opened(socket, requester(client), address.recipient().into());
+        self.book.target_opened(socket, requester(client), address.recipient());
         socket
     }
 
@@ -165,12 +174,20 @@ impl Fixture {
     pub(super) async fn ended_target(&mut self, client: &str) -> SocketKey {
         let (socket, address) = self.recorder(1000);
         self.recorders.pop();
-        self.book.target_opened(socket, requester(client), address.clone().recipient().into());
+        self.book.target_opened(socket, requester(client), address.clone().recipient());
         address.send(Stop).await.unwrap();
         while address.connected() {
             tokio::task::yield_now().await;
         }
         socket
+    }
+
+    /// The addresses of a socket whose session has moved.
+    pub(super) fn moved(&mut self, socket: SocketKey) -> (Recipient<ToTarget>, Arc<Recipient<Deliver>>) {
+        let log = self.log.clone();
+        let address = Recorder { socket, log }.start();
+        self.recorders.push((socket, address.clone()));
+        (address.clone().recipient(), address.recipient().into())
     }
 
     /// A requester's socket opens.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::fixture::{Fixture, Told, limits, requester};
 use crate::{
-    llm_router::{Refusal, RouteId, RouterLimits},
+    llm_router::{Delivery, Refusal, Requester, RouteId, RouterLimits},
     registry::SocketKey,
 };
 
@@ -72,6 +72,8 @@ struct Route {
     holders: Vec<SocketKey>,
     orphaned: Option<Instant>,
     outputs: Vec<String>,
+    /// What those who are away are to be told.
+    kept: Vec<(String, String)>,
     /// It is over, and kept for somebody who is away.
     finished: bool,
 }
@@ -83,7 +85,6 @@ struct Life {
     ended: bool,
     open: u32,
     asker: String,
-    failure: Option<(&'static str, String)>,
 }
 
 #[derive(Default)]
@@ -125,11 +126,18 @@ impl Model {
     fn end(&mut self, id: RouteId, failure: Option<(&'static str, String)>) {
         let Some(route) = self.routes.get_mut(&id).filter(|route| !route.finished) else { return };
         route.finished = true;
-        let request = route.request.clone();
-        self.lives.get_mut(&id).unwrap().failure = failure.clone();
-        if let Some((_, message)) = failure {
-            for client in self.requesters[&request].clone() {
-                self.fail(&client, &request, &message);
+        let (request, holders) = (route.request.clone(), route.holders.clone());
+        if let Some((reason, message)) = failure {
+            for (at, holder) in holders.iter().enumerate() {
+                let message = (at == 0).then(|| message.clone());
+                self.told.push(Told::Fail(*holder, id, reason, message));
+            }
+            for client in self.requesters[&request].clone().into_iter().filter(|_| holders.is_empty()) {
+                if self.sockets(&client).is_empty() {
+                    self.routes.get_mut(&id).unwrap().kept.push((client, message.clone()));
+                } else {
+                    self.fail(&client, &request, &message);
+                }
             }
         }
         self.close_if_read(id);
@@ -144,38 +152,40 @@ impl Model {
     fn close_if_read(&mut self, id: RouteId) {
         let Some(route) = self.routes.get(&id).filter(|route| route.finished) else { return };
         let away = self.requesters[&route.request].iter().any(|client| self.sockets(client).is_empty());
-        if !away || route.holders.is_empty() {
+        if !away || (route.holders.is_empty() && route.kept.is_empty()) {
             self.close(id);
         }
     }
 
     fn close(&mut self, id: RouteId) {
         let Some(route) = self.routes.remove(&id) else { return };
-        let life = self.lives.remove(&id).unwrap();
+        self.lives.remove(&id).unwrap();
         for holder in &route.holders {
-            self.told.push(Told::Close(*holder, id, life.failure.as_ref().map(|(short, _)| *short)));
+            self.told.push(Told::Close(*holder, id));
         }
         if !self.routes.values().any(|other| other.request == route.request) {
             self.requesters.remove(&route.request);
         }
     }
 
+    /// What was kept for a client that is back is told it; of one that is gone it is forgotten.
+    fn hand_out(&mut self, client: &str) {
+        let mut told = Vec::new();
+        for route in self.routes.values_mut() {
+            for (_, message) in route.kept.extract_if(.., |(of, _)| of == client) {
+                told.push((route.request.clone(), message));
+            }
+        }
+        for (request, message) in told {
+            self.fail(client, &request, &message);
+        }
+    }
+
     /// The ends that waited for a client that is back, or gone.
-    fn settle(&mut self, client: &str, back: bool) {
-        let finished: Vec<RouteId> =
-            self.routes.iter().filter(|(_, r)| r.finished).map(|(id, _)| *id).collect();
-        for id in finished {
-            let request = self.routes[&id].request.clone();
-            let asked = self.requesters[&request].iter().any(|other| other == client);
-            if back
-                && asked
-                && let Some((_, message)) = self.lives[&id].failure.clone()
-            {
-                self.fail(client, &request, &message);
-            }
-            if !back || asked {
-                self.close_if_read(id);
-            }
+    fn settle(&mut self) {
+        let finished = self.routes.iter().filter(|(_, route)| route.finished);
+        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.close_if_read(id);
         }
     }
 
@@ -248,11 +258,12 @@ impl Model {
                 holders: vec![socket],
                 orphaned: None,
                 outputs: Vec::new(),
+                kept: Vec::new(),
                 finished: false,
             };
             self.routes.insert(id, route);
             let asker = from.to_owned();
-            self.lives.insert(id, Life { event: now, ended: false, open: 0, asker, failure: None });
+            self.lives.insert(id, Life { event: now, ended: false, open: 0, asker });
             self.told.push(Told::Ask(socket, id));
         }
         Ok(())
@@ -321,6 +332,17 @@ impl Model {
     }
 }
 
+fn kept(route: &crate::llm_router::book::Route) -> Vec<(String, String)> {
+    let message = |part: &Delivery| match part {
+        Delivery::Failed(failure) => failure.message.to_string(),
+        other => panic!("{other:?} was never sent"),
+    };
+    let of = |(requester, parts): &(Requester, std::collections::VecDeque<Delivery>)| {
+        parts.iter().map(|part| (requester.client.to_string(), message(part))).collect::<Vec<_>>()
+    };
+    route.kept.iter().flat_map(of).collect()
+}
+
 fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
     (!items.is_empty()).then(|| items[at % items.len()])
 }
@@ -371,7 +393,8 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 model.peers.push((socket, client.to_owned()));
                 model.peers_changed(client, false);
                 if back {
-                    model.settle(client, true);
+                    model.hand_out(client);
+                    model.settle();
                 }
             }
             Act::PeerCloses(at) => {
@@ -391,7 +414,10 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                     for requesters in model.requesters.values_mut() {
                         requesters.retain(|other| other != client);
                     }
-                    model.settle(client, false);
+                    for route in model.routes.values_mut() {
+                        route.kept.retain(|(of, _)| of != client);
+                    }
+                    model.settle();
                 }
             }
             Act::Open { from, request, targets } => {
@@ -469,10 +495,11 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let route = Route {
                     request: route.request.to_string(),
                     target: route.target.to_string(),
-                    holders: route.holders.iter().map(|(socket, _)| *socket).collect(),
+                    holders: route.holders.clone(),
                     orphaned: route.orphaned,
                     outputs: route.outputs.iter().map(ToString::to_string).collect(),
-                    finished: route.finished.is_some(),
+                    kept: kept(route),
+                    finished: route.finished,
                 };
                 (*id, route)
             })

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::fixture::{Fixture, Told, limits, requester};
 use crate::{
-    llm_router::{Delivery, Origin, Refusal, RouteId, RouterLimits},
+    llm_router::{Delivery, Leftover, Origin, Refusal, RouteId, RouterLimits},
     registry::SocketKey,
     stream::{StreamInfo, StreamText},
 };
@@ -140,7 +140,7 @@ fn an_answered_request_is_not_pending_and_the_oldest_such_is_forgotten_first() {
         f.told().await;
         f.open(ME, "r3", &[A]).unwrap();
         let asked = f.route("r3", A).unwrap();
-        assert_eq!(f.told().await, [Told::Close(tab, oldest, None), Told::Ask(tab, asked)]);
+        assert_eq!(f.told().await, [Told::Close(tab, oldest), Told::Ask(tab, asked)]);
         assert!(f.route("r2", A).is_some());
         f.open(ME, "r4", &[A]).unwrap();
         assert_eq!(f.open(ME, "r5", &[A]), Err(Refusal::TooMany));
@@ -264,7 +264,7 @@ fn an_older_tab_may_answer_too() {
         f.advance(10 * SECOND);
         assert_eq!(f.sweep(), 0);
         f.book.complete(route, None);
-        assert_eq!(f.told().await, [Told::Close(older, route, None)]);
+        assert_eq!(f.told().await, [Told::Close(older, route)]);
     });
 }
 
@@ -314,7 +314,7 @@ fn only_orphans_are_adopted() {
 fn deadlines() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
-        let me = f.peer(ME);
+        f.peer(ME);
         f.open(ME, "silent", &[A]).unwrap();
         f.open(ME, "answered", &[A]).unwrap();
         let (silent, answered) = (f.route("silent", A).unwrap(), f.route("answered", A).unwrap());
@@ -327,18 +327,17 @@ fn deadlines() {
         assert_eq!(f.book.len(), 2);
         f.advance(SECOND);
         assert_eq!(f.sweep(), 0);
-        assert_eq!(f.told().await, [Told::Close(tab, answered, None)], "idle after an END: complete");
+        assert_eq!(f.told().await, [Told::Close(tab, answered)], "idle after an END: complete");
         f.advance(539 * SECOND);
         assert_eq!(f.sweep(), 0);
         f.advance(SECOND);
         assert_eq!(f.sweep(), 1);
         let text = "LLM request timed out.";
-        let mut told = f.told().await;
-        told.sort();
-        let mut expected =
-            [Told::Close(tab, silent, Some(text)), Told::Failed(me, "silent".into(), text.into())];
-        expected.sort();
-        assert_eq!(told, expected);
+        // Behind the text that it still has for those who asked.
+        assert_eq!(
+            f.told().await,
+            [Told::Fail(tab, silent, text, Some(text.into())), Told::Close(tab, silent)]
+        );
     });
 }
 
@@ -401,7 +400,11 @@ fn requesters_come_and_go() {
         assert_eq!(f.book.len(), 1);
         f.advance(601 * SECOND);
         assert_eq!(f.sweep(), 1);
-        assert_eq!(f.told().await, [Told::Close(tab, route, Some("LLM request timed out."))]);
+        let text = "LLM request timed out.";
+        assert_eq!(
+            f.told().await,
+            [Told::Fail(tab, route, text, Some(text.into())), Told::Close(tab, route)]
+        );
     });
 }
 
@@ -417,16 +420,12 @@ fn an_end_waits_for_a_requester_that_is_away() {
         f.told().await;
         f.book.complete(answered, None);
         f.book.complete(failed, Some(("short", "long".into())));
-        assert_eq!(f.told().await, [], "it may still come back");
+        let fail = Told::Fail(tab, failed, "short", Some("long".into()));
+        assert_eq!(f.told().await, [fail], "it may still come back");
         let back = f.peer(ME);
         let peers = |route| Told::Peers(tab, route, ME.into(), vec![back], false);
-        let mut expected = vec![
-            peers(answered),
-            peers(failed),
-            Told::Close(tab, answered, None),
-            Told::Close(tab, failed, Some("short")),
-            Told::Failed(back, "failed".into(), "long".into()),
-        ];
+        let mut expected =
+            vec![peers(answered), peers(failed), Told::Close(tab, answered), Told::Close(tab, failed)];
         let mut told = f.told().await;
         told.sort();
         expected.sort();
@@ -446,7 +445,7 @@ fn an_end_does_not_wait_for_a_requester_that_is_gone() {
         f.book.complete(route, None);
         f.told().await;
         f.book.requester_gone(&requester(ME));
-        assert!(f.told().await.contains(&Told::Close(tab, route, None)));
+        assert!(f.told().await.contains(&Told::Close(tab, route)));
         assert_eq!((f.book.len(), f.book.routes.len()), (0, 0));
     });
 }
@@ -489,6 +488,96 @@ fn returned_text_goes_to_the_targets_of_its_request_only() {
 }
 
 #[test]
+fn what_a_target_leaves_reaches_those_who_asked_in_order() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let away = f.peer(ME);
+        f.open(ME, "r", &[A]).unwrap();
+        let route = f.route("r", A).unwrap();
+        f.close(away);
+        let left = |socket, parts| vec![Leftover { route, requester: requester(ME), socket, parts }];
+        f.book.left_over(left(None, vec![part("r", "2"), part("r", "3")]));
+        f.close(tab);
+        // What its last socket had not written stands before that.
+        f.book.returned_to(away, Origin { route, holder: tab }, part("r", "1"));
+        // The target is lost meanwhile, and the request with it.
+        f.advance(5 * SECOND);
+        assert_eq!(f.sweep(), 1);
+        f.told().await;
+        let back = f.peer(ME);
+        let text = |text: &str| Told::Text(back, text.into());
+        let failed = Told::Failed(back, "r".into(), format!("Target client disconnected: {A}"));
+        assert_eq!(f.told().await, [text("1"), text("2"), text("3"), failed]);
+        assert_eq!((f.book.len(), f.book.routes.len()), (0, 0));
+    });
+}
+
+#[test]
+fn what_a_target_leaves_for_one_socket_is_not_for_another() {
+    Fixture::run(limits(), |mut f| async move {
+        f.target(A);
+        let (slow, quick) = (f.peer(ME), f.peer(ME));
+        f.open(ME, "r", &[A]).unwrap();
+        let route = f.route("r", A).unwrap();
+        f.told().await;
+        let left = |socket| Leftover {
+            route,
+            requester: requester(ME),
+            socket: Some(socket),
+            parts: vec![part("r", "late")],
+        };
+        f.book.left_over(vec![left(slow)]);
+        assert_eq!(f.told().await, [Told::Text(slow, "late".into())]);
+        f.close(slow);
+        f.told().await;
+        f.book.left_over(vec![left(slow)]);
+        f.close(quick);
+        f.peer(ME);
+        assert!(!f.told().await.iter().any(|told| matches!(told, Told::Text(..))), "quick has had it");
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_requester_that_is_gone_is_forgotten() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let me = f.peer(ME);
+        f.open(ME, "r", &[A]).unwrap();
+        let route = f.route("r", A).unwrap();
+        f.close(me);
+        let parts = vec![part("r", "x")];
+        f.book.left_over(vec![Leftover { route, requester: requester(ME), socket: None, parts }]);
+        f.close(tab);
+        f.book.requester_gone(&requester(ME));
+        f.told().await;
+        f.peer(ME);
+        assert_eq!(f.told().await, []);
+    });
+}
+
+#[test]
+fn a_target_that_moves_is_told_everything_once_and_in_order() {
+    Fixture::run(RouterLimits { per_extension: 3, ..limits() }, |mut f| async move {
+        let tab = f.target(A);
+        f.peer(ME);
+        f.open(ME, "r1", &[A]).unwrap();
+        let first = f.route("r1", A).unwrap();
+        assert_eq!(f.told().await, [Told::Ask(tab, first)]);
+        let (new, deliver) = f.moved(tab);
+        f.book.socket_moved(tab, &deliver, Some(new));
+        // Its old address still hands on what it was sent: this waits.
+        f.open(ME, "r2", &[A]).unwrap();
+        let second = f.route("r2", A).unwrap();
+        f.book.complete(second, None);
+        assert_eq!(f.told().await, []);
+        f.book.target_arrived(tab);
+        assert_eq!(f.told().await, [Told::Ask(tab, second), Told::Close(tab, second)]);
+        f.book.complete(first, None);
+        assert_eq!(f.told().await, [Told::Close(tab, first)]);
+    });
+}
+
+#[test]
 fn an_id_can_be_used_again_after_completion() {
     Fixture::run(limits(), |mut f| async move {
         f.peer(ME);
@@ -500,10 +589,7 @@ fn an_id_can_be_used_again_after_completion() {
         assert_eq!(f.open(OTHER, "r", &[A]), Ok(()));
         let second = f.route("r", A).unwrap();
         assert_ne!(first, second);
-        assert_eq!(
-            f.told().await,
-            [Told::Ask(tab, first), Told::Close(tab, first, None), Told::Ask(tab, second)]
-        );
+        assert_eq!(f.told().await, [Told::Ask(tab, first), Told::Close(tab, first), Told::Ask(tab, second)]);
     });
 }
 

@@ -1,0 +1,118 @@
+//! A request is over: complete, failed, or forgotten.
+
+use framing::ByteString;
+use log::debug;
+
+use super::Book;
+use crate::{
+    ids::RequestId,
+    llm_router::{Delivery, Failure, Leftover, RouteId, ToTarget},
+    registry::SocketKey,
+};
+
+impl Book {
+    /// Ends one route; a failure is told to everybody who asked. While one of them is away, and may
+    /// come back, the route stays, though nothing more is taken for it.
+    pub(in crate::llm_router) fn complete(
+        &mut self,
+        id: RouteId,
+        failure: Option<(&'static str, ByteString)>,
+    ) {
+        let Some(route) = self.routes.get_mut(&id).filter(|route| !route.finished) else {
+            return;
+        };
+        route.finished = true;
+        if let Some((reason, message)) = failure {
+            let failure = Failure { request_id: route.request.clone(), message, error: None };
+            self.fail(id, reason, failure);
+        }
+        self.close_if_read(id);
+    }
+
+    /// A target's socket cannot take the route that it was given: it will not tell those who asked.
+    pub(in crate::llm_router) fn refused(&mut self, id: RouteId, socket: SocketKey, message: &'static str) {
+        if let Some(route) = self.routes.get_mut(&id) {
+            route.holders.retain(|holder| *holder != socket);
+        }
+        self.complete(id, Some((message, ByteString::from_static(message))));
+    }
+
+    /// A failure stands behind the text that was accepted: it goes the same way, as long as there is
+    /// one.
+    fn fail(&mut self, id: RouteId, reason: &'static str, failure: Failure) {
+        let holders = self.routes.get(&id).map(|route| route.holders.clone()).unwrap_or_default();
+        let asked = self.requests.get(&failure.request_id).map(|request| request.requesters.clone());
+        if holders.is_empty() {
+            let told = asked.into_iter().flatten().map(|requester| Leftover {
+                route: id,
+                requester,
+                socket: None,
+                parts: vec![Delivery::Failed(failure.clone())],
+            });
+            return self.left_over(told.collect());
+        }
+        let mut failure = Some(failure);
+        for holder in holders {
+            self.tell(holder, ToTarget::Fail { route: id, reason, failure: failure.take() });
+        }
+    }
+
+    /// Closes a finished route once nobody who asked is away.
+    pub(super) fn close_if_read(&mut self, id: RouteId) {
+        let Some(route) = self.routes.get(&id).filter(|route| route.finished) else {
+            return;
+        };
+        let away = self.requests.get(&route.request).is_some_and(|request| {
+            request.requesters.iter().any(|requester| !self.peers.contains_key(requester))
+        });
+        let keeps = !route.holders.is_empty() || !route.kept.is_empty();
+        if !away || !keeps {
+            self.close(id);
+        }
+    }
+
+    pub(super) fn close(&mut self, id: RouteId) {
+        for holder in self.routes.get(&id).map(|route| route.holders.clone()).unwrap_or_default() {
+            self.tell(holder, ToTarget::Close { route: id });
+        }
+        self.forget(id);
+    }
+
+    /// A requester is back, or gone: routes that are over may have waited for that.
+    pub(super) fn settle(&mut self) {
+        let finished = self.routes.iter().filter(|(_, route)| route.finished);
+        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.close_if_read(id);
+        }
+    }
+
+    fn forget(&mut self, id: RouteId) {
+        if let Some(request_id) = self.unlink(id) {
+            self.drop_if_empty(&request_id);
+        }
+    }
+
+    /// Takes a route out; its request stays. Returns the request's id.
+    pub(super) fn unlink(&mut self, id: RouteId) -> Option<RequestId> {
+        let route = self.routes.remove(&id)?;
+        for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
+            if let Some(ids) = index.get_mut(client) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    index.remove(client);
+                }
+            }
+        }
+        if let Some(request) = self.requests.get_mut(&route.request) {
+            request.routes.retain(|other| *other != id);
+        }
+        Some(route.request)
+    }
+
+    pub(super) fn drop_if_empty(&mut self, request_id: &RequestId) {
+        if self.requests.get(request_id).is_some_and(|request| request.routes.is_empty()) {
+            debug!(request:% = request_id; "request forgotten");
+            self.requests.remove(request_id);
+        }
+    }
+}

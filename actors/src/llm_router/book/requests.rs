@@ -1,0 +1,186 @@
+//! A request is opened: who may ask, who is asked, and whether there is room.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
+    },
+    time::Instant,
+};
+
+use framing::ByteString;
+
+use super::{Book, Refusal, Request, Route, TargetSocket};
+use crate::{
+    ids::{ClientId, RequestId},
+    llm_router::{ForwardedRequest, OpenRequest, OpenedRoute, Requester, RouteId, RouteState, ToTarget},
+    registry::SocketKey,
+};
+
+impl Book {
+    pub(in crate::llm_router) fn open(&mut self, question: OpenRequest, now: Instant) -> Result<(), Refusal> {
+        let OpenRequest { from, request_id, targets, request } = question;
+        let known = self.requests.get(&request_id);
+        let mine = known.is_some_and(|known| known.requesters.contains(&from));
+        if known.is_some() && !mine && !self.limits.allow_shared {
+            return Err(Refusal::Duplicate);
+        }
+        let live: Vec<usize> = targets.iter().filter_map(|target| self.newest(target)).collect();
+        let Some(missing) = targets.first() else {
+            return Err(Refusal::TargetNotFound(ByteString::new()));
+        };
+        if live.is_empty() {
+            return Err(Refusal::TargetNotFound(missing.clone()));
+        }
+        let mut asked: Vec<usize> = Vec::new();
+        for at in live {
+            let client = &self.targets[at].owner.client;
+            let again = asked.iter().any(|other| self.targets[*other].owner.client == *client)
+                || known.is_some_and(|known| {
+                    known
+                        .routes
+                        .iter()
+                        .any(|id| self.routes.get(id).is_some_and(|route| route.target == *client))
+                });
+            if !again {
+                asked.push(at);
+            }
+        }
+        self.check_room(&from, &asked)?;
+        let entry = self
+            .requests
+            .entry(request_id.clone())
+            .or_insert_with(|| Request { requesters: Vec::new(), routes: Vec::new() });
+        if !entry.requesters.contains(&from) {
+            entry.requesters.push(from.clone());
+        }
+        if !mine && !entry.routes.is_empty() {
+            self.peers_changed(&from, false);
+        }
+        let mut forwarded = 0;
+        let wanted = asked.len();
+        for at in asked {
+            if self.forward(&from.client, &request_id, at, &request, now) {
+                forwarded += 1;
+            }
+        }
+        if wanted > 0 && forwarded == 0 {
+            self.drop_if_empty(&request_id);
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        asker: &ClientId,
+        request_id: &RequestId,
+        at: usize,
+        request: &ForwardedRequest,
+        now: Instant,
+    ) -> bool {
+        let TargetSocket { socket, owner, activity } = &self.targets[at];
+        let (socket, client) = (*socket, owner.client.clone());
+        let state = Arc::new(RouteState {
+            last_event: AtomicU64::new(self.millis(now)),
+            open_streams: AtomicU32::new(0),
+            ended_once: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            target_activity: activity.clone(),
+        });
+        self.next_route += 1;
+        let id = RouteId(self.next_route);
+        let route = Route {
+            request: request_id.clone(),
+            target: client,
+            holders: Vec::new(),
+            orphaned: None,
+            outputs: Vec::new(),
+            kept: Vec::new(),
+            state,
+            asker: asker.clone(),
+            opened: now,
+            finished: false,
+        };
+        self.by_target.entry(route.target.clone()).or_default().insert(id);
+        self.by_asker.entry(asker.clone()).or_default().insert(id);
+        self.routes.insert(id, route);
+        if let Some(request) = self.requests.get_mut(request_id) {
+            request.routes.push(id);
+        }
+        let Some(route) = self.give(id, socket) else {
+            return false;
+        };
+        // A full mailbox is a decision here: the request is refused.
+        let ask = ToTarget::Ask { socket, route, request: request.clone() };
+        let told = self.lines.get_mut(&socket).is_some_and(|line| line.ask(ask));
+        if !told {
+            self.unlink(id);
+        }
+        told
+    }
+
+    /// Gives a route to a socket of its target, which may answer it from here on.
+    pub(in crate::llm_router) fn give(&mut self, id: RouteId, socket: SocketKey) -> Option<OpenedRoute> {
+        let route = self.routes.get_mut(&id)?;
+        if !route.holders.contains(&socket) {
+            route.holders.push(socket);
+        }
+        route.orphaned = None;
+        let request = self.requests.get(&route.request)?;
+        let requesters = request
+            .requesters
+            .iter()
+            .map(|requester| (requester.clone(), self.peers.get(requester).cloned().unwrap_or_default()))
+            .collect();
+        Some(OpenedRoute {
+            route: id,
+            request_id: route.request.clone(),
+            requesters,
+            state: route.state.clone(),
+        })
+    }
+
+    /// The newest live socket of a target, by client id first, then by instance (spec §5.1).
+    fn newest(&self, target: &str) -> Option<usize> {
+        let by_client = self.targets.iter().rposition(|socket| socket.owner.client.as_str() == target);
+        by_client.or_else(|| self.targets.iter().rposition(|socket| socket.owner.identity.as_str() == target))
+    }
+
+    fn check_room(&mut self, from: &Requester, asked: &[usize]) -> Result<(), Refusal> {
+        let clients: Vec<ClientId> = asked.iter().map(|at| self.targets[*at].owner.client.clone()).collect();
+        if clients.is_empty() {
+            return Ok(());
+        }
+        let mine = self.by_asker.get(&from.client).cloned().unwrap_or_default();
+        self.make_room(&mine, self.limits.per_client, clients.len())?;
+        for client in &clients {
+            let theirs = self.by_target.get(client).cloned().unwrap_or_default();
+            self.make_room(&theirs, self.limits.per_extension, 1)?;
+        }
+        if self.routes.len() + clients.len() > self.limits.total {
+            let all: BTreeSet<RouteId> = self.routes.keys().copied().collect();
+            self.make_room(&all, self.limits.total, clients.len())?;
+        }
+        Ok(())
+    }
+
+    /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones at most
+    /// `limit` are kept, the oldest is forgotten first (spec §5.9).
+    fn make_room(&mut self, routes: &BTreeSet<RouteId>, limit: usize, more: usize) -> Result<(), Refusal> {
+        let answered = |id: &&RouteId| {
+            self.routes.get(*id).is_some_and(|route| route.finished || route.state.is_quiet())
+        };
+        let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
+        if routes.len() - quiet.len() + more > limit {
+            return Err(Refusal::TooMany);
+        }
+        let surplus = (quiet.len() + more).saturating_sub(limit);
+        for id in quiet.into_iter().take(surplus) {
+            self.complete(id, None);
+            self.close(id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! Sockets of targets and of requesters come, move and go; what could not be delivered finds its way.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
+};
+
+use actix::Recipient;
+use log::debug;
+
+use super::{Book, TargetSocket};
+use crate::{
+    ids::ClientId,
+    llm_router::{
+        Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, ToTarget, line::Line,
+    },
+    registry::SocketKey,
+};
+
+/// Closed sockets whose owner is still known; text on its way to an older one is lost.
+const REMEMBERED_SOCKETS: usize = 1024;
+
+/// Where among what is kept something belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
+}
+
+impl Book {
+    pub(in crate::llm_router) fn target_opened(
+        &mut self,
+        socket: SocketKey,
+        owner: Requester,
+        target: Recipient<ToTarget>,
+    ) {
+        let activity = self.activity_of(&owner.client);
+        let client = owner.client.clone();
+        self.targets.push(TargetSocket { socket, owner, activity });
+        self.lines.insert(socket, Line::new(target));
+        let orphaned = |id: &&RouteId| self.routes.get(*id).is_some_and(|route| route.orphaned.is_some());
+        let theirs = self.by_target.get(&client).into_iter().flatten();
+        let orphans: Vec<RouteId> = theirs.filter(orphaned).copied().collect();
+        self.adopt(orphans, socket);
+    }
+
+    fn adopt(&mut self, ids: Vec<RouteId>, socket: SocketKey) {
+        let routes: Vec<OpenedRoute> = ids.into_iter().filter_map(|id| self.give(id, socket)).collect();
+        if !routes.is_empty() {
+            self.tell(socket, ToTarget::Adopt { socket, routes });
+        }
+    }
+
+    /// Shared by all sockets and requests of a target, whichever was first.
+    fn activity_of(&self, client: &ClientId) -> Arc<AtomicU64> {
+        let sibling = self.targets.iter().find(|other| other.owner.client == *client);
+        let route = || self.by_target.get(client)?.first().and_then(|id| self.routes.get(id));
+        match sibling {
+            Some(sibling) => sibling.activity.clone(),
+            None => route().map_or_else(Arc::default, |route| route.state.target_activity.clone()),
+        }
+    }
+
+    pub(in crate::llm_router) fn requester_opened(&mut self, owner: Requester, peer: Peer) {
+        let peers = self.peers.entry(owner.clone()).or_default();
+        let back = peers.is_empty();
+        peers.push(peer.clone());
+        if back {
+            // Before their targets hear of it, and send what is newer.
+            self.hand_out(&owner, &peer);
+        }
+        self.peers_changed(&owner, false);
+        if back {
+            self.settle();
+        }
+    }
+
+    pub(in crate::llm_router) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
+        self.targets.retain(|target| target.socket != socket);
+        self.lines.remove(&socket);
+        let mut left = Vec::new();
+        for (id, route) in &mut self.routes {
+            let held = route.holders.len();
+            route.holders.retain(|holder| *holder != socket);
+            if held > 0 && route.holders.is_empty() {
+                route.orphaned = Some(now + self.limits.grace);
+                // Its streams have ended with the socket.
+                route.state.open_streams.store(0, std::sync::atomic::Ordering::Relaxed);
+                left.push((*id, route.target.clone()));
+            }
+        }
+        // A target that came back before its old socket was found dead.
+        if let Some((_, client)) = left.first() {
+            let next = self.targets.iter().rfind(|target| target.owner.client == *client);
+            if let Some(socket) = next.map(|next| next.socket) {
+                self.adopt(left.into_iter().map(|(id, _)| id).collect(), socket);
+            }
+        }
+        let owner = self.peers.iter_mut().find_map(|(owner, peers)| {
+            let before = peers.len();
+            peers.retain(|peer| peer.socket != socket);
+            (peers.len() < before).then(|| owner.clone())
+        });
+        if let Some(owner) = owner {
+            self.closed.push_back((socket, owner.clone()));
+            if self.closed.len() > REMEMBERED_SOCKETS {
+                self.closed.pop_front();
+            }
+            if self.peers.get(&owner).is_some_and(Vec::is_empty) {
+                self.peers.remove(&owner);
+            }
+            self.peers_changed(&owner, false);
+        }
+    }
+
+    /// Tells the holders of a requester's routes which sockets it has now.
+    pub(super) fn peers_changed(&mut self, requester: &Requester, gone: bool) {
+        let peers = self.peers.get(requester).cloned().unwrap_or_default();
+        for request in self.requests.values().filter(|request| request.requesters.contains(requester)) {
+            for id in &request.routes {
+                for holder in self.routes.get(id).into_iter().flat_map(|route| &route.holders) {
+                    let (requester, peers) = (requester.clone(), peers.clone());
+                    if let Some(line) = self.lines.get_mut(holder) {
+                        line.tell(ToTarget::Peers { route: *id, requester, peers, gone });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Parts go back to where they came from, for the requester's next socket.
+    pub(in crate::llm_router) fn returned(
+        &mut self,
+        requester: &Requester,
+        socket: SocketKey,
+        parts: Vec<(Origin, Delivery)>,
+    ) {
+        let mut by_origin: Vec<(Origin, Vec<Delivery>)> = Vec::new();
+        for (origin, part) in parts {
+            match by_origin.iter_mut().find(|(other, _)| *other == origin) {
+                Some((_, parts)) => parts.push(part),
+                None => by_origin.push((origin, vec![part])),
+            }
+        }
+        for (Origin { route, holder }, parts) in by_origin {
+            let holders = self.routes.get(&route).map_or(&[][..], |route| &route.holders);
+            // Exactly one: two would each send it on.
+            let to = holders.iter().find(|held| **held == holder).or_else(|| holders.first());
+            match to.copied() {
+                Some(to) => {
+                    self.tell(to, ToTarget::Returned { route, requester: requester.clone(), socket, parts });
+                }
+                None => self.keep(route, requester, parts, End::Front),
+            }
+        }
+    }
+
+    /// The same for a socket of which only its key is known any more.
+    pub(in crate::llm_router) fn returned_to(&mut self, socket: SocketKey, origin: Origin, part: Delivery) {
+        let owner = self.peers.iter().find(|(_, peers)| peers.iter().any(|peer| peer.socket == socket));
+        let owner = owner.map(|(owner, _)| owner.clone()).or_else(|| {
+            self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
+        });
+        if let Some(owner) = owner {
+            self.returned(&owner, socket, vec![(origin, part)]);
+        }
+    }
+
+    pub(in crate::llm_router) fn requester_gone(&mut self, requester: &Requester) {
+        if self.peers.contains_key(requester) {
+            return;
+        }
+        self.peers_changed(requester, true);
+        for request in self.requests.values_mut() {
+            // With no requester left the answer is consumed and dropped until it is complete.
+            request.requesters.retain(|other| other != requester);
+        }
+        for route in self.routes.values_mut() {
+            route.kept.retain(|(of, _)| of != requester);
+        }
+        self.settle();
+    }
+
+    // --- moves ---------------------------------------------------------------------------------
+
+    /// A socket's session has moved. New requests and answers go straight to it; to a target only once
+    /// [`Book::target_arrived`] says that its old address has handed everything on. Answers that are
+    /// under way keep the old address, which hands them on in order.
+    pub(in crate::llm_router) fn socket_moved(
+        &mut self,
+        socket: SocketKey,
+        deliver: &Arc<Recipient<Deliver>>,
+        target: Option<Recipient<ToTarget>>,
+    ) {
+        if let (Some(target), Some(line)) = (target, self.lines.get_mut(&socket)) {
+            line.moves_to(target, self.limits.per_extension);
+        }
+        for peer in self.peers.values_mut().flatten().filter(|peer| peer.socket == socket) {
+            peer.deliver = deliver.clone();
+        }
+    }
+
+    /// Nothing for this target is on its way to its old address any more.
+    pub(in crate::llm_router) fn target_arrived(&mut self, socket: SocketKey) {
+        if let Some(line) = self.lines.get_mut(&socket) {
+            line.arrived();
+        }
+    }
+
+    // --- what a target that is gone leaves -----------------------------------------------------
+
+    /// What a target had not delivered when its socket closed.
+    pub(in crate::llm_router) fn left_over(&mut self, leftovers: Vec<Leftover>) {
+        for Leftover { route, requester, socket, parts } in leftovers {
+            match self.peers.get(&requester) {
+                // A socket of it that is gone meanwhile was not its last: the others have had theirs.
+                Some(peers) => {
+                    for peer in peers.iter().filter(|peer| socket.is_none_or(|socket| peer.socket == socket))
+                    {
+                        hand(peer, route, &parts);
+                    }
+                }
+                None => self.keep(route, &requester, parts, End::Back),
+            }
+        }
+    }
+
+    /// Keeps parts for a requester that is away. The bounds are those of where they come from.
+    fn keep(&mut self, route: RouteId, requester: &Requester, parts: Vec<Delivery>, end: End) {
+        let Some(route) = self.routes.get_mut(&route) else {
+            debug!(route = route.0; "part of a finished answer could not be delivered");
+            return;
+        };
+        let at = route.kept.iter().position(|(of, _)| of == requester).unwrap_or_else(|| {
+            route.kept.push((requester.clone(), VecDeque::new()));
+            route.kept.len() - 1
+        });
+        let Some((_, kept)) = route.kept.get_mut(at) else {
+            return;
+        };
+        match end {
+            End::Back => kept.extend(parts),
+            End::Front => parts.into_iter().rev().for_each(|part| kept.push_front(part)),
+        }
+    }
+
+    /// What was kept for a requester goes to its first socket.
+    fn hand_out(&mut self, requester: &Requester, peer: &Peer) {
+        for (id, route) in &mut self.routes {
+            if let Some(at) = route.kept.iter().position(|(of, _)| of == requester) {
+                let (_, mut parts) = route.kept.swap_remove(at);
+                hand(peer, *id, parts.make_contiguous());
+            }
+        }
+    }
+}
+
+/// Not bounded by the mailbox: no more than a target may hold for one requester.
+fn hand(peer: &Peer, route: RouteId, parts: &[Delivery]) {
+    for delivery in parts.iter().cloned() {
+        let origin = Origin { route, holder: SocketKey::NONE };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by streams.max_waiting_bytes of one requester"
+        )]
+        peer.deliver.do_send(Deliver { socket: peer.socket, origin, delivery });
+    }
+}
