@@ -447,3 +447,32 @@ async fn a_receiver_on_polling_reads_the_same_and_goes_on_over_an_upgrade() {
     app.settle().await;
     assert!(app.events.is_empty());
 }
+
+/// A client without the stream library may ask for plain events (spec §5.7).
+#[tokio::test]
+async fn text_as_plain_events_for_whom_declares_it() {
+    let broker = Broker::start(|_| ());
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut handshake = auth("app-a");
+    handshake["streamMode"] = json!("plain");
+    let mut app = App::join_as(&broker, handshake).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    let with = |stream: &str, more: Value| {
+        let mut payload = json!({"streamId": stream, "outputId": "o", "requestId": "r", "source": "server"});
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        payload
+    };
+    for (stream, text) in [("1", "Hello "), ("2", "😀你好")] {
+        extension.token(Some("r"), "o", stream, text, stream == "1").await;
+        assert_eq!(app.expect("streamed_data").await, with(stream, json!({"data": text})));
+        assert_eq!(app.expect("streamed_end").await, with(stream, json!({})));
+    }
+    extension.begins(Some("r"), "o", "3", 9).await;
+    extension.piece("FIRST", "o", "3", "0", "\"half\"").await;
+    assert_eq!(app.expect("streamed_data").await, with("3", json!({"data": "half"})));
+    extension.emit("ERROR", &json!({"message": "no", "requestId": "r"})).await;
+    assert_eq!(app.expect("streamed_end").await, with("3", json!({"error": "generation failed"})));
+    assert_eq!(app.expect(21).await["message"], "no");
+    assert!(app.streams.is_empty());
+}

@@ -19,11 +19,6 @@ const MAX_TEST_LINES: usize = 600;
 /// Files that may be longer, each with the reason.
 const LONG_FILES: &[(&str, &str)] = &[
     ("src/config.rs", "one table: every setting with its default, and where it goes"),
-    (
-        "actors/src/namespaces/answers.rs",
-        "one event's way from its name to its route; to be cut at `attribute`",
-    ),
-    ("tests/llm_requests.rs", "one test per rule of spec §5; to be cut by the sections of that chapter"),
 ];
 
 fn root() -> PathBuf {

@@ -133,7 +133,6 @@ fn reasons() {
             1002,
         ),
         (CloseReason::TooManyNamespaces { limit: 1 }, "forced server close", Initiator::Client, false, 1008),
-        (CloseReason::TooManyEarlyEvents, "forced server close", Initiator::Client, false, 1008),
         (CloseReason::ConnectTimeout, "forced server close", Initiator::Client, true, 1008),
         (CloseReason::TooLarge { limit: 1 }, "transport error", Initiator::Client, false, 1009),
         (CloseReason::SlowConsumer, "forced close", Initiator::Server, true, 1013),

@@ -9,6 +9,7 @@
 
 use std::{collections::VecDeque, fmt::Write as _};
 
+use newage_broker::config::Config;
 use serde_json::{Value, json};
 
 use crate::support::{Broker, Frame, PATIENCE, Peer, auth, within};
@@ -441,4 +442,30 @@ pub fn refused(message: &str) -> Value {
 /// Waits until a line of the metrics has a value; the broker's actors have then done what they were told.
 pub async fn settled(broker: &Broker, line: &str, value: u64) {
     within(line, broker.until_metric_is(line, value)).await;
+}
+
+/// Requests that are open, or were answered a short while ago.
+pub const NOTHING_OPEN: &str = "newage_llm_requests";
+
+/// A broker whose clients may be away for a short while only.
+pub fn with_grace(millis: u64, change: impl FnOnce(&mut Config)) -> Broker {
+    Broker::setup().settings(json!({"reconnectAttempts": 1, "reconnectDelay": millis})).start(change)
+}
+
+/// A broker, an extension and an app.
+pub async fn trio(change: impl FnOnce(&mut Config)) -> (Broker, App, App) {
+    let broker = Broker::start(change);
+    let extension = App::join(&broker, EXTENSION).await;
+    let app = App::join(&broker, "app-a").await;
+    (broker, extension, app)
+}
+
+/// An `ERROR` of dialect 1.
+pub fn error(message: &str, request: &str) -> Value {
+    json!({"type": 21, "message": message, "requestId": request})
+}
+
+/// The payload of a `message`.
+pub fn answer(text: &str, request: &str, output: &str) -> Value {
+    json!({"type": 0, "data": text, "source": "server", "requestId": request, "outputId": output})
 }

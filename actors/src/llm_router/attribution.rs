@@ -2,22 +2,35 @@
 
 use framing::ByteString;
 
-use super::{AttributeOutput, OpenedRoute, RouteId, book::Book};
-use crate::ids::ClientId;
+use super::{AttributeError, AttributeOutput, OpenedRoute, RouteId, book::Book};
+use crate::{
+    ids::{ClientId, RequestId},
+    registry::SocketKey,
+};
+
+/// What a name says.
+enum Named {
+    /// The sender was asked this.
+    Own(RouteId),
+    /// Somebody else was: the sender is no target of it.
+    Foreign,
+    /// Nothing that is in flight. The published extension names random requests.
+    Nothing,
+}
 
 impl Book {
     /// The route of an output whose extension named no request, or one that its session does not
     /// hold: another socket of the same extension may hold it.
     pub(super) fn attribute(&mut self, question: &AttributeOutput) -> Option<OpenedRoute> {
         let AttributeOutput { socket, target, output_id, request_id } = question;
-        let named = request_id.as_ref().and_then(|named| {
-            self.routes_of(target).find(|(_, route)| route.request == *named).map(|(id, _)| id)
-        });
-        let by_output = || {
-            let output_id = output_id.as_ref()?;
-            self.routes_of(target).find(|(_, route)| route.outputs.contains(output_id)).map(|(id, _)| id)
+        let by_output =
+            || self.routes_of(target).find(|(_, route)| route.outputs.contains(output_id)).map(|(id, _)| id);
+        let id = match self.named(target, request_id.as_ref()) {
+            Named::Own(id) => Some(id),
+            Named::Foreign => return None,
+            Named::Nothing => by_output(),
         };
-        let id = match named.or_else(by_output) {
+        let id = match id {
             Some(id) => id,
             None => {
                 let oldest =
@@ -27,11 +40,37 @@ impl Book {
                 oldest?
             }
         };
-        if let Some(output_id) = output_id {
-            self.output_started(id, output_id.clone());
+        self.output_started(id, output_id.clone());
+        self.give_live(id, *socket)
+    }
+
+    /// The route that an `ERROR` is about: the one it names, or the oldest that still waits for
+    /// something, because an extension serves one request at a time.
+    pub(super) fn attribute_error(&mut self, question: &AttributeError) -> Option<OpenedRoute> {
+        let AttributeError { socket, target, request_id } = question;
+        let id = match self.named(target, request_id.as_ref()) {
+            Named::Own(id) => id,
+            Named::Foreign => return None,
+            Named::Nothing => self.routes_of(target).find(|(_, route)| !route.state.is_quiet())?.0,
+        };
+        self.give_live(id, *socket)
+    }
+
+    fn named(&self, target: &ClientId, request: Option<&RequestId>) -> Named {
+        let Some(request) = request else {
+            return Named::Nothing;
+        };
+        match self.routes_of(target).find(|(_, route)| route.request == *request) {
+            Some((id, _)) => Named::Own(id),
+            None if self.requests.contains_key(request) => Named::Foreign,
+            None => Named::Nothing,
         }
-        let live = self.targets.iter().any(|target| target.socket == *socket);
-        if live { self.give(id, *socket) } else { None }
+    }
+
+    /// Only to a socket that is still there.
+    fn give_live(&mut self, id: RouteId, socket: SocketKey) -> Option<OpenedRoute> {
+        let live = self.targets.iter().any(|target| target.socket == socket);
+        if live { self.give(id, socket) } else { None }
     }
 
     /// Remembers an output of a route.

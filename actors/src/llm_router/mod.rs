@@ -181,8 +181,21 @@ pub struct AttributeOutput {
     pub socket: SocketKey,
     /// The extension.
     pub target: ClientId,
-    /// Its output, if it named one.
-    pub output_id: Option<ByteString>,
+    /// Its output.
+    pub output_id: ByteString,
+    /// The request that it named.
+    pub request_id: Option<RequestId>,
+}
+
+/// Asks which request an `ERROR` is about, when the extension did not say it, or named a request that
+/// its session does not know (spec §5.9).
+#[derive(Message)]
+#[rtype(result = "Option<OpenedRoute>")]
+pub struct AttributeError {
+    /// The extension's socket.
+    pub socket: SocketKey,
+    /// The extension.
+    pub target: ClientId,
     /// The request that it named.
     pub request_id: Option<RequestId>,
 }
@@ -291,6 +304,14 @@ impl Handler<AttributeOutput> for LlmRouter {
 
     fn handle(&mut self, question: AttributeOutput, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.book.attribute(&question))
+    }
+}
+
+impl Handler<AttributeError> for LlmRouter {
+    type Result = MessageResult<AttributeError>;
+
+    fn handle(&mut self, question: AttributeError, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.book.attribute_error(&question))
     }
 }
 

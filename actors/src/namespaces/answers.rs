@@ -1,36 +1,44 @@
-//! The target's side: what an extension sends in answer to requests (spec §5.3, §5.4, §5.8, §5.9).
+//! The target's side: what an extension is asked, and what it sends in answer (spec §5.3, §5.4, §5.8,
+//! §5.9).
 //!
-//! A stream event names its request, or is attributed by its output. While the router is asked,
-//! the events of that output wait; the answer comes once per output.
+//! ```text
+//!   ToTarget ──► told ──► forward.rs ─────────────────────────► LLM_REQUEST to the extension
+//!   CLIENT_STREAM_*, message ──► stream_event.rs ──► attribution.rs ──► take ──► fan-out
+//!   ERROR ──► error.rs ──► end_routes ────────────────────────────────────────► fan-out
+//! ```
+
+mod attribution;
+mod error;
+mod forward;
+mod stream_event;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
 use actix::prelude::*;
 use framing::{
     ByteString,
-    encoded::Encoded,
-    json::{JsString, RawJson, quoted},
+    json::quoted,
     socket::{Event, Namespace as WireNamespace},
 };
 use log::{debug, warn};
 
+use attribution::Outputs;
+use stream_event::{Kind, StreamEventIn, read_stream_event, stringified};
+
 use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, payload};
 use crate::{
-    emit,
-    ids::{MAX_OUTPUT_ID, MAX_STREAM_ID, RequestId},
-    llm_router::{
-        AttributeOutput, Delivery, Failure, ForwardedRequest, Leftovers, OpenedRoute, RouteId, RouteNotice,
-        ToTarget,
-    },
+    ids::{MAX_OUTPUT_ID, RequestId},
+    llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, ToTarget},
     metrics::Metrics,
-    protocol::{Dialect, MsgType, StreamEvent},
+    protocol::StreamEvent,
     registry::SocketKey,
-    session::NoAnswer,
-    stream::{Emit, InboundStreams, PieceKind, StreamStart},
+    stream::{DataError, Emit, InboundStreams, StartError, StreamStart},
     target::FanOut,
 };
 
@@ -43,70 +51,20 @@ pub(super) struct Answers {
     /// Reused by every call.
     emits: Vec<Emit<RouteId>>,
     max_unattributed: usize,
-    /// What the router says of routes that are over, while outputs wait for their attribution: one of
-    /// them may be theirs.
+    /// Routes that are over, while outputs wait for their attribution: one of them may be theirs.
     endings: Vec<Ending>,
+    /// The extension's last sign of life, on the router's clock; known once it was asked something.
+    activity: Option<Arc<AtomicU64>>,
 }
 
-/// What the router says of a route that is over.
+/// How a route is over.
 enum Ending {
+    /// The router says that it has failed.
     Failed { route: RouteId, reason: &'static str, failure: Option<Failure> },
+    /// The router says that nothing more is taken for it.
     Closed(RouteId),
-}
-
-/// What an output's events are attributed to.
-enum Attribution {
-    Route(RouteId),
-    /// The router is asked; these wait.
-    Asked(Vec<StreamEventIn>),
-    /// It answers nothing that is in flight.
-    Nobody,
-}
-
-/// Outputs of this socket, the oldest forgotten first.
-struct Outputs {
-    known: HashMap<ByteString, Attribution>,
-    order: std::collections::VecDeque<ByteString>,
-    max: usize,
-}
-
-impl Outputs {
-    fn set(&mut self, output: &ByteString, attribution: Attribution) {
-        if self.known.insert(output.clone(), attribution).is_none() {
-            self.order.push_back(output.clone());
-            if self.order.len() > self.max
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-        }
-    }
-}
-
-/// One stream event or `message`, read.
-struct StreamEventIn {
-    kind: Kind,
-    stream_id: ByteString,
-    output_id: ByteString,
-    request_id: Option<RequestId>,
-}
-
-enum Kind {
-    Start {
-        num_streams: Option<u64>,
-    },
-    Data {
-        index: Option<u64>,
-        kind: PieceKind,
-        data: JsString,
-    },
-    End {
-        is_final: bool,
-    },
-    /// `data` as JSON text of a string.
-    Message {
-        data: String,
-    },
+    /// The extension says that it has failed.
+    Errored { route: RouteId, failure: Failure },
 }
 
 impl Answers {
@@ -115,10 +73,11 @@ impl Answers {
             socket,
             streams: InboundStreams::new(limits.inbound.clone()),
             fan_out: FanOut::new(socket, limits.fan_out, metrics),
-            outputs: Outputs { known: HashMap::new(), order: Default::default(), max: limits.max_outputs },
+            outputs: Outputs::new(limits.max_outputs),
             emits: Vec::new(),
             max_unattributed: limits.max_unattributed,
             endings: Vec::new(),
+            activity: None,
         }
     }
 
@@ -126,27 +85,17 @@ impl Answers {
         self.streams.deadline().into_iter().chain(self.fan_out.deadline()).min()
     }
 
-    /// Ends what is over, once no output waits for its attribution.
-    fn end_routes(&mut self, now: Instant) {
-        if self.outputs.known.values().any(|known| matches!(known, Attribution::Asked(_))) {
-            return;
-        }
-        for ending in std::mem::take(&mut self.endings) {
-            match ending {
-                Ending::Failed { route, reason, failure } => {
-                    self.abort(route, reason, now);
-                    if let Some(failure) = failure {
-                        self.fan_out.send(route, &Delivery::Failed(failure), now);
-                    }
-                }
-                Ending::Closed(route) => {
-                    self.abort(route, "request is over", now);
-                    if let Some(request) = self.fan_out.request_id(route).cloned() {
-                        self.fan_out.send(route, &Delivery::Finished(request), now);
-                    }
-                    self.fan_out.close(route, now);
-                }
-            }
+    /// Takes a route. False if it holds too many.
+    fn open(&mut self, route: OpenedRoute) -> bool {
+        self.activity.get_or_insert_with(|| route.state.target_activity.clone());
+        self.fan_out.open(route)
+    }
+
+    /// A sign of life counts for all that the extension was asked, since it serves them one by one
+    /// (spec §5.9).
+    fn touch(&self, now: Instant, epoch: Instant) {
+        if let Some(activity) = &self.activity {
+            activity.store(millis_since(epoch, now), Relaxed);
         }
     }
 
@@ -154,6 +103,10 @@ impl Answers {
     fn abort(&mut self, route: RouteId, reason: &'static str, now: Instant) {
         self.streams.abort(|of| *of == route, reason, &mut self.emits);
         self.flush(now);
+    }
+
+    fn is_over(&self, route: RouteId) -> bool {
+        self.fan_out.state(route).is_none_or(|state| state.is_finished())
     }
 
     /// Sends what the streams have emitted to those who asked.
@@ -202,7 +155,7 @@ impl Broker {
         match message {
             ToTarget::Ask { socket, route, request } if socket == answers.socket => {
                 let id = route.route;
-                if answers.fan_out.open(route.clone()) {
+                if answers.open(route.clone()) {
                     self.forward(cx, &route, &request);
                 } else {
                     warn!(request:% = route.request_id; "extension holds too many routes");
@@ -211,7 +164,7 @@ impl Broker {
             }
             ToTarget::Adopt { socket, routes } if socket == answers.socket => {
                 for route in routes {
-                    answers.fan_out.open(route);
+                    answers.open(route);
                 }
             }
             ToTarget::Ask { .. } | ToTarget::Adopt { .. } => (),
@@ -223,11 +176,11 @@ impl Broker {
             }
             ToTarget::Fail { route, reason, failure } => {
                 answers.endings.push(Ending::Failed { route, reason, failure });
-                answers.end_routes(now);
+                self.end_routes(cx);
             }
             ToTarget::Close { route } => {
                 answers.endings.push(Ending::Closed(route));
-                answers.end_routes(now);
+                self.end_routes(cx);
             }
         }
     }
@@ -247,26 +200,6 @@ impl Broker {
         }
     }
 
-    /// Emits the request under the names of the extension's dialect; dialect 2 gets the superset of
-    /// spec §4.9.4.
-    fn forward(&self, cx: &mut Cx<'_, '_>, route: &OpenedRoute, request: &ForwardedRequest) {
-        let Some((ns, socket)) = self.llm_socket() else {
-            return;
-        };
-        for dialect in socket.emit().dialects() {
-            let Some(name) = MsgType::LlmRequest.wire(dialect) else {
-                continue;
-            };
-            let payload = match dialect {
-                Dialect::Numeric => request.payload.clone(),
-                Dialect::Named => superset(route, request, socket.identity.as_str()),
-            };
-            let event =
-                Encoded::event(ns, None, &emit::wire_name(name), &[payload.as_str()], &request.attachments);
-            cx.session().push(event);
-        }
-    }
-
     fn refused(&self, route: RouteId, socket: SocketKey) {
         let message = "Too many pending requests.";
         #[expect(clippy::disallowed_methods, reason = "once per route")]
@@ -282,6 +215,42 @@ impl Broker {
         self.directory.router.do_send(RouteNotice::Completed { route });
     }
 
+    /// Ends what is over, once no output waits for its attribution.
+    fn end_routes(&mut self, cx: &mut Cx<'_, '_>) {
+        let now = cx.now();
+        let Some(answers) = self.answers.as_mut().filter(|answers| !answers.outputs.any_asked()) else {
+            return;
+        };
+        let mut errored = Vec::new();
+        for ending in std::mem::take(&mut answers.endings) {
+            match ending {
+                Ending::Failed { route, reason, failure } => {
+                    answers.abort(route, reason, now);
+                    if let Some(failure) = failure {
+                        answers.fan_out.send(route, &Delivery::Failed(failure), now);
+                    }
+                }
+                Ending::Closed(route) => {
+                    answers.abort(route, "request is over", now);
+                    if let Some(request) = answers.fan_out.request_id(route).cloned() {
+                        answers.fan_out.send(route, &Delivery::Finished(request), now);
+                    }
+                    answers.fan_out.close(route, now);
+                }
+                Ending::Errored { route, failure } => {
+                    if !answers.is_over(route) {
+                        answers.abort(route, "generation failed", now);
+                        answers.fan_out.send(route, &Delivery::Failed(failure), now);
+                        errored.push(route);
+                    }
+                }
+            }
+        }
+        for route in errored {
+            self.completed(route);
+        }
+    }
+
     /// `CLIENT_STREAM_*` (spec §5.4).
     pub(super) fn extension_stream(&mut self, cx: &mut Cx<'_, '_>, name: &str, event: &Event) {
         let Some(kind) = StreamEvent::from_extension(name) else {
@@ -289,6 +258,9 @@ impl Broker {
             return;
         };
         cx.session().metrics().chunks_in.inc();
+        if let Some(answers) = &self.answers {
+            answers.touch(cx.now(), self.directory.epoch);
+        }
         match read_stream_event(kind, event) {
             Some(event) => self.attribute(cx, event),
             None => debug!(event:% = name; "malformed stream event ignored"),
@@ -299,7 +271,8 @@ impl Broker {
     pub(super) fn message(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
         let object = payload::object(event);
         let [kind, data, request_id, output_id] = object.fields(["type", "data", "requestId", "outputId"]);
-        if kind.and_then(|kind| kind.as_f64()).is_some_and(|kind| kind != 0.0) {
+        if kind.is_some_and(|kind| kind.as_f64() != Some(0.0)) {
+            debug!("message of another type ignored");
             return;
         }
         if payload::text(data.as_ref()).as_deref() == Some(HEALTH_QUESTION) {
@@ -309,102 +282,15 @@ impl Broker {
             cx.emit(ns, &super::handshake::literal("message"), &[&answer]);
             return;
         }
-        let Some(data) = data.as_ref().and_then(stringified) else {
-            return;
-        };
+        if let Some(answers) = &self.answers {
+            answers.touch(cx.now(), self.directory.epoch);
+        }
         let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID)
             .unwrap_or_else(|| ByteString::from(uuid::Uuid::new_v4().to_string()));
         let request_id = payload::text(request_id.as_ref()).and_then(|id| RequestId::new(id).ok());
+        let kind = Kind::Message { data: stringified(data.as_ref()) };
         let stream_id = ByteString::new();
-        self.attribute(cx, StreamEventIn { kind: Kind::Message { data }, stream_id, output_id, request_id });
-    }
-
-    /// Finds the route of an event, or asks for it.
-    fn attribute(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
-        let Some(answers) = &mut self.answers else {
-            debug!("answer from a socket that is no extension's ignored");
-            return;
-        };
-        let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id.as_str()));
-        let known = answers.outputs.known.get_mut(&event.output_id);
-        match (named, known) {
-            (_, Some(Attribution::Asked(waiting))) => {
-                if waiting.len() < answers.max_unattributed {
-                    waiting.push(event);
-                } else {
-                    cx.session().metrics().limit_reached("limits.max_unattributed");
-                }
-            }
-            (Some(route), known) => {
-                if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
-                    let output_id = event.output_id.clone();
-                    answers.outputs.set(&output_id, Attribution::Route(route));
-                    #[expect(clippy::disallowed_methods, reason = "once per output")]
-                    self.directory.router.do_send(RouteNotice::OutputStarted { route, output_id });
-                }
-                self.take(cx, route, event);
-            }
-            (None, Some(Attribution::Route(route))) => {
-                let route = *route;
-                self.take(cx, route, event);
-            }
-            (None, Some(Attribution::Nobody)) => (),
-            (None, None) => self.ask_attribution(cx, event),
-        }
-    }
-
-    fn ask_attribution(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
-        let (Some(answers), Some((_, socket))) = (&self.answers, self.llm_socket()) else {
-            return;
-        };
-        let key = answers.socket;
-        let output_id = event.output_id.clone();
-        let question = AttributeOutput {
-            socket: key,
-            target: socket.client.clone(),
-            output_id: Some(output_id.clone()),
-            request_id: event.request_id.clone(),
-        };
-        let router = self.directory.router.clone();
-        let asked = output_id.clone();
-        let outcome = cx.session().ask(&router, question, move |layer, session, answer| {
-            layer.with_handler(session, |broker, cx| broker.attributed(cx, key, &asked, answer));
-            Ok(())
-        });
-        if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
-            answers.outputs.set(&output_id, Attribution::Asked(vec![event]));
-        }
-    }
-
-    fn attributed(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        key: SocketKey,
-        output_id: &ByteString,
-        answer: Result<Option<OpenedRoute>, NoAnswer>,
-    ) {
-        let Some(answers) = self.answers.as_mut().filter(|answers| answers.socket == key) else {
-            return;
-        };
-        let Some(Attribution::Asked(waiting)) = answers.outputs.known.remove(output_id) else {
-            return;
-        };
-        let route = answer.ok().flatten().filter(|route| answers.fan_out.open(route.clone()));
-        match route {
-            Some(route) => {
-                answers.outputs.known.insert(output_id.clone(), Attribution::Route(route.route));
-                for event in waiting {
-                    self.take(cx, route.route, event);
-                }
-            }
-            None => {
-                debug!(output:% = output_id; "output answers no request; dropped");
-                answers.outputs.known.insert(output_id.clone(), Attribution::Nobody);
-            }
-        }
-        if let Some(answers) = &mut self.answers {
-            answers.end_routes(cx.now());
-        }
+        self.attribute(cx, StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id });
     }
 
     /// An event whose route is known.
@@ -413,16 +299,16 @@ impl Broker {
         let Some(answers) = &mut self.answers else {
             return;
         };
-        let over = answers.fan_out.state(route).is_none_or(|state| state.is_finished());
+        let over = answers.is_over(route);
         let Some(request_id) = answers.fan_out.request_id(route).cloned().filter(|_| !over) else {
             // The request is over. What still comes for it is dropped.
             return;
         };
         if let Some(state) = answers.fan_out.state(route) {
-            let millis = now.duration_since(self.directory.epoch).as_millis();
-            state.touch(u64::try_from(millis).unwrap_or(u64::MAX));
+            state.touch(millis_since(self.directory.epoch, now));
         }
         let StreamEventIn { kind, stream_id, output_id, .. } = event;
+        let output_id = output_id.unwrap_or_default();
         let Answers { streams, emits, fan_out, .. } = &mut **answers;
         let mut over = false;
         match kind {
@@ -437,7 +323,7 @@ impl Broker {
                     }
                     Err(error) => {
                         debug!(error:%; "stream start ignored");
-                        if matches!(error, crate::stream::StartError::TooMany { .. }) {
+                        if matches!(error, StartError::TooMany { .. }) {
                             cx.session().metrics().limit_reached("streams.max_streams");
                         }
                     }
@@ -447,9 +333,9 @@ impl Broker {
                 if let Err(error) = streams.data(&stream_id, index, kind, &data, now, emits) {
                     debug!(error:%, stream:% = stream_id; "piece not taken");
                     let bound = match error {
-                        crate::stream::DataError::UnknownStream => None,
-                        crate::stream::DataError::StreamOverflow { .. } => Some("streams.max_stream_bytes"),
-                        crate::stream::DataError::OutputOverflow { .. } => Some("streams.max_output_bytes"),
+                        DataError::UnknownStream => None,
+                        DataError::StreamOverflow { .. } => Some("streams.max_stream_bytes"),
+                        DataError::OutputOverflow { .. } => Some("streams.max_output_bytes"),
                     };
                     if let Some(bound) = bound {
                         cx.session().metrics().limit_reached(bound);
@@ -483,30 +369,6 @@ impl Broker {
         if over {
             self.completed(route);
         }
-    }
-
-    /// `ERROR` from an extension: its request has failed (spec §5.9).
-    pub(super) fn extension_error(&mut self, cx: &mut Cx<'_, '_>, event: &Event) {
-        let now = cx.now();
-        let object = payload::object(event);
-        let [message, error, request_id] = object.fields(["message", "error", "requestId"]);
-        let request_id = payload::text(request_id.as_ref());
-        let Some(answers) = &mut self.answers else {
-            return;
-        };
-        let Some(route) = request_id.as_ref().and_then(|id| answers.fan_out.route_of(id)) else {
-            debug!("error of an extension names no request of its own; dropped");
-            return;
-        };
-        let Some(request_id) = answers.fan_out.request_id(route).cloned() else {
-            return;
-        };
-        answers.abort(route, "generation failed", now);
-        let message =
-            payload::text(message.as_ref()).unwrap_or(ByteString::from_static("An unknown error occurred."));
-        let failure = Failure { request_id, message, error: payload::present(error) };
-        answers.fan_out.send(route, &Delivery::Failed(failure), now);
-        self.completed(route);
     }
 
     pub(super) fn poll_answers(&mut self, cx: &mut Cx<'_, '_>) {
@@ -544,81 +406,6 @@ impl Broker {
 const HEALTH_QUESTION: &str = "Connection active?";
 const HEALTH_ANSWER: &str = "Yes,connection is fine.";
 
-fn superset(route: &OpenedRoute, request: &ForwardedRequest, own: &str) -> RawJson {
-    let asker =
-        route.requesters.first().map(|(requester, _)| requester.identity.as_str()).unwrap_or_default();
-    let payload = &request.payload;
-    let text = {
-        let [message, data, prompt] = payload.fields(["message", "data", "prompt"]);
-        let inner = |name: &str| data.as_ref().and_then(|data| payload::present(data.get(name)));
-        payload::present(message)
-            .or_else(|| data.clone().filter(|data| data.as_js_string().is_some()))
-            .or_else(|| inner("text"))
-            .or_else(|| inner("prompt"))
-            .or_else(|| payload::present(prompt))
-            .unwrap_or(RawJson::from_static("\"\""))
-    };
-    let room = payload.get("targetRoom").filter(|room| room.as_js_string().is_some());
-    let room = room.map_or_else(|| quoted(asker), |room| room.as_str().to_owned());
-    payload.replacing(&[
-        ("mode", "\"Immediate\""),
-        ("targetRoom", &room),
-        ("requestingIdentity", &quoted(asker)),
-        ("currentRequest", payload.as_str()),
-        ("context", "[]"),
-        ("message", text.as_str()),
-        ("target", &quoted(own)),
-    ])
-}
-
-/// JavaScript's `String(value)` as JSON text, for what has one: `null` and what is missing have not.
-fn stringified(data: &RawJson) -> Option<String> {
-    use framing::json::Kind;
-    match data.kind() {
-        Kind::String => Some(data.as_str().to_owned()),
-        Kind::Number | Kind::Bool => Some(quoted(data.as_str())),
-        Kind::Null | Kind::Array | Kind::Object => None,
-    }
-}
-
-fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<StreamEventIn> {
-    let object = payload::object(event);
-    let [type_field, stream_id, output_id, request_id, index, data, num_streams, is_final] = object.fields([
-        "type",
-        "streamId",
-        "outputId",
-        "requestId",
-        "chunkIndex",
-        "data",
-        "numStreams",
-        "final",
-    ]);
-    let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
-    let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID).unwrap_or_else(|| stream_id.clone());
-    let request_id = payload::text(request_id.as_ref()).and_then(|id| RequestId::new(id).ok());
-    // Where type and name disagree, START and END are ignored; of DATA the name wins (spec §5.4).
-    let type_is = |expected: f64| type_field.as_ref().is_none_or(|field| field.as_f64() == Some(expected));
-    let piece = |kind| {
-        let data = data.as_ref()?;
-        let data = match data.kind() {
-            framing::json::Kind::Number => JsString::from(data.text()),
-            _ => data.as_js_string()?,
-        };
-        Some(Kind::Data { index: index.as_ref().and_then(|index| index.as_u64()), kind, data })
-    };
-    let kind = match kind {
-        StreamEvent::Start if type_is(1.0) => {
-            Kind::Start { num_streams: num_streams.and_then(|n| n.as_u64()) }
-        }
-        StreamEvent::End if type_is(3.0) => {
-            Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) }
-        }
-        StreamEvent::DataFirst => piece(PieceKind::First)?,
-        StreamEvent::DataMiddle => piece(PieceKind::Middle)?,
-        StreamEvent::DataLast => piece(PieceKind::Last)?,
-        StreamEvent::DataRetry => piece(PieceKind::Retry)?,
-        StreamEvent::DataFailed => piece(PieceKind::Failed)?,
-        _ => return None,
-    };
-    Some(StreamEventIn { kind, stream_id, output_id, request_id })
+fn millis_since(epoch: Instant, now: Instant) -> u64 {
+    u64::try_from(now.duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
 }

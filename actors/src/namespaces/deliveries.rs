@@ -1,6 +1,8 @@
 //! The requester's side of an answer: text arrives as actor messages and leaves as wire streams of
 //! node-socketio-stream (spec §5.5), everything else as plain events.
 
+mod plain;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -14,7 +16,11 @@ use framing::{
 };
 use log::{debug, info};
 
-use super::{Awaited, Broker, BrokerSession, Cx, Socket, handshake::literal, payload};
+use super::{
+    Awaited, Broker, BrokerSession, Cx, Socket,
+    handshake::{Labels, literal},
+    payload,
+};
 use crate::{
     llm_router::{Deliver, Delivery, Failure, Origin, Returned, ReturnedTo},
     protocol::stream_events,
@@ -40,25 +46,23 @@ pub(super) struct Deliveries {
     /// Where the text of each output comes from; the newest last.
     origins: VecDeque<(ByteString, Origin)>,
     ack_timeout: Duration,
+    /// It has no stream library.
+    plain: bool,
     /// Reused by every call.
     commands: Vec<Command>,
 }
 
 impl Deliveries {
-    pub(super) fn new(
-        ns: WireNamespace,
-        socket: SocketKey,
-        limits: OutboundLimits,
-        stream_event: Option<ByteString>,
-    ) -> Self {
+    pub(super) fn new(ns: WireNamespace, socket: SocketKey, limits: OutboundLimits, labels: &Labels) -> Self {
         let ack_timeout = limits.progress_stall + ACK_SLACK;
-        let learned = stream_event.filter(|name| limits.event_names.contains(name));
+        let learned = labels.stream_event.clone().filter(|name| limits.event_names.contains(name));
         Self {
             ns,
             socket,
             sender: StreamSender::new(limits, learned),
             origins: VecDeque::new(),
             ack_timeout,
+            plain: labels.plain_streams,
             commands: Vec::new(),
         }
     }
@@ -100,10 +104,9 @@ impl Handler<Deliver> for BrokerSession {
 impl Broker {
     /// The requester's side of `/llm`, from its admission on.
     pub(super) fn deliveries_begin(&mut self, ns: &WireNamespace, key: SocketKey) {
-        if self.deliveries.is_none() {
+        if let (None, Some(socket)) = (&self.deliveries, self.sockets.get(ns)) {
             let limits = self.directory.limits.outbound.clone();
-            let stream_event = self.sockets.get(ns).and_then(|socket| socket.labels.stream_event.clone());
-            self.deliveries = Some(Box::new(Deliveries::new(ns.clone(), key, limits, stream_event)));
+            self.deliveries = Some(Box::new(Deliveries::new(ns.clone(), key, limits, &socket.labels)));
         }
     }
 
@@ -120,6 +123,14 @@ impl Broker {
             return self.bounce(message);
         };
         match message.delivery {
+            Delivery::Text(text) if deliveries.plain => {
+                let ns = deliveries.ns.clone();
+                self.plain_text(cx, &ns, &text);
+            }
+            Delivery::StreamFailed { info, reason } if deliveries.plain => {
+                let ns = deliveries.ns.clone();
+                self.plain_failure(cx, &ns, &info, reason);
+            }
             Delivery::Text(text) => {
                 deliveries.came_from(&text.info.output_id, message.origin);
                 self.with_sender(cx, |sender, now, out| sender.push(text, now, out));
@@ -285,8 +296,13 @@ impl Broker {
 
 /// All values are strings: an object could be taken for a stream (spec §5.5 rule 1).
 fn metadata(info: &StreamInfo) -> String {
+    metadata_with(info, "")
+}
+
+/// The same, and `more` members as JSON text.
+fn metadata_with(info: &StreamInfo, more: &str) -> String {
     format!(
-        "{{\"streamId\":{},\"outputId\":{},\"requestId\":{},\"source\":\"server\"}}",
+        "{{\"streamId\":{},\"outputId\":{},\"requestId\":{},\"source\":\"server\"{more}}}",
         quoted(&info.stream_id),
         quoted(&info.output_id),
         quoted(&info.request_id)

@@ -29,7 +29,10 @@ pub(super) struct Labels {
     client_type: ByteString,
     desc: Option<ByteString>,
     html: Option<ByteString>,
+    /// The inner name that it listens to, if it says so.
     pub(super) stream_event: Option<ByteString>,
+    /// It wants text as plain events (spec §5.7).
+    pub(super) plain_streams: bool,
 }
 
 /// Longest `clientType` and `clienthtml` that are kept, in bytes.
@@ -380,8 +383,8 @@ fn socket_dialect(auth: &RawJson, has_identity: bool) -> SocketDialect {
 }
 
 fn labels(auth: &RawJson) -> Labels {
-    let [client_type, desc, clienthtml, html, stream_event] =
-        auth.fields(["clientType", "desc", "clienthtml", "html", "streamEvent"]);
+    let [client_type, desc, clienthtml, html, stream_event, stream_mode] =
+        auth.fields(["clientType", "desc", "clienthtml", "html", "streamEvent", "streamMode"]);
     let label = |field: Option<RawJson>| {
         payload::text(field.as_ref()).filter(|text| !text.is_empty() && text.len() <= MAX_LABEL)
     };
@@ -395,6 +398,7 @@ fn labels(auth: &RawJson) -> Labels {
             .and_then(|text| description::sanitize(&text))
             .map(ByteString::from),
         stream_event: label(stream_event),
+        plain_streams: label(stream_mode).as_deref() == Some("plain"),
     }
 }
 

@@ -110,6 +110,11 @@ impl<R: Clone> InboundStreams<R> {
         Ok(())
     }
 
+    /// The route of an open stream.
+    pub fn route_of(&self, stream_id: &str) -> Option<&R> {
+        self.streams.get(self.by_id.get(stream_id)?).map(|stream| &stream.route)
+    }
+
     /// Takes one piece. `index` is `None` if the field is missing or no index.
     ///
     /// Late and repeated pieces are `Ok` and change nothing (spec §5.4).

@@ -221,7 +221,7 @@ impl Fixture {
         let question = AttributeOutput {
             socket,
             target: ClientId::new(target).unwrap(),
-            output_id: Some(output.into()),
+            output_id: output.into(),
             request_id: named.map(|named| RequestId::new(named).unwrap()),
         };
         self.book.attribute(&question)

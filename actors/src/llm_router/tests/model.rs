@@ -286,6 +286,10 @@ impl Model {
             |test: &dyn Fn(&Route) -> bool| of_target.iter().copied().find(|id| test(&self.routes[id]));
         let by_name = named.and_then(|named| find(&|route| route.request == named));
         let by_output = find(&|route| route.outputs.iter().any(|other| other == output));
+        // Somebody else was asked: the sender is no target of it.
+        if by_name.is_none() && named.is_some_and(|named| self.requesters.contains_key(named)) {
+            return None;
+        }
         let id = match by_name.or(by_output) {
             Some(id) => id,
             None => {

@@ -1,0 +1,198 @@
+//! Which request an event answers (spec §5.4 "Attribution").
+//!
+//! START and `message` name their request, or are attributed by their output; what follows in a
+//! stream goes where its START went. While the router is asked, the events of that output wait; the
+//! answer comes once per output.
+
+use std::collections::{HashMap, VecDeque};
+
+use framing::ByteString;
+use log::debug;
+
+use super::{
+    super::{Broker, Cx},
+    stream_event::{Kind, StreamEventIn},
+};
+use crate::{
+    llm_router::{AttributeOutput, OpenedRoute, RouteId, RouteNotice},
+    registry::SocketKey,
+    session::NoAnswer,
+};
+
+/// What an output's events are attributed to.
+pub(super) enum Attribution {
+    Route(RouteId),
+    /// The router is asked; these wait.
+    Asked(Vec<StreamEventIn>),
+    /// It answers nothing that is in flight.
+    Nobody,
+}
+
+/// Outputs of one socket, the oldest forgotten first.
+pub(super) struct Outputs {
+    known: HashMap<ByteString, Attribution>,
+    order: VecDeque<ByteString>,
+    max: usize,
+    /// About how many of them the router is asked.
+    asked: usize,
+}
+
+impl Outputs {
+    pub(super) fn new(max: usize) -> Self {
+        Self { known: HashMap::new(), order: VecDeque::new(), max, asked: 0 }
+    }
+
+    /// Whether the router is asked about one of them.
+    pub(super) fn any_asked(&self) -> bool {
+        self.asked > 0
+    }
+
+    fn set(&mut self, output: &ByteString, attribution: Attribution) {
+        self.asked += usize::from(matches!(attribution, Attribution::Asked(_)));
+        match self.known.insert(output.clone(), attribution) {
+            Some(before) => self.no_longer(&before),
+            None => {
+                self.order.push_back(output.clone());
+                if self.order.len() > self.max
+                    && let Some(oldest) = self.order.pop_front()
+                    && let Some(before) = self.known.remove(&oldest)
+                {
+                    self.no_longer(&before);
+                }
+            }
+        }
+    }
+
+    fn no_longer(&mut self, before: &Attribution) {
+        self.asked -= usize::from(matches!(before, Attribution::Asked(_)));
+    }
+
+    /// The router has answered: what waited for that. None: the output was forgotten meanwhile.
+    fn answered(&mut self, output: &ByteString, attribution: Attribution) -> Option<Vec<StreamEventIn>> {
+        let known = self.known.get_mut(output).filter(|known| matches!(known, Attribution::Asked(_)))?;
+        let Attribution::Asked(waiting) = std::mem::replace(known, attribution) else {
+            return None;
+        };
+        self.asked -= 1;
+        Some(waiting)
+    }
+
+    /// The events with which one of a stream that is not open has to wait: those of its output, or
+    /// those among which its START is.
+    fn waiting(&mut self, event: &StreamEventIn) -> Option<&mut Vec<StreamEventIn>> {
+        fn asked(known: &mut Attribution) -> Option<&mut Vec<StreamEventIn>> {
+            match known {
+                Attribution::Asked(waiting) => Some(waiting),
+                Attribution::Route(_) | Attribution::Nobody => None,
+            }
+        }
+        let is_start = |earlier: &StreamEventIn| {
+            matches!(earlier.kind, Kind::Start { .. }) && earlier.stream_id == event.stream_id
+        };
+        match &event.output_id {
+            Some(output) => self.known.get_mut(output).and_then(asked),
+            None if self.asked == 0 => None,
+            None => self.known.values_mut().filter_map(asked).find(|waiting| waiting.iter().any(is_start)),
+        }
+    }
+}
+
+impl Broker {
+    /// Takes an event, once its route is known.
+    pub(super) fn attribute(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+        let Some(answers) = &mut self.answers else {
+            debug!("answer from a socket that is no extension's ignored");
+            return;
+        };
+        let output_id = match (&event.kind, &event.output_id) {
+            (Kind::Start { .. } | Kind::Message { .. }, Some(output_id)) => output_id.clone(),
+            _ => return self.continue_stream(cx, event),
+        };
+        let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id.as_str()));
+        let known = answers.outputs.known.get_mut(&output_id);
+        match (named, known) {
+            (_, Some(Attribution::Asked(waiting))) => {
+                wait(waiting, event, answers.max_unattributed, cx);
+            }
+            (Some(route), known) => {
+                if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
+                    answers.outputs.set(&output_id, Attribution::Route(route));
+                    #[expect(clippy::disallowed_methods, reason = "once per output")]
+                    self.directory.router.do_send(RouteNotice::OutputStarted { route, output_id });
+                }
+                self.take(cx, route, event);
+            }
+            (None, Some(Attribution::Route(route))) => {
+                let route = *route;
+                self.take(cx, route, event);
+            }
+            (None, Some(Attribution::Nobody)) => (),
+            (None, None) => self.ask_attribution(cx, output_id, event),
+        }
+    }
+
+    /// DATA and END go where the START of their stream went; without one they mean nothing.
+    fn continue_stream(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+        let Some(answers) = &mut self.answers else {
+            return;
+        };
+        if let Some(route) = answers.streams.route_of(&event.stream_id).copied() {
+            return self.take(cx, route, event);
+        }
+        match answers.outputs.waiting(&event) {
+            Some(waiting) => wait(waiting, event, answers.max_unattributed, cx),
+            None => debug!(stream:% = event.stream_id; "piece of an unknown stream ignored"),
+        }
+    }
+
+    fn ask_attribution(&mut self, cx: &mut Cx<'_, '_>, output_id: ByteString, event: StreamEventIn) {
+        let (Some(answers), Some((_, socket))) = (&self.answers, self.llm_socket()) else {
+            return;
+        };
+        let key = answers.socket;
+        let question = AttributeOutput {
+            socket: key,
+            target: socket.client.clone(),
+            output_id: output_id.clone(),
+            request_id: event.request_id.clone(),
+        };
+        let router = self.directory.router.clone();
+        let asked = output_id.clone();
+        let outcome = cx.session().ask(&router, question, move |layer, session, answer| {
+            layer.with_handler(session, |broker, cx| broker.attributed(cx, key, &asked, answer));
+            Ok(())
+        });
+        if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
+            answers.outputs.set(&output_id, Attribution::Asked(vec![event]));
+        }
+    }
+
+    fn attributed(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        key: SocketKey,
+        output_id: &ByteString,
+        answer: Result<Option<OpenedRoute>, NoAnswer>,
+    ) {
+        let Some(answers) = self.answers.as_mut().filter(|answers| answers.socket == key) else {
+            return;
+        };
+        let route =
+            answer.ok().flatten().filter(|route| answers.open(route.clone())).map(|route| route.route);
+        let attribution = route.map_or(Attribution::Nobody, Attribution::Route);
+        let waiting = answers.outputs.answered(output_id, attribution).unwrap_or_default();
+        match route {
+            Some(route) => waiting.into_iter().for_each(|event| self.take(cx, route, event)),
+            None => debug!(output:% = output_id; "output answers no request; dropped"),
+        }
+        self.end_routes(cx);
+    }
+}
+
+fn wait(waiting: &mut Vec<StreamEventIn>, event: StreamEventIn, bound: usize, cx: &mut Cx<'_, '_>) {
+    if waiting.len() < bound {
+        waiting.push(event);
+    } else {
+        cx.session().metrics().limit_reached("limits.max_unattributed");
+    }
+}

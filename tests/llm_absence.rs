@@ -1,0 +1,225 @@
+//! Requesters and extensions that go and come back while answers flow (spec §3.8, §5.5 rule 14, §5.9).
+
+mod llm_world;
+mod support;
+
+use serde_json::{Value, json};
+
+use llm_world::{App, EXTENSION, Event, LLM, NOTHING_OPEN, answer, error, refused, trio, with_grace};
+use support::{Broker, auth};
+
+#[tokio::test]
+async fn an_extension_that_stays_away_fails_its_streams_at_once_and_its_requests_after_the_grace() {
+    let broker = with_grace(400, |_| ());
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.begins(Some("r"), "o", "s", 100).await;
+    extension.piece("FIRST", "o", "s", "0", "\"half\"").await;
+    app.reads("half").await;
+    extension.peer.vanish().await;
+    app.until("an error on the stream", |app| app.streams[0].error.is_some()).await;
+    assert!(app.events.is_empty(), "the request waits for the grace");
+    broker.until_metric_is("newage_sockets", 1).await;
+    assert_eq!(app.ask(EXTENSION, "r2").await, refused("Target client not found: SillyTavern-8000"));
+    assert_eq!(app.expect(21).await, error("Target client disconnected: SillyTavern-8000", "r"));
+    broker.until_metric_is(NOTHING_OPEN, 0).await;
+}
+
+#[tokio::test]
+async fn an_extension_back_within_the_grace_goes_on() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r").await;
+    app.asks(EXTENSION, "r2").await;
+    extension.gets("r").await;
+    extension.tokens(Some("r"), "o", &["before "]).await;
+    app.reads("before ").await;
+    extension.peer.vanish().await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    let mut extension = App::join(&broker, EXTENSION).await;
+    extension.settle().await;
+    assert!(extension.events.is_empty(), "nothing is asked twice");
+    extension.token(None, "o", "again", "after", false).await;
+    app.reads("before after").await;
+    assert_eq!(app.streams[1].info["requestId"], "r");
+    extension.answers(None, "p", "the other one").await;
+    assert_eq!(app.expect("message").await, answer("the other one", "r2", "p"));
+}
+
+#[tokio::test]
+async fn a_requester_back_within_the_grace_gets_the_rest_once_and_in_order() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    let word = |n: usize| format!("{n} ");
+    let words = |from: usize, to: usize| (from..to).map(word).collect::<String>();
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    for n in 0..3 {
+        extension.token(Some("r"), "o", &format!("s{n}"), &word(n), n == 0).await;
+    }
+    app.reads(&words(0, 3)).await;
+    // It reads nothing from here on, so nothing is written to it.
+    app.settle().await;
+    for n in 3..10 {
+        extension.token(Some("r"), "o", &format!("s{n}"), &word(n), false).await;
+    }
+    extension.settle().await;
+    app.peer.vanish().await;
+    for n in 10..20 {
+        extension.token(Some("r"), "o", &format!("s{n}"), &word(n), false).await;
+    }
+    extension.settle().await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    let mut back = App::join(&broker, "app-a").await;
+    for n in 20..25 {
+        extension.token(Some("r"), "o", &format!("s{n}"), &word(n), false).await;
+    }
+    back.reads(&words(3, 25)).await;
+    back.settle().await;
+    assert_eq!(String::from_utf8_lossy(&back.text), words(3, 25));
+}
+
+/// Over and over, with text on its way: nothing is lost, doubled or turned around, wherever the text is
+/// when the socket closes.
+#[tokio::test]
+async fn a_requester_that_comes_and_goes_while_text_flows_loses_nothing() {
+    comes_and_goes(true).await;
+}
+
+/// The same for one that is back before its end was noticed. Until then its sockets are two, and the new
+/// one may be given what came last before what the old one leaves: each word once is all that can be
+/// promised.
+#[tokio::test]
+async fn a_requester_back_before_its_end_is_noticed_gets_each_word_once() {
+    comes_and_goes(false).await;
+}
+
+async fn comes_and_goes(noticed: bool) {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    let mut sent: Vec<String> = Vec::new();
+    let mut got = String::new();
+    for round in 0..12 {
+        for n in 0..20 {
+            let word = format!("{round}.{n} ");
+            extension.token(Some("r"), "o", &format!("s{round}-{n}"), &word, false).await;
+            sent.push(word);
+        }
+        // While the tokens are on their way, at another place of it each time.
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        // Nothing that it was sent since was read, so no write is under way: text that was written and not
+        // acked is not repeated.
+        got += std::str::from_utf8(&app.text).expect("whole characters");
+        app.peer.vanish().await;
+        if noticed {
+            broker.until_metric_is("newage_sockets", 1).await;
+        }
+        app = App::join(&broker, "app-a").await;
+        let all: usize = sent.iter().map(String::len).sum();
+        app.until("the rest", |app| got.len() + app.text.len() >= all).await;
+        app.settle().await;
+        let read = got.clone() + std::str::from_utf8(&app.text).expect("whole characters");
+        if noticed {
+            assert_eq!(read, sent.concat(), "round {round}");
+        } else {
+            let mut words: Vec<&str> = read.split_inclusive(' ').collect();
+            let mut expected: Vec<&str> = sent.iter().map(String::as_str).collect();
+            words.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(words, expected, "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_socket_is_not_given_again_what_the_first_left_unread() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    let mut second = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.tokens(Some("r"), "o", &["one ", "two ", "three "]).await;
+    second.reads("one two three ").await;
+    // The first one has read nothing.
+    app.peer.vanish().await;
+    broker.until_metric_is("newage_sockets", 2).await;
+    extension.tokens(Some("r"), "p", &["four"]).await;
+    second.reads("one two three four").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_complete_while_its_requester_is_away_waits_for_it() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    for request in ["message", "stream", "failed"] {
+        app.asks(EXTENSION, request).await;
+        extension.gets(request).await;
+    }
+    app.peer.vanish().await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    extension.answers(Some("message"), "o", "for later").await;
+    extension.begins(Some("stream"), "p", "s", 5).await;
+    extension.piece("FIRST", "p", "s", "0", "\"streamed for later\"").await;
+    extension
+        .emit("CLIENT_STREAM_END", &json!({"type": 3, "streamId": "s", "outputId": "p", "final": true}))
+        .await;
+    extension.peer.emit(LLM, json!(21), &[json!({"type": 21, "message": "no", "requestId": "failed"})]).await;
+    extension.settle().await;
+    let mut back = App::join(&broker, "app-a").await;
+    back.until("all three", |app| app.text.len() == 18 && app.events.len() == 2).await;
+    assert_eq!(back.text, b"streamed for later");
+    let events: Vec<Value> = back.events.iter().map(|event| event.payload().clone()).collect();
+    assert!(events.contains(&answer("for later", "message", "o")), "{events:?}");
+    assert!(events.contains(&error("no", "failed")), "{events:?}");
+    broker.until_metric_is(NOTHING_OPEN, 0).await;
+}
+
+/// The answer was accepted: that its extension's tab is closed meanwhile takes nothing away.
+#[tokio::test]
+async fn text_of_an_extension_that_leaves_waits_for_a_requester_that_is_away() {
+    let broker = Broker::setup().settings(json!({"reconnectDelay": 200})).start(|_| ());
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    for request in ["whole", "half"] {
+        app.asks(EXTENSION, request).await;
+        extension.gets(request).await;
+    }
+    app.peer.send_text("1").await;
+    app.peer.expect_close(1000).await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    extension.answers(Some("whole"), "o1", "an answer").await;
+    extension.tokens(Some("half"), "o2", &["so ", "far"]).await;
+    extension.settle().await;
+    extension.peer.send_text("1").await;
+    extension.peer.expect_close(1000).await;
+    broker.until_metric_is("newage_sockets", 0).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.reads("so far").await;
+    let is_answer = |event: &Event| event.is("message") && event.payload()["data"] == "an answer";
+    app.until("the answer", |app| app.events.iter().any(is_answer)).await;
+    // The extension does not come back: the request that it had not answered fails behind its text.
+    app.until("the failure", |app| app.events.iter().any(|event| event.is(21))).await;
+    let failed: Vec<_> = app.events.iter().filter(|event| event.is(21)).map(Event::payload).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["requestId"], "half");
+}
+
+#[tokio::test]
+async fn a_request_whose_requester_is_gone_is_consumed() {
+    let broker = with_grace(100, |_| ());
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.peer.join("/sillytavern", auth(EXTENSION)).await;
+    app.peer.vanish().await;
+    let gone = "42/sillytavern,[21,{\"type\":21,\"message\":\"Client app-a disconnected and failed to reconnect. Room deleted.\"}]";
+    extension.peer.wait_for(gone, |packet| packet == gone).await;
+    let mut back = App::join(&broker, "app-a").await;
+    extension.tokens(Some("r"), "o", &["nobody ", "listens"]).await;
+    extension.answers(Some("r"), "o", "nobody listens").await;
+    broker.until_metric_is(NOTHING_OPEN, 0).await;
+    back.settle().await;
+    assert!(back.events.is_empty() && back.streams.is_empty());
+}
