@@ -176,6 +176,7 @@ section! {
         sockets_per_client: usize = 256,
         rooms: usize = 1000,
         members_per_room: usize = 1000,
+        max_away: usize = 10_000,
         max_targets: usize = 16,
         max_unattributed: usize = 1024,
         max_outputs: usize = 1024,
@@ -476,7 +477,7 @@ impl Config {
         }
     }
 
-    /// Open requests. The grace comes from the settings file.
+    /// Open requests. The router reads the grace from the settings file.
     pub fn router_limits(&self) -> RouterLimits {
         RouterLimits {
             per_client: self.llm.pending_per_client,
@@ -492,9 +493,15 @@ impl Config {
 
     /// Presence.
     pub fn registry_limits(&self) -> RegistryLimits {
-        let LimitsSection { connections_per_client, sockets_per_client, rooms, members_per_room, .. } =
-            self.limits;
-        RegistryLimits { connections_per_client, sockets_per_client, rooms, members_per_room }
+        let LimitsSection {
+            connections_per_client,
+            sockets_per_client,
+            rooms,
+            members_per_room,
+            max_away: away,
+            ..
+        } = self.limits;
+        RegistryLimits { connections_per_client, sockets_per_client, rooms, members_per_room, away }
     }
 
     /// What a session does for its peer.

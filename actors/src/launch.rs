@@ -76,7 +76,6 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     let statics = StaticResources::new(max_static);
     let settings = store.settings();
     let clients = store.snapshot();
-    launch.router.grace = settings.load().reconnect_grace();
     let epoch = Instant::now();
 
     let arbiter = Arbiter::new();
@@ -84,10 +83,10 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     let handle = arbiter.handle();
     let mailbox = launch.control_mailbox;
 
-    let (limits, counters) = (launch.router, metrics.clone());
+    let (limits, current, counters) = (launch.router, settings.clone(), metrics.clone());
     let router = LlmRouter::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
-        LlmRouter::new(limits, epoch, counters)
+        LlmRouter::new(limits, current, epoch, counters)
     });
     let (limits, counters, to, current) =
         (launch.registry, metrics.clone(), router.clone(), settings.clone());

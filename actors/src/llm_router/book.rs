@@ -36,7 +36,7 @@ pub struct RouterLimits {
     pub request_timeout: Duration,
     /// An answer of which nothing came for so long, after at least one stream has ended, is complete.
     pub idle_timeout: Duration,
-    /// Time that a target may be away before its requests fail (spec §3.8).
+    /// Time that a target may be away before its requests fail (spec §3.8), as the settings file says now.
     pub grace: Duration,
     /// Another client may join a request by naming its id (spec §5.9). Off by default.
     pub allow_shared: bool,
@@ -84,7 +84,7 @@ pub(super) struct Route {
     pub(super) target: ClientId,
     /// The socket that the request went to, and those that were given the route later.
     pub(super) holders: Vec<SocketKey>,
-    /// Set while none of its holders lives.
+    /// Since when none of its holders lives.
     pub(super) orphaned: Option<Instant>,
     /// Outputs attributed to it.
     pub(super) outputs: Vec<ByteString>,

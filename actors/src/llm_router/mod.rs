@@ -13,6 +13,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use arc_swap::ArcSwap;
 use framing::ByteString;
 use log::{debug, info};
 
@@ -28,6 +29,7 @@ use crate::{
     metrics::Metrics,
     registry::SocketKey,
     session::HandedOn,
+    trust::ServerSettings,
 };
 
 /// An old address answers in microseconds, or is gone. A bound for faults.
@@ -36,13 +38,28 @@ const MOVE_PATIENCE: Duration = Duration::from_secs(10);
 /// See the module's documentation.
 pub struct LlmRouter {
     book: Book,
+    settings: Arc<ArcSwap<ServerSettings>>,
     metrics: Arc<Metrics>,
 }
 
 impl LlmRouter {
     /// A router without any request. `epoch` is the zero of [`RouteState`]'s clock.
-    pub fn new(limits: RouterLimits, epoch: Instant, metrics: Arc<Metrics>) -> Self {
-        Self { book: Book::new(limits, epoch), metrics }
+    pub fn new(
+        limits: RouterLimits,
+        settings: Arc<ArcSwap<ServerSettings>>,
+        epoch: Instant,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { book: Book::new(limits, epoch), settings, metrics }
+    }
+
+    /// Looks at the deadlines, and comes back after a tick that is short enough for each of them.
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.book.limits.grace = self.settings.load().reconnect_grace();
+        let expired = self.book.sweep(Instant::now());
+        self.metrics.requests_failed.inc_by(expired as u64);
+        self.report();
+        ctx.run_later(self.book.limits().tick(), Self::tick);
     }
 
     fn report(&self) {
@@ -54,12 +71,7 @@ impl Actor for LlmRouter {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let tick = self.book.limits().tick();
-        ctx.run_interval(tick, |router, _| {
-            let expired = router.book.sweep(Instant::now());
-            router.metrics.requests_failed.inc_by(expired as u64);
-            router.report();
-        });
+        self.tick(ctx);
     }
 }
 

@@ -48,7 +48,7 @@ impl Book {
 
     fn due(&self, id: RouteId, now: Instant) -> Option<Due> {
         let route = self.routes.get(&id).filter(|route| !route.finished)?;
-        if route.orphaned.is_some_and(|until| until <= now) {
+        if route.orphaned.is_some_and(|since| now.saturating_duration_since(since) >= self.limits.grace) {
             return Some(Due::TargetLost);
         }
         let millis = self.millis(now);

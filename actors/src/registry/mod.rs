@@ -1,6 +1,7 @@
 //! Who is connected: the sockets of every client, presence, and the lists that others are sent
 //! (spec §3.7, §3.8, §4.2, §4.3).
 
+mod away;
 mod dialect;
 mod lists;
 mod rooms;
@@ -15,6 +16,7 @@ use actix::prelude::*;
 use framing::{ByteString, encoded::Encoded, engine::Sid, json::RawJson};
 use log::{debug, info};
 
+use away::{Away, Departure};
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
 use rooms::Rooms;
@@ -61,6 +63,8 @@ pub struct RegistryLimits {
     pub rooms: usize,
     /// Members of one room.
     pub members_per_room: usize,
+    /// Instances without a socket that may come back within their grace.
+    pub away: usize,
 }
 
 /// One authenticated namespace socket.
@@ -200,14 +204,24 @@ struct Client {
     extension: bool,
 }
 
+impl Client {
+    fn longest_away(&self) -> Option<Identity> {
+        let away = self.instances.iter().filter_map(|(identity, instance)| Some((instance.away?, identity)));
+        away.min_by_key(|(departure, _)| *departure).map(|(_, identity)| identity.clone())
+    }
+}
+
 /// One running instance of a client.
 #[derive(Default)]
 struct Instance {
     sockets: usize,
     dialect: ClientDialect,
-    /// Set while no socket is there: when its requests are given up.
-    away_until: Option<Instant>,
+    /// Set while no socket is there.
+    away: Option<Departure>,
 }
+
+/// While somebody is away the grace is looked at so often: the settings file may have made it shorter.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Lists that are sent whole are sent at most so often, however many clients come and go.
 const LIST_DELAY: Duration = Duration::from_millis(20);
@@ -223,6 +237,10 @@ pub struct Registry {
     client_list_changed: bool,
     members_changed: bool,
     rooms: Rooms,
+    /// At most `limits.max_away`.
+    away: Away,
+    /// The one timer for all who are away is set.
+    sweeping: bool,
     router: Addr<LlmRouter>,
     settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
     /// Every client that has a settings file: nobody else may make a room of that name.
@@ -248,6 +266,8 @@ impl Registry {
             client_list_changed: false,
             members_changed: false,
             rooms,
+            away: Away::default(),
+            sweeping: false,
             router,
             settings,
             known,
@@ -290,7 +310,9 @@ impl Registry {
         client.sockets.push((entry.key, entry.sid));
         let instance = client.instances.entry(entry.identity.clone()).or_default();
         instance.sockets += 1;
-        instance.away_until = None;
+        if let Some(departure) = instance.away.take() {
+            self.away.forget(departure);
+        }
         let dialect = instance.dialect.clone();
         entry.dialect.join(dialect.clone());
         if let SocketLink::Llm { deliver, target } = &link {
@@ -328,31 +350,59 @@ impl Registry {
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(LlmSocketClosed { socket: key });
         }
-        let grace = self.grace();
         if let Some(client) = self.clients.get_mut(&entry.client) {
             client.sockets.retain(|(other, _)| *other != key);
             if let Some(instance) = client.instances.get_mut(&entry.identity) {
                 instance.sockets = instance.sockets.saturating_sub(1);
                 if instance.sockets == 0 {
-                    instance.away_until = Some(Instant::now() + grace);
-                    let owner = Self::owner(&entry);
-                    ctx.run_later(grace, move |registry, _| registry.grace_over(&owner));
+                    self.leaves(Self::owner(&entry), ctx);
                 }
             }
         }
         self.changed(&entry, ctx);
     }
 
+    /// The last socket of an instance has closed: it has its grace to come back (spec §3.8).
+    fn leaves(&mut self, owner: Requester, ctx: &mut Context<Self>) {
+        if self.away.len() >= self.limits.away {
+            self.metrics.limit_reached("limits.max_away");
+            // Of its own first: who comes and goes under ever new identities takes nobody else's place.
+            let own = self.clients.get(&owner.client).and_then(Client::longest_away);
+            let own = own.map(|identity| Requester { client: owner.client.clone(), identity });
+            if let Some(given_up) = own.or_else(|| self.away.longest()) {
+                self.give_up(&given_up);
+            }
+        }
+        let client = self.clients.get_mut(&owner.client);
+        if let Some(instance) = client.and_then(|client| client.instances.get_mut(&owner.identity)) {
+            instance.away = Some(self.away.leave(owner, Instant::now()));
+        }
+        self.sweep(ctx);
+    }
+
+    /// Gives up those whose grace is over, and sets the timer for the next.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let (grace, now) = (self.grace(), Instant::now());
+        while let Some(owner) = self.away.overdue(grace, now) {
+            self.give_up(&owner);
+        }
+        if let Some(due) = self.away.until_due(grace, now).filter(|_| !self.sweeping) {
+            self.sweeping = true;
+            ctx.run_later(due.min(SWEEP), |registry, ctx| {
+                registry.sweeping = false;
+                registry.sweep(ctx);
+            });
+        }
+    }
+
     /// An instance that did not come back is forgotten, and its client with the last one (spec §3.8).
-    fn grace_over(&mut self, owner: &Requester) {
+    fn give_up(&mut self, owner: &Requester) {
         let Some(client) = self.clients.get_mut(&owner.client) else {
             return;
         };
-        let away = client.instances.get(&owner.identity).and_then(|instance| instance.away_until);
-        if away.is_none_or(|until| until > Instant::now()) {
-            return;
+        if let Some(Instance { away: Some(departure), .. }) = client.instances.remove(&owner.identity) {
+            self.away.forget(departure);
         }
-        client.instances.remove(&owner.identity);
         let last = client.instances.is_empty();
         let extension = client.extension;
         #[expect(clippy::disallowed_methods, reason = "once per client presence")]

@@ -84,7 +84,7 @@ impl Book {
             let held = route.holders.len();
             route.holders.retain(|holder| *holder != socket);
             if held > 0 && route.holders.is_empty() {
-                route.orphaned = Some(now + self.limits.grace);
+                route.orphaned = Some(now);
                 // Its streams have ended with the socket.
                 route.state.open_streams.store(0, std::sync::atomic::Ordering::Relaxed);
                 left.push((*id, route.target.clone()));

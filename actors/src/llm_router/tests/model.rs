@@ -321,7 +321,7 @@ impl Model {
                 continue;
             }
             let since = now - life.event;
-            if route.orphaned.is_some_and(|until| until <= now) {
+            if route.orphaned.is_some_and(|since| since + limits.grace <= now) {
                 let text = format!("Target client disconnected: {}", route.target);
                 self.end(id, Some(("Target client disconnected", text)));
                 failed += 1;
@@ -385,7 +385,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                                 route.holders.push(*next);
                                 model.told.push(Told::Adopt(*next, *id));
                             }
-                            None => route.orphaned = Some(f.now + limits.grace),
+                            None => route.orphaned = Some(f.now),
                         }
                     }
                 }
