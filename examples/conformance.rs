@@ -32,7 +32,7 @@ use framing::{
 };
 use newage_broker::{
     access::Access,
-    transport::{self, Endpoint},
+    transport::{self, Endpoint, EndpointLimits},
 };
 
 const MAX_PAYLOAD: usize = 1_000_000;
@@ -137,7 +137,14 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
 }
 
 fn endpoint<A: Application>(application: impl Fn() -> A + Send + Sync + 'static) -> web::Data<Endpoint<A>> {
-    web::Data::new(Endpoint::new(shared(), Access::default(), 1024, 16, 10_000, move |_| application()))
+    let limits = EndpointLimits {
+        max_packets_per_payload: 1024,
+        packets_per_poll: 16,
+        max_sessions: 10_000,
+        max_fragments: 1024,
+        body_timeout: Duration::from_secs(60),
+    };
+    web::Data::new(Endpoint::new(shared(), Access::default(), limits, move |_| application()))
 }
 
 #[actix_web::main]

@@ -22,7 +22,7 @@ use clap::Parser;
 use framing::{ByteString, limits::Limits};
 use serde::Deserialize;
 
-use crate::{access::Access, telemetry::LogConfig};
+use crate::{access::Access, telemetry::LogConfig, transport::EndpointLimits};
 
 /// Command line and environment.
 #[derive(Clone, Debug, Default, Parser)]
@@ -119,6 +119,8 @@ section! {
         write_buffer: usize = 32 * 1024,
         /// Seconds that a request's headers may take.
         request_timeout: u64 = 10,
+        /// Seconds that the body of a polling request may take.
+        body_timeout: u64 = 60,
         /// Seconds that open requests have when the broker stops.
         shutdown_timeout: u64 = 5,
         /// Peers that may read `/metrics`: "local", "any" or "none".
@@ -159,6 +161,7 @@ section! {
     /// `[limits]`
     LimitsSection {
         max_payload: usize = 8 * 1024 * 1024,
+        max_fragments: usize = 1024,
         max_packets_per_payload: usize = 1024,
         packets_per_poll: usize = 16,
         max_sessions: usize = 100_000,
@@ -388,6 +391,8 @@ impl Config {
             ("session.ping_interval", self.session.ping_interval),
             ("session.ping_timeout", self.session.ping_timeout),
             ("limits.max_payload", self.limits.max_payload as u64),
+            ("server.body_timeout", self.server.body_timeout),
+            ("limits.max_fragments", self.limits.max_fragments as u64),
             ("limits.max_depth", self.limits.max_depth as u64),
             ("limits.max_questions", self.limits.max_questions as u64),
             ("limits.outbox_bytes", self.limits.outbox_bytes as u64),
@@ -464,6 +469,19 @@ impl Config {
             mailbox: self.limits.session_mailbox,
             max_questions: self.limits.max_questions,
             question_timeout: millis(self.session.question_timeout),
+        }
+    }
+
+    /// The transports.
+    pub fn endpoint_limits(&self) -> EndpointLimits {
+        let LimitsSection { max_packets_per_payload, packets_per_poll, max_sessions, max_fragments, .. } =
+            self.limits;
+        EndpointLimits {
+            max_packets_per_payload,
+            packets_per_poll,
+            max_sessions,
+            max_fragments,
+            body_timeout: Duration::from_secs(self.server.body_timeout),
         }
     }
 

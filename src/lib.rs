@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod config;
+mod connections;
 pub mod server;
 pub mod static_files;
 pub mod telemetry;

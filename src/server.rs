@@ -26,6 +26,7 @@ use log::{info, warn};
 use crate::{
     access::loopback,
     config::{Config, MetricsAccess, Scope},
+    connections,
     static_files::{self, StaticFiles},
     transport::{self, Endpoint},
 };
@@ -124,19 +125,15 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let shared = Arc::new(Shared { config: config.session_config(), sessions: Sessions::default(), metrics });
     let directory = launched.directory.clone();
     let socketio = config.socketio_config();
-    let endpoint = Data::new(Endpoint::new(
-        shared,
-        config.access(),
-        config.limits.max_packets_per_payload,
-        config.limits.packets_per_poll,
-        config.limits.max_sessions,
-        move |peer| SocketIo::new(socketio, Broker::new(directory.clone(), peer), std::time::Instant::now()),
-    ));
+    let endpoint = Data::new(Endpoint::new(shared, config.access(), config.endpoint_limits(), move |peer| {
+        SocketIo::new(socketio, Broker::new(directory.clone(), peer), std::time::Instant::now())
+    }));
     let files = Data::new(StaticFiles::new(&config.data, launched.statics.clone(), &path));
     let metrics_access = config.server.metrics;
     let access = config.access();
 
     let served = endpoint.clone();
+    let counter = connections::counter(endpoint.shared.metrics.clone(), config.server.max_connections);
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(served.clone())
@@ -149,6 +146,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .route("/{path:.*}", web::route().to(static_files::serve))
     })
     .max_connections(config.server.max_connections)
+    .on_connect(counter)
     .client_request_timeout(Duration::from_secs(config.server.request_timeout))
     // An aborted poll must be noticed when it happens (facts §3.5).
     .h1_allow_half_closed(false)

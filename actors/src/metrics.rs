@@ -31,6 +31,8 @@ pub struct Metrics {
     sessions_closed: Family<Reason, Counter>,
     /// Sessions open now.
     sessions: Gauge,
+    /// Connections open now.
+    pub connections: Gauge,
     /// Sessions that moved from polling to WebSocket.
     pub upgrades: Counter,
     /// Messages that arrived where a session had been before it moved.
@@ -74,6 +76,7 @@ impl Default for Metrics {
         let sessions_closed =
             register!(Family<Reason, Counter>, "sessions_closed", "Engine.IO sessions closed, by reason");
         let sessions = register!(Gauge, "sessions", "Engine.IO sessions open");
+        let connections = register!(Gauge, "connections", "connections open, of any kind");
         let upgrades = register!(Counter, "upgrades", "sessions that moved from polling to WebSocket");
         let handed_on =
             register!(Counter, "handed_on", "messages that arrived at a session's address before its move");
@@ -97,6 +100,7 @@ impl Default for Metrics {
             sessions_opened,
             sessions_closed,
             sessions,
+            connections,
             upgrades,
             handed_on,
             frames_in,
@@ -124,6 +128,7 @@ fn bound_of(reason: &CloseReason) -> Option<&'static str> {
         CloseReason::ParseError(ProtocolError::TooManyAttachments { .. }) => "limits.max_attachments",
         CloseReason::ParseError(ProtocolError::Json(JsonError::TooDeep { .. })) => "limits.max_depth",
         CloseReason::BadPayload(PayloadError::TooManyPackets { .. }) => "limits.max_packets_per_payload",
+        CloseReason::TooManyFragments { .. } => "limits.max_fragments",
         CloseReason::TooManyNamespaces { .. } => "limits.max_namespaces",
         _ => return None,
     })

@@ -53,6 +53,11 @@ pub enum CloseReason {
         /// The announced limit in bytes.
         limit: usize,
     },
+    /// A message in more frames than one may have.
+    TooManyFragments {
+        /// How many.
+        limit: usize,
+    },
     /// The client reads slower than it is sent to. It may come back.
     SlowConsumer,
     /// The broker stops. The client may come back, to the next one.
@@ -67,7 +72,10 @@ impl CloseReason {
         match self {
             Self::PingTimeout => "ping timeout",
             Self::ClientClosed | Self::TransportClosed => "transport close",
-            Self::TransportError | Self::HeartbeatDirection | Self::TooLarge { .. } => "transport error",
+            Self::TransportError
+            | Self::HeartbeatDirection
+            | Self::TooLarge { .. }
+            | Self::TooManyFragments { .. } => "transport error",
             Self::BadPacket(_) | Self::BadPayload(_) => "parse error",
             // The official server closes its own connection on a Socket.IO parse error.
             Self::ParseError(_) | Self::SlowConsumer => "forced close",
@@ -102,7 +110,7 @@ impl CloseReason {
     /// JavaScript clients reconnect after any of them.
     pub fn websocket_code(&self) -> u16 {
         match self {
-            Self::TooLarge { .. } => 1009,
+            Self::TooLarge { .. } | Self::TooManyFragments { .. } => 1009,
             Self::ShuttingDown => 1012,
             Self::SlowConsumer => 1013,
             Self::ClientClosed | Self::TransportClosed | Self::PingTimeout | Self::ServerDisconnect => 1000,
@@ -128,6 +136,7 @@ impl fmt::Display for CloseReason {
             Self::TooManyNamespaces { limit } => write!(f, "more than {limit} namespaces"),
             Self::ConnectTimeout => f.write_str("no namespace joined in time"),
             Self::TooLarge { limit } => write!(f, "frame longer than {limit} bytes"),
+            Self::TooManyFragments { limit } => write!(f, "message in more than {limit} frames"),
             Self::SlowConsumer => f.write_str("slow consumer"),
             Self::ClientClosed => f.write_str("closed by the client"),
             Self::PingTimeout

@@ -1,5 +1,6 @@
-//! Refuses a WebSocket frame, or a message in several, by the length that its header declares, before its bytes are buffered:
-//! the decoder behind asks "is the whole frame here?" before "is it too long?" (facts §3.5).
+//! Refuses a WebSocket frame, or a message in several, by the length that its header declares, before its bytes
+//! are buffered: the decoder behind asks "is the whole frame here?" before "is it too long?" (facts §3.5). It
+//! counts the frames of a message, too, which may be empty and cost more than their bytes.
 //!
 //! ```text
 //!  header: 2 bytes │ + 0, 2 or 8 of length │ + 4 of mask │ payload …
@@ -13,28 +14,49 @@ use std::{
 };
 
 use actix_web::{dev, error::PayloadError, web::Bytes};
+use framing::close::CloseReason;
 use futures::Stream;
 
-/// Set when a frame was refused for its length.
-#[derive(Clone, Default)]
-pub(super) struct TooLarge(Rc<Cell<bool>>);
+/// What a connection may send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameLimits {
+    /// Bytes of a frame, and of a message in several.
+    pub(super) max_bytes: usize,
+    /// Frames of a message.
+    pub(super) max_fragments: usize,
+}
 
-impl TooLarge {
-    pub(super) fn get(&self) -> bool {
-        self.0.get()
+/// Why a frame was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Overlong,
+    TooManyFragments,
+}
+
+/// Set when a frame was refused.
+#[derive(Clone, Default)]
+pub(super) struct Verdict(Rc<Cell<Option<Refused>>>);
+
+impl Verdict {
+    /// Why the session ends, if the guard has ended it.
+    pub(super) fn reason(&self, limits: FrameLimits) -> Option<CloseReason> {
+        self.0.get().map(|refused| match refused {
+            Refused::Overlong => CloseReason::TooLarge { limit: limits.max_bytes },
+            Refused::TooManyFragments => CloseReason::TooManyFragments { limit: limits.max_fragments },
+        })
     }
 }
 
-/// A request's payload that ends at the first header that declares more than `max_frame` bytes.
+/// A request's payload that ends at the first header that goes beyond the limits.
 pub(super) struct FrameGuard {
     payload: dev::Payload,
     headers: Headers,
-    too_large: TooLarge,
+    verdict: Verdict,
 }
 
 impl FrameGuard {
-    pub(super) fn new(payload: dev::Payload, max_frame: usize, too_large: TooLarge) -> Self {
-        Self { payload, headers: Headers::new(max_frame as u64), too_large }
+    pub(super) fn new(payload: dev::Payload, limits: FrameLimits, verdict: Verdict) -> Self {
+        Self { payload, headers: Headers::new(limits), verdict }
     }
 }
 
@@ -42,13 +64,13 @@ impl Stream for FrameGuard {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.too_large.get() {
+        if self.verdict.0.get().is_some() {
             return Poll::Ready(None);
         }
         match Pin::new(&mut self.payload).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
-                if self.headers.read(&bytes).is_err() {
-                    self.too_large.0.set(true);
+                if let Err(refused) = self.headers.read(&bytes) {
+                    self.verdict.0.set(Some(refused));
                     return Poll::Ready(Some(Err(PayloadError::Overflow)));
                 }
                 Poll::Ready(Some(Ok(bytes)))
@@ -61,7 +83,8 @@ impl Stream for FrameGuard {
 /// Follows frame headers through a byte stream that may be cut anywhere.
 struct Headers {
     /// Bound of a frame, and of a message in several.
-    max_frame: u64,
+    max_bytes: u64,
+    max_fragments: usize,
     /// Bytes of the current header so far: at most 2 + 8; the mask is counted with the payload.
     header: [u8; 10],
     filled: usize,
@@ -69,17 +92,17 @@ struct Headers {
     skip: u64,
     /// Bytes of the message that the frames so far belong to, if it is fragmented.
     message: u64,
+    /// How many frames it has so far.
+    fragments: usize,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Overlong;
-
 impl Headers {
-    fn new(max_frame: u64) -> Self {
-        Self { max_frame, header: [0; 10], filled: 0, skip: 0, message: 0 }
+    fn new(FrameLimits { max_bytes, max_fragments }: FrameLimits) -> Self {
+        let max_bytes = max_bytes as u64;
+        Self { max_bytes, max_fragments, header: [0; 10], filled: 0, skip: 0, message: 0, fragments: 0 }
     }
 
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Overlong> {
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len() as u64);
@@ -90,15 +113,18 @@ impl Headers {
             }
             let (Some((first, rest)), Some(slot)) = (bytes.split_first(), self.header.get_mut(self.filled))
             else {
-                return Err(Overlong);
+                return Err(Refused::Overlong);
             };
             *slot = *first;
             self.filled += 1;
             bytes = rest;
             if self.filled == self.header_length() {
                 let length = self.declared();
-                if length > self.max_frame || self.message_with(length) > self.max_frame {
-                    return Err(Overlong);
+                if length > self.max_bytes || self.message_with(length) > self.max_bytes {
+                    return Err(Refused::Overlong);
+                }
+                if self.fragments > self.max_fragments {
+                    return Err(Refused::TooManyFragments);
                 }
                 let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
                 self.skip = length + mask;
@@ -113,9 +139,15 @@ impl Headers {
         const CONTINUATION: u8 = 0;
         const FIRST_CONTROL: u8 = 8;
         match self.header[0] & 0x0f {
-            CONTINUATION => self.message = self.message.saturating_add(length),
+            CONTINUATION => {
+                self.message = self.message.saturating_add(length);
+                self.fragments += 1;
+            }
             FIRST_CONTROL.. => return length,
-            _ => self.message = length,
+            _ => {
+                self.message = length;
+                self.fragments = 1;
+            }
         }
         self.message
     }
@@ -147,6 +179,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn limits(max_bytes: usize) -> FrameLimits {
+        FrameLimits { max_bytes, max_fragments: 4 }
+    }
+
+    #[test]
+    fn the_frames_of_a_message_are_counted() {
+        const TEXT: u8 = 1;
+        const PING: u8 = 9;
+        let mut headers = Headers::new(limits(1000));
+        let mut read = |opcode: u8| headers.read(&[opcode, 0x80, 0, 0, 0, 0]);
+        // Control frames between its parts are none of it, and the next message begins anew.
+        for _ in 0..3 {
+            for opcode in [TEXT, 0, PING, 0, PING, PING, 0] {
+                assert_eq!(read(opcode), Ok(()));
+            }
+        }
+        assert_eq!(read(0), Err(Refused::TooManyFragments));
+    }
 
     fn frame(length: u64, masked: bool) -> Vec<u8> {
         let mask_bit = if masked { 0x80 } else { 0 };
@@ -181,7 +232,7 @@ mod tests {
             cut in 1usize..97,
         ) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|(length, masked)| whole(*length, *masked)).collect();
-            let mut headers = Headers::new(70_000);
+            let mut headers = Headers::new(limits(70_000));
             for piece in bytes.chunks(cut) {
                 prop_assert_eq!(headers.read(piece), Ok(()));
             }
@@ -193,7 +244,7 @@ mod tests {
             length in 1001u64..,
             masked: bool,
         ) {
-            let mut headers = Headers::new(1000);
+            let mut headers = Headers::new(limits(1000));
             for length in before {
                 prop_assert_eq!(headers.read(&whole(length, true)), Ok(()));
             }

@@ -11,7 +11,7 @@ mod outbound_body;
 mod polling;
 mod websocket;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -27,18 +27,29 @@ use log::{debug, warn};
 
 use crate::access::{Access, Admitted};
 
-/// One Engine.IO endpoint: its sessions, who may reach it, and what a new session runs.
-pub struct Endpoint<A: Application> {
-    /// Timings, bounds and open sessions.
-    pub shared: Arc<Shared<A>>,
-    /// The Host and Origin rule.
-    pub access: Access,
+/// What a transport may bring, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct EndpointLimits {
     /// Packets of one polling body that a client sends.
     pub max_packets_per_payload: usize,
     /// Packets of one polling body that it is sent.
     pub packets_per_poll: usize,
     /// Sessions open at once; beyond, a handshake is answered 503.
     pub max_sessions: usize,
+    /// WebSocket frames of one message.
+    pub max_fragments: usize,
+    /// Time that a polling body may take from its head to its end.
+    pub body_timeout: Duration,
+}
+
+/// One Engine.IO endpoint: its sessions, who may reach it, and what a new session runs.
+pub struct Endpoint<A: Application> {
+    /// Timings, bounds and open sessions.
+    pub shared: Arc<Shared<A>>,
+    /// The Host and Origin rule.
+    pub access: Access,
+    /// Bounds of the transports.
+    pub limits: EndpointLimits,
     application: Box<dyn Fn(Peer) -> A + Send + Sync>,
 }
 
@@ -47,26 +58,17 @@ impl<A: Application> Endpoint<A> {
     pub fn new(
         shared: Arc<Shared<A>>,
         access: Access,
-        max_packets_per_payload: usize,
-        packets_per_poll: usize,
-        max_sessions: usize,
+        limits: EndpointLimits,
         application: impl Fn(Peer) -> A + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            shared,
-            access,
-            max_packets_per_payload,
-            packets_per_poll,
-            max_sessions,
-            application: Box::new(application),
-        }
+        Self { shared, access, limits, application: Box::new(application) }
     }
 
     fn is_full(&self) -> bool {
-        let full = self.shared.metrics.open_sessions() >= self.max_sessions;
+        let full = self.shared.metrics.open_sessions() >= self.limits.max_sessions;
         if full {
             self.shared.metrics.limit_reached("limits.max_sessions");
-            warn!(limit = self.max_sessions; "handshake refused: limits.max_sessions reached");
+            warn!(limit = self.limits.max_sessions; "handshake refused: limits.max_sessions reached");
         }
         full
     }

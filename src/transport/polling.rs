@@ -21,7 +21,7 @@ use framing::{
     frame::Frame,
 };
 use futures::StreamExt;
-use log::debug;
+use log::{debug, info};
 
 use super::{Endpoint, busy, new_sid, refusal};
 
@@ -53,7 +53,7 @@ pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: 
         return refusal(HandshakeError::UnknownSid);
     };
     let mut turn = match link.outbox.begin_poll() {
-        Ok(turn) => turn.at_most(endpoint.packets_per_poll),
+        Ok(turn) => turn.at_most(endpoint.limits.packets_per_poll),
         Err(Overlap::Concurrent | Overlap::Upgraded) => return refusal(HandshakeError::BadRequest),
     };
     let max_bytes = endpoint.shared.config.max_payload;
@@ -89,7 +89,7 @@ pub(super) async fn get<A: Application>(endpoint: &web::Data<Endpoint<A>>, sid: 
 pub(super) async fn post<A: Application>(
     endpoint: &web::Data<Endpoint<A>>,
     sid: Sid,
-    mut body: web::Payload,
+    body: web::Payload,
 ) -> HttpResponse {
     let Some(link) = endpoint.shared.sessions.get(sid) else {
         return refusal(HandshakeError::UnknownSid);
@@ -101,20 +101,26 @@ pub(super) async fn post<A: Application>(
         return refusal(HandshakeError::BadRequest);
     };
     let max_payload = endpoint.shared.config.max_payload;
-    let mut bytes = web::BytesMut::new();
-    while let Some(chunk) = body.next().await {
-        let Ok(chunk) = chunk else {
-            return HttpResponse::BadRequest().finish();
-        };
-        if bytes.len() + chunk.len() > max_payload {
+    let body_timeout = endpoint.limits.body_timeout;
+    let read = tokio::time::timeout(body_timeout, read(body, max_payload)).await;
+    let bytes = match read.unwrap_or(Err(Unread::Late)) {
+        Ok(bytes) => bytes,
+        Err(Unread::Broken) => return HttpResponse::BadRequest().finish(),
+        Err(Unread::TooLarge) => {
             endpoint.shared.metrics.limit_reached("limits.max_payload");
             debug!(sid:%, limit = max_payload; "polling body too large");
             return HttpResponse::PayloadTooLarge().finish();
         }
-        bytes.extend_from_slice(&chunk);
-    }
-    let frames = match ByteString::try_from(bytes.freeze()) {
-        Ok(text) => payload::decode(text, endpoint.max_packets_per_payload, max_payload)
+        Err(Unread::Late) => {
+            endpoint.shared.metrics.limit_reached("server.body_timeout");
+            info!(sid:%, seconds = body_timeout.as_secs_f64(); "polling body not sent in time, session closed");
+            // Half a body is lost, and what follows it must not pass for what came first.
+            let _ = link.session.send(CloseSession(CloseReason::TransportError)).await;
+            return HttpResponse::RequestTimeout().finish();
+        }
+    };
+    let frames = match ByteString::try_from(bytes) {
+        Ok(text) => payload::decode(text, endpoint.limits.max_packets_per_payload, max_payload)
             .collect::<Result<Vec<Frame>, _>>()
             .map_err(CloseReason::from),
         Err(_) => Err(CloseReason::TransportError),
@@ -137,6 +143,28 @@ pub(super) async fn post<A: Application>(
         Ok(Err(CloseReason::ClientClosed)) => HttpResponse::Ok().content_type("text/html").body("ok"),
         Ok(Err(_)) | Err(_) => refusal(HandshakeError::BadRequest),
     }
+}
+
+/// Why a body was not read to its end.
+enum Unread {
+    /// The connection or its encoding broke.
+    Broken,
+    /// It is longer than a payload may be.
+    TooLarge,
+    /// It did not come in time.
+    Late,
+}
+
+async fn read(mut body: web::Payload, max_bytes: usize) -> Result<Bytes, Unread> {
+    let mut bytes = web::BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| Unread::Broken)?;
+        if bytes.len() + chunk.len() > max_bytes {
+            return Err(Unread::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }
 
 fn body(ping: bool, frames: impl Iterator<Item = Frame>) -> Bytes {

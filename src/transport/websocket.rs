@@ -20,7 +20,7 @@ use log::debug;
 
 use super::{
     Endpoint, busy,
-    frame_guard::{FrameGuard, TooLarge},
+    frame_guard::{FrameGuard, FrameLimits, Verdict},
     new_sid,
     outbound_body::{Line, OutboundBody},
     refusal,
@@ -92,8 +92,9 @@ async fn accept<A: Application>(
     outbox: std::sync::Arc<Outbox>,
 ) -> Result<Accepted, HttpResponse> {
     let max_payload = endpoint.shared.config.max_payload;
-    let too_large = TooLarge::default();
-    let guard = FrameGuard::new(payload.into_inner(), max_payload, too_large.clone());
+    let limits = FrameLimits { max_bytes: max_payload, max_fragments: endpoint.limits.max_fragments };
+    let verdict = Verdict::default();
+    let guard = FrameGuard::new(payload.into_inner(), limits, verdict.clone());
     let mut guarded = dev::Payload::Stream { payload: Box::pin(guard) as BoxedPayloadStream };
     let payload =
         web::Payload::from_request(request, &mut guarded).await.map_err(|error| error.error_response())?;
@@ -109,7 +110,7 @@ async fn accept<A: Application>(
         response.map_body(|_, theirs| OutboundBody::new(body_line, theirs, metrics)).map_into_boxed_body();
     let messages =
         messages.max_frame_size(max_payload).aggregate_continuations().max_continuation_size(max_payload);
-    let frames = frames(messages, line.clone(), too_large, max_payload);
+    let frames = frames(messages, line.clone(), verdict, limits);
     Ok(Accepted { response, frames: Box::pin(frames), line })
 }
 
@@ -117,18 +118,19 @@ async fn accept<A: Application>(
 fn frames(
     messages: impl Stream<Item = Result<AggregatedMessage, actix_ws::ProtocolError>> + 'static,
     line: Rc<Line>,
-    too_large: TooLarge,
-    max_payload: usize,
+    verdict: Verdict,
+    limits: FrameLimits,
 ) -> impl Stream<Item = Result<Frame, CloseReason>> {
-    let ended = move |error: &actix_ws::ProtocolError| match error {
-        _ if too_large.get() => CloseReason::TooLarge { limit: max_payload },
-        actix_ws::ProtocolError::Overflow => CloseReason::TooLarge { limit: max_payload },
-        // The connection ended without a close frame.
-        actix_ws::ProtocolError::Io(_) => CloseReason::TransportClosed,
-        error => {
-            debug!(error:%; "websocket broke its protocol");
-            CloseReason::TransportError
-        }
+    let ended = move |error: &actix_ws::ProtocolError| {
+        verdict.reason(limits).unwrap_or_else(|| match error {
+            actix_ws::ProtocolError::Overflow => CloseReason::TooLarge { limit: limits.max_bytes },
+            // The connection ended without a close frame.
+            actix_ws::ProtocolError::Io(_) => CloseReason::TransportClosed,
+            error => {
+                debug!(error:%; "websocket broke its protocol");
+                CloseReason::TransportError
+            }
+        })
     };
     messages
         .take_while(|message| std::future::ready(!matches!(message, Ok(AggregatedMessage::Close(_)))))

@@ -1,0 +1,104 @@
+//! What a connection may take before any session is asked: its frames, its bodies, its place.
+
+mod support;
+
+use serde_json::json;
+use support::{Broker, Frame, Opening, Peer, auth, http, masked_frame, within};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const UNKNOWN_SID: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+const TEXT: u8 = 1;
+const CONTINUATION: u8 = 0;
+const PING: u8 = 9;
+
+#[tokio::test]
+async fn max_fragments() {
+    let broker = Broker::start(|config| config.limits.max_fragments = 4);
+    let mut bystander = Peer::connect_ws(&broker).await;
+    bystander.join("/llm", auth("app-b")).await;
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/llm", auth("app-a")).await;
+    // Four frames are one message, and pings between them are no part of it.
+    for _ in 0..2 {
+        peer.send_raw(&masked_frame(false, TEXT, b"42/llm,7[")).await;
+        peer.send_raw(&masked_frame(false, CONTINUATION, b"33")).await;
+        peer.send_raw(&masked_frame(true, PING, b"")).await;
+        peer.send_raw(&masked_frame(false, CONTINUATION, b"")).await;
+        peer.send_raw(&masked_frame(true, CONTINUATION, b"]")).await;
+        assert_eq!(peer.next().await, Frame::WsPong(Vec::new()));
+        peer.expect_ack("/llm", 7).await;
+    }
+    // Empty frames have no bytes to be counted.
+    let mut frames = masked_frame(false, TEXT, b"4");
+    for _ in 0..4 {
+        frames.extend(masked_frame(false, CONTINUATION, b""));
+    }
+    peer.send_raw(&frames).await;
+    peer.expect_close(1009).await;
+    assert_eq!(broker.limit_reached("limits.max_fragments"), 1);
+    assert_eq!(broker.limit_reached("limits.max_payload"), 0);
+    bystander.emit_with_ack("/llm", json!(9), json!({})).await;
+}
+
+/// The head of a POST that announces a body, and one byte of it.
+async fn half_a_post(broker: &Broker, peer: &Peer) -> TcpStream {
+    let mut stream = TcpStream::connect(broker.address()).await.unwrap();
+    let path = peer.path("polling");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\n4"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn status_line(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset after the answer is as good as an end.
+    let _ = within("the end of a slow request", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn body_timeout() {
+    let broker = Broker::start(|config| config.server.body_timeout = 1);
+    let mut bystander = Peer::connect_ws(&broker).await;
+    let mut peer = Peer::open_polling(&broker).await;
+    peer.join("/llm", auth("app-a")).await;
+    let slow = half_a_post(&broker, &peer).await;
+    assert!(status_line(slow).await.starts_with("HTTP/1.1 408 "));
+    // What follows half a body must not pass for what came first: the session is over.
+    broker.until_metric_is("newage_sessions", 1).await;
+    http(&broker, "GET", &peer.path("polling"), &[], "").await.expect(400, UNKNOWN_SID);
+    broker.until_metric_is("newage_sockets", 0).await;
+    assert_eq!(broker.limit_reached("server.body_timeout"), 1);
+    bystander.barrier().await;
+    Peer::open_polling(&broker).await.barrier().await;
+}
+
+#[tokio::test]
+async fn max_connections() {
+    let broker = Broker::start(|config| {
+        config.server.workers = 1;
+        config.server.max_connections = 2;
+    });
+    let mut first = Peer::connect_ws(&broker).await;
+    first.barrier().await;
+    assert_eq!((broker.metric("newage_connections"), broker.limit_reached("server.max_connections")), (1, 0));
+    let mut second = Peer::connect_ws(&broker).await;
+    second.barrier().await;
+    assert_eq!((broker.metric("newage_connections"), broker.limit_reached("server.max_connections")), (2, 1));
+    // The third is in the system's hands, and in the broker's once somebody leaves.
+    let address = broker.address();
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    second.barrier().await;
+    assert_eq!(broker.metric("newage_connections"), 2);
+    first.send_text("1").await;
+    assert!(status_line(third).await.starts_with("HTTP/1.1 200 "));
+    broker.until_metric_is("newage_connections", 1).await;
+    drop(Opening::new().ws(&broker).await.unwrap());
+    second.barrier().await;
+}
