@@ -26,6 +26,7 @@ use actors::{
     protocol::{Dialect, constants},
 };
 use arc_swap::ArcSwap;
+use percent_encoding::percent_decode_str;
 use rust_embed::{Embed, EmbeddedFile};
 use sha2::{Digest, Sha256};
 
@@ -160,12 +161,22 @@ impl StaticFiles {
             Some((file, metadata.is_dir()))
         });
         match (found.await.ok()??, relative.ends_with('/')) {
-            ((_, true), false) => Some(moved(&format!("{path}/"))),
+            // As the client wrote it: what is decoded may not stand in a header.
+            ((_, true), false) => Some(moved(&format!("{}/", request.uri().path()))),
             ((folder, true), true) => serve_file(&folder.join("index.html"), request).await,
             ((file, false), false) => serve_file(&file, request).await,
             ((_, false), true) => None,
         }
     }
+}
+
+/// A request's path as the names that it means, decoded once, so that an encoded `..` is seen as one. The
+/// router's own decoding leaves `%25`, `%2B` and `%2F` as they are. None if it is no text, or if a name holds a
+/// slash, which would pass for two names.
+fn decoded(path: &str) -> Option<String> {
+    let name = |segment| percent_decode_str(segment).decode_utf8().ok().filter(|name| !name.contains('/'));
+    let names: Option<Vec<_>> = path.split('/').map(name).collect();
+    Some(names?.join("/"))
 }
 
 /// No dot files, no parents, no other separators: what is left cannot leave the folder by name.
@@ -258,9 +269,10 @@ pub async fn serve(
     access: web::Data<Access>,
 ) -> HttpResponse {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        // `match_info` has decoded the path, so that an encoded `..` is seen as one.
-        let path = format!("/{}", request.match_info().query("path"));
-        if let Some(mut response) = files.find(&path, &request).await {
+        let path = decoded(request.uri().path());
+        if let Some(path) = path
+            && let Some(mut response) = files.find(&path, &request).await
+        {
             // Pages of other local origins load the client bundles from here; nothing else (spec §7).
             if path.starts_with(&files.socket_io_path)
                 && let Ok(admitted) = access.check(&request)
@@ -281,6 +293,28 @@ pub fn not_found() -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_decoded_once_and_slashes_only_separate() {
+        for (path, expected) in [
+            ("/a/b", Some("/a/b")),
+            ("/a%20b/%E4%B8%AD", Some("/a b/中")),
+            ("/a+b%2Bc%2bd", Some("/a+b+c+d")),
+            ("/100%25", Some("/100%")),
+            ("/%2525", Some("/%25")),
+            ("/%2e%2e/a", Some("/../a")),
+            ("/%252e%252e/a", Some("/%2e%2e/a")),
+            ("/%23%3F%3a", Some("/#?:")),
+            // No escapes, as browsers read them.
+            ("/%/%zz/%4", Some("/%/%zz/%4")),
+            ("/a%2fb", None),
+            ("/a%2Fb", None),
+            ("/%ff", None),
+            ("/%c0%ae", None),
+        ] {
+            assert_eq!(decoded(path).as_deref(), expected, "{path}");
+        }
+    }
 
     #[test]
     fn names_that_leave_the_folder_are_not_plain() {

@@ -4,7 +4,8 @@ mod support;
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use support::{Broker, Reply, Setup, cannot_run, http, raw_http};
+use serde_json::{Map, Value, json};
+use support::{Broker, Peer, Reply, Setup, auth, cannot_run, http, raw_http};
 
 async fn get(broker: &Broker, path: &str) -> Reply {
     http(broker, "GET", path, &[], "").await
@@ -40,6 +41,15 @@ fn with_files() -> Setup {
         .file("public/notes.txt", "0123456789")
         .file("public/a b.txt", "space")
         .file("public/中文.txt", "han")
+        .file("public/100%.txt", "percent")
+        .file("public/a+b.txt", "plus")
+        .file("public/a%2eb.txt", "named like an escape")
+        .file("public/q?#&=;,:@'.txt", "signs")
+        .file("public/sub folder/index.html", "<p>sub")
+        .file("lib/c++.js", "let c")
+        .file("client/app/50%.js", "let h")
+        .file("exampleClient/x+y.css", "b{}")
+        .file("data/app-a/c++ notes.txt", "mapped")
         .file("public/page/index.html", "<p>hello")
         .file("public/empty/.keep", "")
         .file("public/.hidden", "secret")
@@ -153,6 +163,16 @@ async fn folders_are_served_with_their_types() {
         ("/public/notes.txt", "0123456789", "text/plain; charset=utf-8"),
         ("/public/a%20b.txt", "space", "text/plain; charset=utf-8"),
         ("/public/%E4%B8%AD%E6%96%87.txt", "han", "text/plain; charset=utf-8"),
+        ("/public/100%25.txt", "percent", "text/plain; charset=utf-8"),
+        ("/public/a+b.txt", "plus", "text/plain; charset=utf-8"),
+        ("/public/a%2Bb.txt", "plus", "text/plain; charset=utf-8"),
+        ("/public/a%2bb%2Etxt", "plus", "text/plain; charset=utf-8"),
+        ("/public/a%252eb.txt", "named like an escape", "text/plain; charset=utf-8"),
+        ("/public/q%3F%23%26%3D%3B%2C%3A%40%27.txt", "signs", "text/plain; charset=utf-8"),
+        ("/%70ublic/notes.txt", "0123456789", "text/plain; charset=utf-8"),
+        ("/lib/c%2B%2B.js", "let c", "application/javascript; charset=utf-8"),
+        ("/client/app/50%25.js", "let h", "application/javascript; charset=utf-8"),
+        ("/exampleClient/x%2By.css", "b{}", "text/css; charset=utf-8"),
         ("/public/page/", "<p>hello", "text/html; charset=utf-8"),
         ("/public/page/index.html", "<p>hello", "text/html; charset=utf-8"),
         ("/client/app/main.js", "let a", "application/javascript; charset=utf-8"),
@@ -174,6 +194,10 @@ async fn a_folder_without_slash_is_redirected_and_one_without_index_is_not_there
     let broker = with_files().start(|_| ());
     let reply = get(&broker, "/public/page").await;
     assert_eq!((reply.status, reply.header("location")), (301, Some("/public/page/")));
+    // The location is the request's own path: what it means may hold what no header may.
+    let reply = get(&broker, "/public/sub%20folder").await;
+    assert_eq!((reply.status, reply.header("location")), (301, Some("/public/sub%20folder/")));
+    assert_eq!(get(&broker, "/public/sub%20folder/").await.text(), "<p>sub");
     is_not_found("a folder without index", &get(&broker, "/public/empty/").await);
     is_not_found("a file with a slash", &get(&broker, "/public/notes.txt/").await);
     // A location of two slashes would name another host.
@@ -216,6 +240,17 @@ async fn what_is_private_is_not_there() {
         "/public/..%2Fkeys%2Fclients.json",
         "/public%2f..%2fkeys%2fclients.json",
         "/public/%252e%252e/keys/clients.json",
+        "/public/a%2eb.txt",
+        "/public/a%25252eb.txt",
+        "/public/sub+folder/",
+        "/public/notes.txt%0d%0aX-Injected:%20yes",
+        "/public/page%0d%0aX-Injected:%20yes",
+        "/public%00/notes.txt",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/%2fetc/passwd",
+        "/public/%2fetc/passwd",
+        "/%5c..%5ckeys/clients.json",
+        "/public/%2e/notes.txt",
         "/public/%252e%252e%252fkeys%252fclients.json",
         "/public/..%255ckeys/clients.json",
         "/public/..%5ckeys%5cclients.json",
@@ -246,6 +281,34 @@ async fn what_is_private_is_not_there() {
     }
     // An absolute target is still a path of ours.
     is_not_found("absolute form", &raw_get(&broker, "http://localhost/keys/clients.json").await);
+}
+
+#[tokio::test]
+async fn mapped_files_are_found_by_the_name_that_their_url_means() {
+    let broker = with_files().start(|_| ());
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/function_call", auth("app-a")).await;
+    let map = |urls: &[&str]| {
+        let files = urls.iter().map(|url| ((*url).to_owned(), Value::from("data/app-a/c++ notes.txt")));
+        json!({"requestId": "r", "target": "server", "functionName": "addStaticResources",
+            "args": [files.collect::<Map<_, _>>()]})
+    };
+    let ack = peer.emit_with_ack("/function_call", json!(22), map(&["/mine/c++", "/mine/中文"])).await;
+    assert_eq!(ack["result"]["success"], true, "{ack}");
+    for path in ["/mine/c++", "/mine/c%2B%2b", "/%6dine/c+%2B", "/mine/%E4%B8%AD%E6%96%87"] {
+        let reply = raw_get(&broker, path).await;
+        assert_eq!((reply.status, reply.text()), (200, "mapped"), "{path}");
+    }
+    for path in [
+        "/mine%2Fc++",
+        "/mine/c%252B%252B",
+        "/mine/./c++",
+        "/mine/%2e/c++",
+        "/mine/x/%2e%2e/c++",
+        "//mine/c++",
+    ] {
+        is_not_found(path, &raw_get(&broker, path).await);
+    }
 }
 
 #[tokio::test]
