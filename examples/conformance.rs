@@ -131,6 +131,7 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
         outbox: OutboxLimits { max_bytes: 16 * MAX_PAYLOAD, max_packets: 4096 },
         mailbox: 256,
         max_questions: 16,
+        control_mailbox: 1024,
         question_timeout: Duration::from_secs(5),
     };
     Arc::new(Shared { config, sessions: Sessions::default(), metrics: Arc::new(Metrics::default()) })

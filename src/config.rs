@@ -395,6 +395,7 @@ impl Config {
             ("limits.max_fragments", self.limits.max_fragments as u64),
             ("limits.max_depth", self.limits.max_depth as u64),
             ("limits.max_questions", self.limits.max_questions as u64),
+            ("limits.control_mailbox", self.limits.control_mailbox as u64),
             ("limits.outbox_bytes", self.limits.outbox_bytes as u64),
             ("limits.outbox_packets", self.limits.outbox_packets as u64),
             ("limits.max_sessions", self.limits.max_sessions as u64),
@@ -468,6 +469,7 @@ impl Config {
             },
             mailbox: self.limits.session_mailbox,
             max_questions: self.limits.max_questions,
+            control_mailbox: self.limits.control_mailbox,
             question_timeout: millis(self.session.question_timeout),
         }
     }

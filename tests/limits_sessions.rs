@@ -206,6 +206,29 @@ async fn max_questions() {
 }
 
 #[tokio::test]
+async fn control_mailbox() {
+    let broker = Broker::start(|config| config.limits.control_mailbox = 3);
+    let mut peer = Peer::open_polling(&broker).await;
+    peer.join("/auth", auth("app-a")).await;
+    let mut other = Peer::connect_ws(&broker).await;
+    other.join("/auth", auth("app-b")).await;
+    let asks: Vec<Frame> = (0..5).map(|id| text(format!("42/auth,{id}[33]"))).collect();
+    peer.send_all(&asks).await;
+    let refused = json!({"status": "error", "message": "Too many requests."});
+    for id in 0..5 {
+        let ack = peer.expect_ack("/auth", id).await;
+        assert_eq!(ack == refused, id >= 3, "{id}: {ack}");
+    }
+    assert_eq!(broker.limit_reached("limits.control_mailbox"), 2);
+    assert_eq!(broker.limit_reached("limits.max_questions"), 0);
+    // Answers make room, and a session that ends with questions takes none with it.
+    peer.send_all(&[asks, vec![text("1")]].concat()).await;
+    broker.until_metric_is("newage_sessions", 1).await;
+    broker.until_metric_is("newage_questions", 0).await;
+    other.emit_with_ack("/auth", json!(33), json!({})).await;
+}
+
+#[tokio::test]
 async fn max_questions_of_handshakes() {
     let broker = Broker::start(|config| config.limits.max_questions = 1);
     let mut peer = Peer::open_polling(&broker).await;

@@ -1,5 +1,7 @@
 //! Counters and gauges, in the words of the settings that bound what they count.
 
+use std::sync::Arc;
+
 use framing::{
     close::CloseReason,
     error::{JsonError, PayloadError, ProtocolError},
@@ -59,7 +61,25 @@ pub struct Metrics {
     pub chunks_out: Counter,
     /// Streams whose text could not be delivered.
     pub streams_dropped: Counter,
+    /// Questions of sessions to the shared actors that are open.
+    questions: Gauge,
     limits: Family<Limit, Counter>,
+}
+
+/// One open question to a shared actor; it is over when this is dropped.
+pub(crate) struct OpenQuestion(Arc<Metrics>);
+
+impl OpenQuestion {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.questions.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenQuestion {
+    fn drop(&mut self) {
+        self.0.questions.dec();
+    }
 }
 
 impl Default for Metrics {
@@ -93,6 +113,7 @@ impl Default for Metrics {
         let chunks_out = register!(Counter, "chunks_out", "writes of text to requesters");
         let streams_dropped =
             register!(Counter, "streams_dropped", "streams whose text could not be delivered");
+        let questions = register!(Gauge, "questions", "questions of sessions to the shared actors, open");
         let limits =
             register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
         Self {
@@ -114,6 +135,7 @@ impl Default for Metrics {
             chunks_in,
             chunks_out,
             streams_dropped,
+            questions,
             limits,
         }
     }
@@ -138,6 +160,11 @@ impl Metrics {
     /// Sessions that are open.
     pub fn open_sessions(&self) -> usize {
         usize::try_from(self.sessions.get()).unwrap_or_default()
+    }
+
+    /// Questions to the shared actors that are open.
+    pub(crate) fn open_questions(&self) -> usize {
+        usize::try_from(self.questions.get()).unwrap_or_default()
     }
 
     /// Counts the beginning of a session.

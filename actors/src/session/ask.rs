@@ -8,12 +8,16 @@ use std::{
 
 use actix::prelude::*;
 use framing::{close::CloseReason, encoded::Encoded, engine::Sid};
+use futures::FutureExt;
 
 use super::{
     Application, SessionActor, SessionConfig, Shared, pushed,
     questions::{Lane, Questions},
 };
-use crate::{metrics::Metrics, outbox::Outbox};
+use crate::{
+    metrics::{Metrics, OpenQuestion},
+    outbox::Outbox,
+};
 
 /// The session around an application, for the time of one call.
 pub struct Cx<'a, A: Application> {
@@ -26,7 +30,8 @@ pub struct Cx<'a, A: Application> {
     now: Instant,
 }
 
-/// A session has as many questions open as it may have (`limits.max_questions`).
+/// A session has as many questions open as it may have (`limits.max_questions`), or all sessions together have
+/// (`limits.control_mailbox`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyQuestions;
 
@@ -115,9 +120,17 @@ impl<'a, A: Application> Cx<'a, A> {
             + 'static,
     {
         self.admit_question()?;
+        let metrics = &self.shared.metrics;
+        if metrics.open_questions() >= self.shared.config.control_mailbox {
+            metrics.limit_reached("limits.control_mailbox");
+            return Err(TooManyQuestions);
+        }
+        let open = OpenQuestion::new(metrics.clone());
         let due = self.now + self.shared.config.question_timeout;
-        // `send` enqueues at once, so questions of one session arrive in the order asked.
-        self.questions.wait_for(Lane::Of(TypeId::of::<T>()), due, to.send(question), answered);
+        // `send` enqueues at once, so questions of one session arrive in the order asked. It knows no bound of
+        // its own: a full mailbox takes one more for each question that is open (facts §3.2).
+        let answer = to.send(question).inspect(move |_| drop(open));
+        self.questions.wait_for(Lane::Of(TypeId::of::<T>()), due, answer, answered);
         Ok(())
     }
 

@@ -67,6 +67,8 @@ pub struct SessionConfig {
     pub mailbox: usize,
     /// Questions to other actors that one session may have open.
     pub max_questions: usize,
+    /// Questions to the shared actors that all sessions together may have open.
+    pub control_mailbox: usize,
     /// Time that a question may take.
     pub question_timeout: Duration,
 }
