@@ -184,7 +184,14 @@ impl Metrics {
 
     /// Counts a bound, named as in `config.toml`, that refused something.
     pub fn limit_reached(&self, limit: &'static str) {
-        self.limits.get_or_create(&Limit { limit }).inc();
+        self.limit_reached_times(limit, 1);
+    }
+
+    /// The same, several times or none.
+    pub fn limit_reached_times(&self, limit: &'static str, times: u64) {
+        if times > 0 {
+            self.limits.get_or_create(&Limit { limit }).inc_by(times);
+        }
     }
 
     /// The OpenMetrics text of everything.

@@ -432,10 +432,13 @@ impl PollTurn {
         }
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
-            let packets = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
+            let (packets, cut) = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
             state.polling = false;
             state.release_poll = false;
             drop(state);
+            if cut {
+                outbox.metrics.limit_reached("limits.packets_per_poll");
+            }
             self.outbox = None;
             return Poll::Ready(PollAnswer::Packets { ping, packets });
         }
@@ -456,14 +459,17 @@ impl PollTurn {
 }
 
 impl State {
-    /// Whole packets only, so that one with more attachments than `max_packets` still leaves.
-    fn take_up_to(&mut self, max_bytes: usize, max_packets: usize) -> VecDeque<Encoded> {
+    /// Whole packets only, so that one with more attachments than `max_packets` still leaves. Also: whether
+    /// packets were left for their number.
+    fn take_up_to(&mut self, max_bytes: usize, max_packets: usize) -> (VecDeque<Encoded>, bool) {
         let mut taken = VecDeque::new();
         let (mut size, mut count) = (0, 0);
+        let mut cut = false;
         while let Some(next) = self.packets.front() {
             let wire = next.frames().map(|frame| polling_len(&frame) + 1).sum::<usize>();
             count += next.packets();
             if !taken.is_empty() && (size + wire > max_bytes || count > max_packets) {
+                cut = count > max_packets;
                 break;
             }
             size += wire;
@@ -471,7 +477,7 @@ impl State {
             self.queued_packets -= next.packets();
             taken.extend(self.packets.pop_front());
         }
-        taken
+        (taken, cut)
     }
 }
 

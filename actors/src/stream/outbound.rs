@@ -26,6 +26,7 @@ mod drain;
 mod entry;
 mod ignored;
 mod lane;
+mod reached;
 mod stall;
 mod types;
 
@@ -34,6 +35,7 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
+pub use reached::Reached;
 pub use types::{Command, OutboundLimits, StreamGrouping, StreamText, WireId, WireIdError, reason};
 
 use super::StreamInfo;
@@ -75,6 +77,15 @@ pub struct StreamSender {
     /// Streams in a row that were dropped without a read.
     never_read: u32,
     deaf: bool,
+    reached: Reached,
+    /// The newest stream that was counted as waiting for others to be read, and for acks.
+    held: Held,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    unread: EntryId,
+    unacked: EntryId,
 }
 
 impl StreamSender {
@@ -103,6 +114,8 @@ impl StreamSender {
             queued: 0,
             never_read: 0,
             deaf: false,
+            reached: Reached::default(),
+            held: Held::default(),
             limits,
         }
     }
@@ -265,6 +278,11 @@ impl StreamSender {
         .collect()
     }
 
+    /// What the bounds have done since this was last asked.
+    pub fn take_reached(&mut self) -> Reached {
+        std::mem::take(&mut self.reached)
+    }
+
     /// Bytes of text that wait to be written.
     pub fn queued_bytes(&self) -> usize {
         self.queued
@@ -326,6 +344,7 @@ impl StreamSender {
         while self.entries.len() >= self.limits.max_streams.max(1)
             && let Some((&oldest, entry)) = self.entries.first_key_value()
         {
+            self.reached.waiting_streams += 1;
             let ended = matches!(entry.phase, Phase::Ended(_));
             let reason = if ended { reason::UNACKED } else { reason::TOO_SLOW };
             self.discard(oldest, reason, true, now, out);

@@ -461,6 +461,9 @@ impl PeerLane {
         match waiting {
             None => (),
             Some(Refused::Full(part)) => {
+                if self.backlog.parts.is_empty() {
+                    metrics.limit_reached("limits.session_mailbox");
+                }
                 retry_at.get_or_insert(now + RETRY);
                 self.backlog.push(part, limit, metrics);
             }

@@ -237,6 +237,8 @@ fn a_full_mailbox_holds_nothing_up_but_itself() {
         f.settle(&[&slow]).await;
         assert_eq!(slow.got(), all);
         assert!(f.fan_out.deadline().is_none());
+        // Counted when it fills, and not for what waits behind.
+        assert!(f.metrics.text().contains("limit_reached_total{limit=\"limits.session_mailbox\"} 1\n"));
     });
 }
 

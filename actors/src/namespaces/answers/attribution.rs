@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     llm_router::{AttributeOutput, OpenedRoute, RouteId, RouteNotice},
+    metrics::Metrics,
     registry::SocketKey,
     session::NoAnswer,
 };
@@ -47,7 +48,7 @@ impl Outputs {
         self.asked > 0
     }
 
-    fn set(&mut self, output: &ByteString, attribution: Attribution) {
+    fn set(&mut self, output: &ByteString, attribution: Attribution, metrics: &Metrics) {
         self.asked += usize::from(matches!(attribution, Attribution::Asked(_)));
         match self.known.insert(output.clone(), attribution) {
             Some(before) => self.no_longer(&before),
@@ -57,6 +58,7 @@ impl Outputs {
                     && let Some(oldest) = self.order.pop_front()
                     && let Some(before) = self.known.remove(&oldest)
                 {
+                    metrics.limit_reached("limits.max_outputs");
                     self.no_longer(&before);
                 }
             }
@@ -116,7 +118,7 @@ impl Broker {
             }
             (Some(route), known) => {
                 if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
-                    answers.outputs.set(&output_id, Attribution::Route(route));
+                    answers.outputs.set(&output_id, Attribution::Route(route), cx.session().metrics());
                     #[expect(clippy::disallowed_methods, reason = "once per output")]
                     self.directory.router.do_send(RouteNotice::OutputStarted { route, output_id });
                 }
@@ -163,7 +165,7 @@ impl Broker {
             Ok(())
         });
         if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
-            answers.outputs.set(&output_id, Attribution::Asked(vec![event]));
+            answers.outputs.set(&output_id, Attribution::Asked(vec![event]), cx.session().metrics());
         }
     }
 

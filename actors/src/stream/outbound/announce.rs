@@ -16,6 +16,10 @@ impl StreamSender {
             let names = if self.learned.is_some() { 1 } else { self.limits.event_names.len() };
             let limit = if self.deaf { names } else { self.limits.max_unread };
             if self.unread_wires > 0 && self.unread_wires + names > limit {
+                if id > self.held.unread && !self.deaf {
+                    self.held.unread = id;
+                    self.reached.unread += 1;
+                }
                 return;
             }
             self.waiting.pop_first();

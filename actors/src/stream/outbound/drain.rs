@@ -32,8 +32,13 @@ impl StreamSender {
             let whole = entry.closing != Closing::No
                 && entry.writes == 0
                 && entry.text.len() <= self.limits.max_write;
+            let too_many = lane.unacked >= self.limits.max_unacked.max(1);
+            if entry.permit && too_many && id > self.held.unacked {
+                self.held.unacked = id;
+                self.reached.unacked += 1;
+            }
             let free = match whole {
-                true => !lane.barrier && lane.unacked < self.limits.max_unacked.max(1),
+                true => !lane.barrier && !too_many,
                 false => lane.unacked == 0,
             };
             if !entry.permit || !free {
@@ -42,6 +47,7 @@ impl StreamSender {
             }
             let chunk = entry.text.take(self.limits.max_write);
             self.queued -= chunk.len();
+            self.reached.cut += u64::from(!entry.text.is_empty());
             lane.unacked += 1;
             entry.permit = false;
             entry.unacked = true;
@@ -103,6 +109,7 @@ impl StreamSender {
         while self.queued > 0 && self.queued + more > self.limits.max_queued_bytes {
             let oldest = self.entries.iter().find(|(_, entry)| !entry.text.is_empty());
             let Some((&id, _)) = oldest else { return };
+            self.reached.waiting_bytes += 1;
             self.discard(id, reason::TOO_SLOW, true, now, out);
         }
     }

@@ -1,0 +1,180 @@
+//! What makes text wait, be cut or be dropped on its way to a reader: every bound of `[streams]` on the
+//! receiver's side, and of `[limits]` on answers, is reached here.
+
+mod llm_world;
+mod support;
+
+use newage_broker::config::Config;
+use serde_json::json;
+
+use llm_world::{App, EXTENSION, Packet};
+use support::{Broker, Frame, Peer, auth};
+
+/// A broker, an extension that was asked "r", and an app that reads nothing by itself.
+async fn asked(change: impl FnOnce(&mut Config)) -> (Broker, App, App) {
+    let broker = Broker::start(change);
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    app.listens = None;
+    (broker, extension, app)
+}
+
+/// The next stream that is announced: its id.
+async fn announced(app: &mut App) -> String {
+    let rest = app.peer.expect_prefix("42/llm,[\"$stream\",\"streamed_data\",{\"$stream\":\"").await;
+    rest.split('"').next().unwrap().to_owned()
+}
+
+async fn reads(app: &mut App, stream: &str) {
+    app.peer.send_text(&format!("42/llm,[\"$stream-read\",\"{stream}\",16384]")).await;
+}
+
+/// The next write: its ack id and its text.
+async fn written(app: &mut App) -> (u64, String) {
+    let Packet::Event(event) = app.packet().await else { panic!("no event") };
+    assert!(event.is("$stream-write"), "{event:?}");
+    let [text] = <[Vec<u8>; 1]>::try_from(event.attachments).unwrap();
+    (event.ack.unwrap(), String::from_utf8(text).unwrap())
+}
+
+async fn acks(app: &mut App, id: u64) {
+    app.peer.send_text(&format!("43/llm,{id}[]")).await;
+}
+
+/// Sends tokens of one answer, and waits until the broker has read them.
+async fn tokens(extension: &mut App, tokens: &[&str]) {
+    extension.tokens(Some("r"), "o", tokens).await;
+    extension.settle().await;
+}
+
+#[tokio::test]
+async fn max_unread() {
+    let (broker, mut extension, mut app) = asked(|config| config.streams.max_unread = 2).await;
+    // Each is too long to be joined with another.
+    let text = "x".repeat(16_000);
+    tokens(&mut extension, &[text.as_str(); 4]).await;
+    let first = announced(&mut app).await;
+    announced(&mut app).await;
+    broker.until_metric("newage_limit_reached_total{limit=\"streams.max_unread\"}", 1).await;
+    app.peer.expect_nothing().await;
+    // One that is read makes room for one.
+    reads(&mut app, &first).await;
+    let (_, chunk) = written(&mut app).await;
+    assert_eq!(chunk, text);
+    app.peer.expect_text(&format!("42/llm,[\"$stream-end\",\"{first}\"]")).await;
+    announced(&mut app).await;
+    app.peer.expect_nothing().await;
+    assert_eq!(broker.limit_reached("streams.max_unread"), 2);
+    assert_eq!(broker.metric("newage_streams_dropped_total"), 0);
+}
+
+#[tokio::test]
+async fn max_waiting_streams() {
+    let (broker, mut extension, mut app) = asked(|config| {
+        config.streams.max_unread = 1;
+        config.streams.max_waiting_streams = 2;
+    })
+    .await;
+    let text = "x".repeat(16_000);
+    tokens(&mut extension, &[text.as_str(); 3]).await;
+    let first = announced(&mut app).await;
+    // The oldest has failed, in words, and the next takes its place.
+    app.peer.expect_text(&format!("42/llm,[\"$stream-error\",\"{first}\",\"receiver too slow\"]")).await;
+    let second = announced(&mut app).await;
+    assert_eq!(broker.limit_reached("streams.max_waiting_streams"), 1);
+    assert_eq!(broker.metric("newage_streams_dropped_total"), 1);
+    reads(&mut app, &second).await;
+    assert_eq!(written(&mut app).await.1, text);
+}
+
+#[tokio::test]
+async fn max_waiting_bytes() {
+    let (broker, mut extension, mut app) = asked(|config| config.streams.max_waiting_bytes = 20_000).await;
+    let (lost, kept) = ("x".repeat(16_000), "y".repeat(16_000));
+    tokens(&mut extension, &[&lost, &kept]).await;
+    let first = announced(&mut app).await;
+    app.peer.expect_text(&format!("42/llm,[\"$stream-error\",\"{first}\",\"receiver too slow\"]")).await;
+    let second = announced(&mut app).await;
+    assert_eq!(broker.limit_reached("streams.max_waiting_bytes"), 1);
+    reads(&mut app, &second).await;
+    assert_eq!(written(&mut app).await.1, kept);
+}
+
+#[tokio::test]
+async fn max_unacked() {
+    let (broker, mut extension, mut app) = asked(|config| config.streams.max_unacked = 1).await;
+    tokens(&mut extension, &["a"]).await;
+    let first = announced(&mut app).await;
+    tokens_named(&mut extension, "s2", "b").await;
+    let second = announced(&mut app).await;
+    reads(&mut app, &first).await;
+    reads(&mut app, &second).await;
+    let (ack, text) = written(&mut app).await;
+    assert_eq!(text, "a");
+    app.peer.expect_text(&format!("42/llm,[\"$stream-end\",\"{first}\"]")).await;
+    app.peer.expect_nothing().await;
+    assert_eq!(broker.limit_reached("streams.max_unacked"), 1);
+    acks(&mut app, ack).await;
+    assert_eq!(written(&mut app).await.1, "b");
+}
+
+async fn tokens_named(extension: &mut App, stream: &str, text: &str) {
+    extension.token(Some("r"), "o", stream, text, false).await;
+    extension.settle().await;
+}
+
+#[tokio::test]
+async fn write_size() {
+    let (broker, mut extension, mut app) = asked(|config| config.streams.write_size = 8).await;
+    app.listens = Some("streamed_data");
+    let text = "0123456789 你好 😀😀";
+    extension.tokens(Some("r"), "o", &["short", text]).await;
+    app.reads(&format!("short{text}")).await;
+    let writes: Vec<usize> = app.streams.iter().map(|stream| stream.writes.len()).collect();
+    assert_eq!((writes[0], app.streams.len()), (1, 2), "{writes:?}");
+    assert!(app.streams.iter().flat_map(|stream| &stream.writes).all(|write| write.len() <= 8));
+    // All but the last write of the long one left something.
+    assert_eq!(broker.limit_reached("streams.write_size"), writes[1] as u64 - 1);
+}
+
+#[tokio::test]
+async fn max_outputs() {
+    let (broker, mut extension, mut app) = asked(|config| config.limits.max_outputs = 1).await;
+    app.listens = Some("streamed_data");
+    app.asks(EXTENSION, "r2").await;
+    extension.gets("r2").await;
+    extension.token(Some("r"), "o1", "s1", "one ", true).await;
+    extension.token(Some("r2"), "o2", "s2", "two ", true).await;
+    app.reads("one two ").await;
+    assert_eq!(broker.limit_reached("limits.max_outputs"), 1);
+    // The forgotten output still has its request: it is asked for again.
+    extension.token(None, "o1", "s3", "three", false).await;
+    app.reads("one two three").await;
+    assert_eq!(app.streams.last().unwrap().info["requestId"], "r");
+    assert_eq!(broker.limit_reached("limits.max_outputs"), 2);
+}
+
+#[tokio::test]
+async fn packets_per_poll() {
+    let broker = Broker::start(|config| config.limits.packets_per_poll = 3);
+    let mut peer = Peer::open_polling(&broker).await;
+    peer.join("/auth", auth("app-a")).await;
+    // Unknown events are answered as they are read, and one body is read in one go.
+    let asks: Vec<Frame> = (0..7).map(|id| Frame::Text(format!("42/auth,{id}[\"nothing\"]"))).collect();
+    peer.send_all(&asks).await;
+    let mut seen = Vec::new();
+    while seen.iter().sum::<usize>() < 7 {
+        let reply = peer.poll().await;
+        let packets = support::split_payload(reply.text()).into_iter();
+        seen.push(
+            packets
+                .filter(|packet| matches!(packet, Frame::Text(text) if text.starts_with("43/auth,")))
+                .count(),
+        );
+    }
+    assert_eq!(seen, [3, 3, 1]);
+    assert_eq!(broker.limit_reached("limits.packets_per_poll"), 2);
+    peer.emit_with_ack("/auth", json!(33), json!({})).await;
+}
