@@ -221,8 +221,10 @@ async fn max_throttled() {
     }
     // A third pair takes the place of the first, which begins anew.
     assert_eq!(rejection(&mut peer, "/llm", auth_with_key("monitor", "wrong")).await, invalid());
+    assert_eq!(broker.limit_reached("trust.max_throttled"), 1);
     assert_eq!(rejection(&mut peer, "/llm", auth_with_key("app-b", "wrong")).await, limited());
     assert_eq!(rejection(&mut peer, "/llm", auth_with_key("app-a", "wrong")).await, invalid());
+    assert_eq!(broker.limit_reached("trust.max_throttled"), 2);
 }
 
 /// Two checks of a key that take long, at once; the answers to both.
@@ -255,12 +257,15 @@ async fn max_waiting_hashes() {
 }
 
 #[tokio::test]
-async fn hashes_that_wait_get_their_turn() {
+async fn max_concurrent_hashes() {
     let broker = asking_for_keys().costly_key("app-a", 10).start(|config| {
         config.trust.max_concurrent_hashes = 1;
         config.trust.max_waiting_hashes = 1;
     });
+    // The second waits for its turn, and gets it.
     assert_eq!(two_hashes_at_once(&broker).await, [invalid(), invalid()]);
+    assert_eq!(broker.limit_reached("trust.max_concurrent_hashes"), 1);
+    assert_eq!(broker.limit_reached("trust.max_waiting_hashes"), 0);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     let demo_id = ClientId::new(DEMO_ID).ok().filter(|_| launch.demo.is_some());
     launch.trust.reserved_ids.extend(demo_id.clone());
     let max_static = launch.trust.max_static_resources;
-    let store = Arc::new(TrustStore::open(launch.trust)?);
+    let store = Arc::new(TrustStore::open(launch.trust, metrics.clone())?);
     let statics = StaticResources::new(max_static);
     let settings = store.settings();
     let clients = store.snapshot();

@@ -12,7 +12,6 @@ use super::paths::{PathError, RelPath};
 use super::permissions::{self, Access, Kind};
 use super::registry::{FunctionReply, raw};
 use crate::trust::TrustStore;
-use crate::trust::atomic_file;
 use crate::trust::json_text::{self, RawObject};
 use crate::trust::messages::{Caller, SettingsError};
 use crate::trust::settings_write::{UnknownKeys, is_secret};
@@ -83,7 +82,7 @@ pub fn read_json(store: &TrustStore, caller: &Caller, text: &str) -> FunctionRep
         Err(error) => return FunctionReply::Error(error.to_string()),
     };
     let config = store.config();
-    let bytes = match atomic_file::read(&real, config.max_json_bytes) {
+    let bytes = match store.read_file(&real) {
         Ok(bytes) => bytes,
         Err(error) => {
             // The caller's own words for the path, never the server's.
@@ -133,7 +132,7 @@ pub fn save_json(store: &TrustStore, caller: &Caller, text: &str, json: &RawValu
         Ok(located) => located,
         Err(error) => return FunctionReply::Error(error.to_string()),
     };
-    if json.get().len() as u64 > store.config().max_json_bytes {
+    if store.is_too_long(json.get()) {
         return save_failure(&SettingsError::TooLarge.to_string());
     }
     let Ok(object) = RawObject::parse(json.get(), store.config().max_json_depth) else {
@@ -145,6 +144,7 @@ pub fn save_json(store: &TrustStore, caller: &Caller, text: &str, json: &RawValu
         Kind::Data => {
             let own = store.root().join("data").join(rel.parts()[1]);
             if !real.exists() && is_full(&own, store.config().max_data_files) {
+                store.metrics().limit_reached("trust.max_data_files");
                 return save_failure("Too many files.");
             }
             store.write_data_file(&real, object)

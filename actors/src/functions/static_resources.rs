@@ -122,6 +122,7 @@ impl StaticResources {
             None => {}
         }
         if map.len() >= self.max {
+            store.metrics().limit_reached("trust.max_static_resources");
             return Err(MapError::Full);
         }
         map.insert(url.to_owned(), resource);

@@ -47,7 +47,11 @@ impl Desk {
     pub(super) fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
         let config = store.config();
         Self {
-            hashes: HashPool::new(config.max_concurrent_hashes, config.max_waiting_hashes),
+            hashes: HashPool::new(
+                config.max_concurrent_hashes,
+                config.max_waiting_hashes,
+                store.metrics().clone(),
+            ),
             failures: Mutex::new(Throttle::new(
                 config.failed_checks_per_minute,
                 config.ban,
@@ -70,7 +74,10 @@ impl Desk {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
-        let permit = Arc::clone(&self.jobs).try_acquire_owned().ok()?;
+        let Ok(permit) = Arc::clone(&self.jobs).try_acquire_owned() else {
+            self.store.metrics().limit_reached("trust.max_file_jobs");
+            return None;
+        };
         let desk = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let result = work(&desk);
@@ -147,7 +154,7 @@ impl Desk {
         facts.limited = {
             let mut failures = self.failures.lock();
             let limited = failures.is_limited(&suspect, Instant::now());
-            failures.begin(&suspect);
+            self.begin(&mut failures, &suspect);
             limited
         };
         let checked = match facts.key {
@@ -165,6 +172,12 @@ impl Desk {
             }
         }
         self.conclude(&msg, grant, &facts)
+    }
+
+    fn begin(&self, throttle: &mut Throttle, suspect: &Suspect) {
+        if throttle.begin(suspect) {
+            self.store.metrics().limit_reached("trust.max_throttled");
+        }
     }
 
     /// Whether the key verifies; the facts learn it.
@@ -252,10 +265,10 @@ impl Desk {
         {
             // Every attempt counts, right or wrong; it is counted before the comparison.
             let mut logins = self.logins.lock();
-            logins.begin(&suspect);
+            self.begin(&mut logins, &suspect);
             logins.count(&suspect, now);
         }
-        self.failures.lock().begin(&suspect);
+        self.begin(&mut self.failures.lock(), &suspect);
         let compared = self.compare_password(&msg.session, password).await;
         let mut failures = self.failures.lock();
         match compared {
@@ -287,7 +300,10 @@ impl Desk {
         }
         let store = Arc::clone(&self.store);
         let work = move || store.keys().generate(&id);
-        self.hashes.run(Lane::Regular, work).await.unwrap_or(Err(KeyError::Busy))
+        self.hashes.run(Lane::Regular, work).await.unwrap_or_else(|_| {
+            self.store.metrics().limit_reached("trust.max_waiting_hashes");
+            Err(KeyError::Busy)
+        })
     }
 
     /// Whether an unknown id may cause (or join) a scan now.

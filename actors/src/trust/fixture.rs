@@ -96,6 +96,6 @@ impl Root {
     }
 
     pub(crate) fn open(&self) -> Arc<TrustStore> {
-        Arc::new(TrustStore::open(self.config.clone()).unwrap())
+        Arc::new(TrustStore::open(self.config.clone(), Arc::default()).unwrap())
     }
 }

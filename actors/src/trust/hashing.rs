@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+use crate::metrics::Metrics;
+
 /// In whose queue a hash waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -29,6 +31,7 @@ struct Queue {
 /// Runs hashes on the blocking pool.
 #[derive(Debug)]
 pub struct HashPool {
+    metrics: Arc<Metrics>,
     all: Queue,
     penalty: Queue,
 }
@@ -47,10 +50,11 @@ impl Queue {
         Self { slots, waiting: AtomicUsize::new(0), max_waiting }
     }
 
-    async fn enter(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Busy> {
+    async fn enter(&self, metrics: &Metrics) -> Result<tokio::sync::OwnedSemaphorePermit, Busy> {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok(permit);
         }
+        metrics.limit_reached("trust.max_concurrent_hashes");
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         if before >= self.max_waiting {
@@ -62,8 +66,9 @@ impl Queue {
 
 impl HashPool {
     /// Computes `concurrent` hashes at once and lets `max_waiting` wait; of the banned, one and an eighth.
-    pub fn new(concurrent: usize, max_waiting: usize) -> Self {
-        Self { all: Queue::new(concurrent.max(1), max_waiting), penalty: Queue::new(1, max_waiting / 8) }
+    pub fn new(concurrent: usize, max_waiting: usize, metrics: Arc<Metrics>) -> Self {
+        let all = Queue::new(concurrent.max(1), max_waiting);
+        Self { metrics, all, penalty: Queue::new(1, max_waiting / 8) }
     }
 
     /// Waits for a slot and runs the work on the blocking pool. The slot stays taken until the work ends,
@@ -74,10 +79,10 @@ impl HashPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let penalty = match lane {
-            Lane::Penalty => Some(self.penalty.enter().await?),
+            Lane::Penalty => Some(self.penalty.enter(&self.metrics).await?),
             Lane::Regular => None,
         };
-        let slot = self.all.enter().await?;
+        let slot = self.all.enter(&self.metrics).await?;
         let held = (slot, penalty);
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
@@ -99,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn defect_8_53_waiting_is_bounded() {
-        let pool = Arc::new(HashPool::new(1, 1));
+        let pool = Arc::new(HashPool::new(1, 1, Arc::default()));
         let (open, closed) = gate();
         let mut running = Box::pin(pool.run(Lane::Regular, move || closed.recv().is_ok()));
         assert!(futures::poll!(&mut running).is_pending());
@@ -114,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_banned_leave_room_for_others() {
-        let pool = HashPool::new(2, 8);
+        let pool = HashPool::new(2, 8, Arc::default());
         let (open, closed) = gate();
         let mut banned = Box::pin(pool.run(Lane::Penalty, move || closed.recv().is_ok()));
         assert!(futures::poll!(&mut banned).is_pending());

@@ -40,7 +40,7 @@ impl TrustStore {
         if caller.class != ClientClass::Extension {
             return Err(SettingsError::NotAnExtension);
         }
-        if json.len() as u64 > self.config().max_json_bytes {
+        if self.is_too_long(json) {
             return Err(SettingsError::TooLarge);
         }
         let mut given =
@@ -116,7 +116,7 @@ impl TrustStore {
 
     fn read_for_merge(&self, path: &Path) -> Result<RawObject, SettingsError> {
         let config = self.config();
-        let bytes = match atomic_file::read(path, config.max_json_bytes) {
+        let bytes = match self.read_file(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(RawObject::default());
@@ -129,7 +129,7 @@ impl TrustStore {
 
     fn finish(&self, path: &Path, object: &RawObject) -> Result<(), SettingsError> {
         let text = object.to_pretty();
-        if text.len() as u64 > self.config().max_json_bytes {
+        if self.is_too_long(&text) {
             return Err(SettingsError::TooLarge);
         }
         atomic_file::write(path, text.as_bytes(), Mode::Keep).map_err(|_| SettingsError::Io)

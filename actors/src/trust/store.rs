@@ -21,9 +21,12 @@ use super::password::{self, Stored};
 use super::settings_file::{self, ServerSettings};
 use super::snapshot::{Client, TrustSnapshot};
 use crate::ids::ClientId;
+use crate::metrics::Metrics;
 
 /// The folder of the settings files inside the root.
 pub const SETTINGS: &str = "settings";
+
+const MAX_JSON_BYTES: &str = "trust.max_json_bytes";
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,7 @@ pub struct TrustStore {
     snapshot: Arc<ArcSwap<TrustSnapshot>>,
     settings: Arc<ArcSwap<ServerSettings>>,
     keys: KeyStore,
+    metrics: Arc<Metrics>,
     /// One writer of JSON files below the root; scans take it too, because they replace plain passwords.
     pub(super) files: Mutex<Scan>,
 }
@@ -70,7 +74,7 @@ pub(super) struct Scan {
 
 impl TrustStore {
     /// Reads everything. Blocks; call it before the port opens (spec §8.1 8-50).
-    pub fn open(config: TrustConfig) -> Result<Self, TrustError> {
+    pub fn open(config: TrustConfig, metrics: Arc<Metrics>) -> Result<Self, TrustError> {
         let root = fs::canonicalize(&config.root)
             .map_err(|source| TrustError::Root { path: config.root.clone(), source })?;
         fs::create_dir_all(root.join(SETTINGS)).map_err(TrustError::Settings)?;
@@ -80,6 +84,7 @@ impl TrustStore {
             snapshot: Arc::default(),
             settings: Arc::new(ArcSwap::from_pointee(ServerSettings::default())),
             keys,
+            metrics,
             files: Mutex::default(),
             config,
         };
@@ -91,6 +96,29 @@ impl TrustStore {
     /// The configuration.
     pub fn config(&self) -> &TrustConfig {
         &self.config
+    }
+
+    /// The counters.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Reads a JSON file of at most `trust.max_json_bytes`. Blocks.
+    pub(crate) fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let read = atomic_file::read(path, self.config.max_json_bytes);
+        if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::FileTooLarge) {
+            self.metrics.limit_reached(MAX_JSON_BYTES);
+        }
+        read
+    }
+
+    /// Whether a text is longer than a JSON file may be; counted.
+    pub(crate) fn is_too_long(&self, text: &str) -> bool {
+        let too_long = text.len() as u64 > self.config.max_json_bytes;
+        if too_long {
+            self.metrics.limit_reached(MAX_JSON_BYTES);
+        }
+        too_long
     }
 
     /// The server root, with symlinks resolved.
@@ -187,6 +215,7 @@ impl TrustStore {
         }
         names.sort_unstable();
         if names.len() > self.config.max_client_files {
+            self.metrics.limit_reached("trust.max_client_files");
             warn!(files = names.len(), limit = self.config.max_client_files; "too many client files, the last are ignored");
             names.truncate(self.config.max_client_files);
         }
@@ -223,8 +252,7 @@ impl TrustStore {
     }
 
     fn read_object(&self, path: &Path) -> Result<RawObject, String> {
-        let bytes =
-            atomic_file::read(path, self.config.max_json_bytes).map_err(|error| error.kind().to_string())?;
+        let bytes = self.read_file(path).map_err(|error| error.kind().to_string())?;
         RawObject::parse_bytes(&bytes, self.config.max_json_bytes, self.config.max_json_depth)
             .map_err(|problem: JsonProblem| problem.to_string())
     }

@@ -225,7 +225,7 @@ fn trusted_clients_without_a_record_get_a_key_and_others_do_not() {
 
 #[test]
 fn a_missing_root_is_an_error_with_its_name() {
-    let error = TrustStore::open(TrustConfig::new("/nonexistent/root")).err().unwrap();
+    let error = TrustStore::open(TrustConfig::new("/nonexistent/root"), Arc::default()).err().unwrap();
     assert!(error.to_string().contains("/nonexistent/root"));
 }
 

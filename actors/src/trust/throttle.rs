@@ -68,19 +68,20 @@ impl Throttle {
         record.banned_until.is_some() || record.counted.len() + record.in_flight as usize >= limit as usize
     }
 
-    /// Notes an attempt under way; end it with [`Throttle::count`] or [`Throttle::excuse`].
-    pub fn begin(&mut self, suspect: &Suspect) {
+    /// Notes an attempt under way; end it with [`Throttle::count`] or [`Throttle::excuse`]. True if the
+    /// suspect seen first was forgotten for it.
+    pub fn begin(&mut self, suspect: &Suspect) -> bool {
         if let Some(record) = self.records.get_mut(suspect) {
             record.in_flight += 1;
-            return;
+            return false;
         }
-        if self.records.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.records.remove(&oldest);
+        let oldest = if self.records.len() >= self.capacity { self.order.pop_front() } else { None };
+        if let Some(oldest) = &oldest {
+            self.records.remove(oldest);
         }
         self.order.push_back(suspect.clone());
         self.records.insert(suspect.clone(), Record { in_flight: 1, ..Record::default() });
+        oldest.is_some()
     }
 
     /// Ends an attempt that counts.
@@ -222,7 +223,7 @@ mod tests {
             for (host, step) in steps {
                 let who = suspect(&format!("192.0.2.{host}"), "a");
                 match step {
-                    0 => throttle.begin(&who),
+                    0 => _ = throttle.begin(&who),
                     1 => throttle.count(&who, now),
                     _ => throttle.excuse(&who),
                 }
