@@ -135,6 +135,7 @@ fn reasons() {
         (CloseReason::TooManyNamespaces { limit: 1 }, "forced server close", Initiator::Client, false, 1008),
         (CloseReason::ConnectTimeout, "forced server close", Initiator::Client, true, 1008),
         (CloseReason::TooLarge { limit: 1 }, "transport error", Initiator::Client, false, 1009),
+        (CloseReason::TooManyFragments { limit: 1 }, "transport error", Initiator::Client, false, 1009),
         (CloseReason::SlowConsumer, "forced close", Initiator::Server, true, 1013),
         (CloseReason::ShuttingDown, "server shutting down", Initiator::Server, true, 1012),
         (CloseReason::ServerDisconnect, "server namespace disconnect", Initiator::Server, false, 1000),
