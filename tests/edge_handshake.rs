@@ -597,6 +597,7 @@ async fn an_invalid_key_may_lead_to_a_room_of_its_own() {
     assert_eq!(ack["message"], "Unauthorized");
     peer.expect_text("41/auth,").await;
     assert_eq!(broker.metric("newage_sessions"), 1, "the session itself lives");
+    assert_eq!(broker.limit_reached("trust.limited_session"), 1);
 }
 
 #[tokio::test]

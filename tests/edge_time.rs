@@ -37,6 +37,7 @@ async fn a_websocket_that_does_not_answer_is_closed() {
     peer.expect_close(1000).await;
     assert!(opened.elapsed() >= Duration::from_millis(290), "{:?}", opened.elapsed());
     assert_eq!(broker.metric(&closed("ping timeout")), 1);
+    assert_eq!(broker.limit_reached("session.ping_timeout"), 1);
     broker.until_metric_is("newage_sockets", 0).await;
 }
 
@@ -124,6 +125,7 @@ async fn a_session_without_namespace_is_closed() {
     peer.expect_prefix("44/nothing,").await;
     peer.expect_close(1008).await;
     assert_eq!(broker.metric(&closed("forced server close")), 3);
+    assert_eq!(broker.limit_reached("session.connect_timeout"), 3);
 }
 
 #[tokio::test]
@@ -176,6 +178,7 @@ async fn a_limited_session_expires() {
     ends.sort_by_key(|frame| format!("{frame:?}"));
     assert_eq!(ends, [Frame::Text("41/auth,".to_owned()), Frame::Text("41/llm,".to_owned())]);
     assert!(joined.elapsed() >= Duration::from_millis(290), "{:?}", joined.elapsed());
+    assert_eq!(broker.limit_reached("trust.limited_session"), 2);
     // The session is empty then, by no wish of its client.
     peer.expect_close(1008).await;
 }

@@ -186,6 +186,7 @@ async fn a_probe_that_takes_too_long_leaves_the_polling_session_alive() {
     half.send_text("2probe").await;
     half.expect(Frame::Text("3probe".to_owned())).await;
     assert!(matches!(half.next().await, Frame::Closed(_)));
+    assert_eq!(broker.limit_reached("session.upgrade_timeout"), 2);
     peer.emit_with_ack("/llm", json!(9), json!({})).await;
 }
 

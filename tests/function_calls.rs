@@ -56,10 +56,11 @@ async fn a_call_reaches_the_extension_and_its_ack_comes_back_untouched() {
 
 #[tokio::test]
 async fn a_call_without_an_answer_times_out() {
-    let (_broker, mut extension, mut app) = callers(|config| config.llm.function_timeout = 0.2).await;
+    let (broker, mut extension, mut app) = callers(|config| config.llm.function_timeout = 0.2).await;
     let ack = app.begin_ack(FUNCTIONS, json!(22), &[call(EXTENSION)]).await;
     extension.expect_prefix("42/function_call,0[22,").await;
     assert_eq!(app.expect_ack(FUNCTIONS, ack).await, call_failed("Function call timed out."));
+    assert_eq!(broker.limit_reached("llm.function_timeout"), 1);
     // A late ack is nobody's.
     extension.send_text("43/function_call,0[{\"success\":true}]").await;
     extension.barrier().await;

@@ -279,6 +279,18 @@ async fn waiting_hashes_are_counted() {
 }
 
 #[tokio::test]
+async fn question_timeout() {
+    // A check of a key is the longest question that there is.
+    let broker =
+        asking_for_keys().costly_key("app-a", 13).start(|config| config.session.question_timeout = 20);
+    let mut peer = Peer::connect_ws(&broker).await;
+    let busy = json!({"type": 21, "message": "Server is busy, try again later.", "code": "busy"});
+    assert_eq!(rejection(&mut peer, "/llm", auth_with_key("app-a", "wrong")).await, busy);
+    assert_eq!(broker.limit_reached("session.question_timeout"), 1);
+    peer.barrier().await;
+}
+
+#[tokio::test]
 async fn a_hash_holds_nobody_up() {
     let broker = asking_for_keys().costly_key("app-a", 13).start(|_| ());
     let mut guesser = Peer::connect_ws(&broker).await;

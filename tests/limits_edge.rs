@@ -102,3 +102,14 @@ async fn max_connections() {
     drop(Opening::new().ws(&broker).await.unwrap());
     second.barrier().await;
 }
+
+#[tokio::test]
+async fn shutdown_timeout() {
+    let broker = Broker::start(|config| config.server.shutdown_timeout = 1);
+    let peer = Peer::open_polling(&broker).await;
+    // A request that never ends holds the end up for so long, and no longer.
+    let endless = half_a_post(&broker, &peer).await;
+    broker.until_metric_is("newage_connections", 2).await;
+    broker.stop().await;
+    drop(endless);
+}

@@ -126,6 +126,42 @@ async fn tokens_named(extension: &mut App, stream: &str, text: &str) {
 }
 
 #[tokio::test]
+async fn announce_stall_and_deaf_after() {
+    let (broker, mut extension, mut app) = asked(|config| {
+        config.streams.announce_stall = 0.05;
+        config.streams.deaf_after = 2;
+    })
+    .await;
+    for (stream, deaf) in [("s1", 0), ("s2", 1)] {
+        tokens_named(&mut extension, stream, "never read").await;
+        let wire = announced(&mut app).await;
+        let error = format!("42/llm,[\"$stream-error\",\"{wire}\",\"stream not read\"]");
+        app.peer.expect_text(&error).await;
+        assert_eq!(broker.limit_reached("streams.announce_stall"), 1 + deaf);
+        assert_eq!(broker.limit_reached("streams.deaf_after"), deaf);
+    }
+    assert_eq!(broker.metric("newage_streams_dropped_total"), 2);
+}
+
+#[tokio::test]
+async fn progress_stall() {
+    let (broker, mut extension, mut app) = asked(|config| {
+        config.streams.progress_stall = 0.05;
+        config.streams.write_size = 4;
+    })
+    .await;
+    tokens(&mut extension, &["more than one write"]).await;
+    let wire = announced(&mut app).await;
+    reads(&mut app, &wire).await;
+    assert_eq!(written(&mut app).await.1, "more");
+    // It is acked never, and not read on.
+    let error = format!("42/llm,[\"$stream-error\",\"{wire}\",\"receiver stalled\"]");
+    app.peer.expect_text(&error).await;
+    assert_eq!(broker.limit_reached("streams.progress_stall"), 1);
+    assert_eq!(broker.metric("newage_streams_dropped_total"), 1);
+}
+
+#[tokio::test]
 async fn write_size() {
     let (broker, mut extension, mut app) = asked(|config| config.streams.write_size = 8).await;
     app.listens = Some("streamed_data");

@@ -180,6 +180,7 @@ async fn a_request_without_any_answer_times_out() {
     app.asks(EXTENSION, "r").await;
     extension.gets("r").await;
     assert_eq!(app.expect(21).await, error("LLM request timed out.", "r"));
+    broker.until_metric_is("newage_llm_requests_failed_total", 1).await;
     broker.until_metric_is(NOTHING_OPEN, 0).await;
     extension.answers(Some("r"), "o", "too late").await;
     extension.settle().await;

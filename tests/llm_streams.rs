@@ -217,11 +217,12 @@ async fn starts_and_ends_that_are_ignored() {
 
 #[tokio::test]
 async fn a_stream_without_end_fails_when_it_is_idle() {
-    let (_broker, mut extension, mut app) = trio(|config| config.streams.idle_timeout = 0.2).await;
+    let (broker, mut extension, mut app) = trio(|config| config.streams.idle_timeout = 0.2).await;
     extension.begins(Some("R1"), "O1", "S1", 5).await;
     extension.piece("FIRST", "O1", "S1", "0", "\"half\"").await;
     app.until("an error", |app| app.streams.first().is_some_and(|stream| stream.error.is_some())).await;
     assert_eq!(app.text, b"half");
+    assert_eq!(broker.limit_reached("streams.idle_timeout"), 1);
     extension.token(Some("R1"), "O1", "S2", " more", false).await;
     app.reads("half more").await;
 }

@@ -150,6 +150,8 @@ fn bound_of(reason: &CloseReason) -> Option<&'static str> {
         CloseReason::ParseError(ProtocolError::TooManyAttachments { .. }) => "limits.max_attachments",
         CloseReason::ParseError(ProtocolError::Json(JsonError::TooDeep { .. })) => "limits.max_depth",
         CloseReason::BadPayload(PayloadError::TooManyPackets { .. }) => "limits.max_packets_per_payload",
+        CloseReason::PingTimeout => "session.ping_timeout",
+        CloseReason::ConnectTimeout => "session.connect_timeout",
         CloseReason::TooManyFragments { .. } => "limits.max_fragments",
         CloseReason::TooManyNamespaces { .. } => "limits.max_namespaces",
         _ => return None,

@@ -38,7 +38,7 @@ use crate::{
     metrics::Metrics,
     protocol::StreamEvent,
     registry::SocketKey,
-    stream::{DataError, Emit, InboundStreams, StartError, StreamStart},
+    stream::{DataError, Emit, InboundStreams, StartError, StreamStart, inbound::STREAM_IDLE},
     target::FanOut,
 };
 
@@ -377,6 +377,9 @@ impl Broker {
             if answers.streams.deadline().is_some_and(|due| due <= now) {
                 let Answers { streams, emits, .. } = &mut **answers;
                 streams.poll(now, emits);
+                let idle = |emit: &&Emit<RouteId>| matches!(emit, Emit::Fail { reason: STREAM_IDLE, .. });
+                let idle = emits.iter().filter(idle).count();
+                cx.session().metrics().limit_reached_times("streams.idle_timeout", idle as u64);
                 answers.flush(now);
             }
             if answers.fan_out.deadline().is_some_and(|due| due <= now) {

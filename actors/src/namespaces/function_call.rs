@@ -114,11 +114,18 @@ impl Broker {
         let waiting = call.clone();
         // The extension's session answers in time, or says that it did not; the slack is for its way.
         let timeout = self.directory.limits.function_timeout + std::time::Duration::from_secs(1);
+        let due = cx.now() + self.directory.limits.function_timeout;
         let outcome =
             cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
                 layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
                     Some(answer) => broker.relay_answer(cx, &waiting, &answer),
-                    None => broker.call_failed(cx, &waiting, "Function call timed out."),
+                    None => {
+                        // Before that the extension has left.
+                        if cx.now() >= due {
+                            cx.session().metrics().limit_reached("llm.function_timeout");
+                        }
+                        broker.call_failed(cx, &waiting, "Function call timed out.");
+                    }
                 });
                 Ok(())
             });

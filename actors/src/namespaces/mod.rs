@@ -313,6 +313,7 @@ impl NamespaceHandler for Broker {
         let over = |socket: &Socket| matches!(socket.standing, Standing::Limited { until } if until <= now);
         let expired: Vec<_> =
             self.sockets.iter().filter(|(_, socket)| over(socket)).map(|(ns, _)| ns.clone()).collect();
+        cx.session().metrics().limit_reached_times("trust.limited_session", expired.len() as u64);
         for ns in expired {
             self.end(cx, &ns);
         }

@@ -38,7 +38,7 @@ pub struct TooManyQuestions;
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// It did not come in time (`limits.question_timeout`).
+    /// It did not come in time (`session.question_timeout`).
     TimedOut,
     /// The actor that was asked has stopped.
     Gone,
@@ -130,6 +130,12 @@ impl<'a, A: Application> Cx<'a, A> {
         // `send` enqueues at once, so questions of one session arrive in the order asked. It knows no bound of
         // its own: a full mailbox takes one more for each question that is open (facts §3.2).
         let answer = to.send(question).inspect(move |_| drop(open));
+        let answered = move |app: &mut A, cx: &mut Cx<'_, A>, answer: Result<M::Result, NoAnswer>| {
+            if matches!(answer, Err(NoAnswer::TimedOut)) {
+                cx.metrics().limit_reached("session.question_timeout");
+            }
+            answered(app, cx, answer)
+        };
         self.questions.wait_for(Lane::Of(TypeId::of::<T>()), due, answer, answered);
         Ok(())
     }

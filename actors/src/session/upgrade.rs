@@ -134,6 +134,9 @@ impl<A: Application> SessionActor<A> {
             return;
         };
         debug!(error:?; "websocket did not take the session over");
+        if error == ProbeError::TimedOut {
+            self.shared.metrics.limit_reached("session.upgrade_timeout");
+        }
         // The polling session lives on: only this WebSocket ends.
         probing.session.outbox.end_probe();
         probing.outbox.end(CloseReason::TransportClosed, true);

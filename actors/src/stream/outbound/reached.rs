@@ -1,4 +1,4 @@
-//! How often the bounds of a receiver made its text wait, be cut or be dropped, for the metrics.
+//! How often the bounds and deadlines of a receiver made its text wait, be cut or be dropped, for the metrics.
 
 /// Times since the last [`StreamSender::take_reached`](super::StreamSender::take_reached).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,17 +13,26 @@ pub struct Reached {
     pub unacked: u64,
     /// Writes after which text of the same stream was left.
     pub cut: u64,
+    /// Streams that nobody began to read in time.
+    pub announce_stall: u64,
+    /// Streams that were not read on in time.
+    pub progress_stall: u64,
+    /// Times that the receiver has become deaf.
+    pub deaf: u64,
 }
 
 impl Reached {
     /// Each bound by its setting's name.
-    pub fn by_setting(&self) -> [(&'static str, u64); 5] {
+    pub fn by_setting(&self) -> [(&'static str, u64); 8] {
         [
             ("streams.max_waiting_bytes", self.waiting_bytes),
             ("streams.max_waiting_streams", self.waiting_streams),
             ("streams.max_unread", self.unread),
             ("streams.max_unacked", self.unacked),
             ("streams.write_size", self.cut),
+            ("streams.announce_stall", self.announce_stall),
+            ("streams.progress_stall", self.progress_stall),
+            ("streams.deaf_after", self.deaf),
         ]
     }
 }

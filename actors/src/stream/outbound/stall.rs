@@ -32,9 +32,11 @@ impl StreamSender {
     /// Makes sure that a stream is looked at, at the latest then.
     pub(super) fn arm(&mut self, id: EntryId, at: Instant) {
         if let Some(entry) = self.entries.get_mut(&id)
-            && entry.timer.is_none()
+            && entry.timer.is_none_or(|set| at < set)
         {
-            entry.timer = Some(at);
+            if let Some(later) = entry.timer.replace(at) {
+                self.timers.remove(&(later, id));
+            }
             self.timers.insert((at, id));
         }
     }
@@ -59,6 +61,7 @@ impl StreamSender {
             return;
         };
         if entry.is_unread() {
+            self.reached.announce_stall += 1;
             self.discard(id, reason::UNREAD, true, now, out);
             self.never_read = self.never_read.saturating_add(1);
             if self.never_read >= self.limits.deaf_after {
@@ -68,6 +71,7 @@ impl StreamSender {
         }
         let others = self.lanes.get(entry.lane).map_or(0, |lane| lane.unacked);
         if matches!(entry.phase, Phase::Ended(_)) {
+            self.reached.progress_stall += 1;
             // If the receiver still keeps the write somewhere, it must not come out behind later
             // text. One that has done with the stream ignores the error.
             self.discard(id, reason::UNACKED, true, now, out);
@@ -76,6 +80,7 @@ impl StreamSender {
             entry.progress = now;
             self.arm(id, now + self.limits.progress_stall);
         } else {
+            self.reached.progress_stall += 1;
             self.discard(id, reason::STALLED, true, now, out);
         }
     }
@@ -83,6 +88,7 @@ impl StreamSender {
     /// Keeps one unread stream as the probe, and drops the others.
     fn become_deaf(&mut self, now: Instant, out: &mut Vec<Command>) {
         self.deaf = true;
+        self.reached.deaf += 1;
         let ids = |pick: fn(&Entry) -> bool| {
             self.entries.iter().filter(move |(_, entry)| pick(entry)).map(|(id, _)| *id)
         };

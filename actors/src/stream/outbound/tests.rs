@@ -291,6 +291,11 @@ fn rule_15_no_progress() {
     bench.push("a1", "2", false).after(59).expect("");
     bench.after(1).expect("s1!receiver stalled, a1-receiver stalled");
     bench.push("a1", "3", true).expect("").gone();
+
+    // To go on may take less time than to begin.
+    let mut bench = Bench::new(|limits| limits.progress_stall = Duration::from_secs(5));
+    bench.token("a1", "aaaabb").read("s1").expect("+s1 a1, s1=aaaa").after(4).expect("");
+    bench.after(1).expect("s1!receiver stalled, a1-receiver stalled").gone();
 }
 
 #[test]
