@@ -323,24 +323,141 @@ fn settings() -> Vec<(String, toml::Value)> {
     found
 }
 
-/// A number that bounds something, by its section or name; times and modes are explained in
-/// config.toml and need no place here.
-fn is_bound(setting: &str, value: &toml::Value) -> bool {
-    let name = setting.rsplit('.').next().unwrap_or_default();
-    let says_so =
-        ["max_", "pending_"].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("_per_minute");
-    value.is_integer() && (setting.starts_with("limits.") || says_so)
+/// Numbers that bound nothing, each with the reason.
+const NO_BOUNDS: &[(&str, &str)] = &[
+    ("server.workers", "how many threads there are, and not what they may hold"),
+    ("server.backlog", "the system's queue, in the row of server.max_connections"),
+    ("session.ping_interval", "how often, and not how long"),
+    ("streams.hold", "how long a token is gathered that is there: nobody is waited for"),
+    ("streams.hold_max_pieces", "which tokens are gathered; streams.max_stream_bytes bounds what waits"),
+    ("demo.pace", "how fast the demo speaks"),
+];
+
+/// A row of the tables of queues and of waits.
+struct Row {
+    what: String,
+    settings: Vec<String>,
+    metric: String,
+    tests: Vec<String>,
+}
+
+/// Rows of five columns whose second is called "Setting".
+fn bounds() -> Vec<Row> {
+    let document = read("docs/architecture.md");
+    let mut rows = Vec::new();
+    let mut inside = false;
+    for line in document.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, what, setting, _, metric, test, _] = cells[..] else {
+            inside = false;
+            continue;
+        };
+        if setting == "Setting" {
+            assert_eq!((metric, test), ("Metric", "Test"), "a table of bounds has these columns");
+            inside = true;
+        } else if inside && !what.starts_with("---") {
+            rows.push(Row {
+                what: what.to_owned(),
+                settings: code_spans(setting),
+                metric: metric.to_owned(),
+                tests: code_spans(test),
+            });
+        }
+    }
+    assert!(rows.len() > 50, "the tables of bounds have moved");
+    rows
 }
 
 #[test]
-fn every_bound_is_in_the_table_of_queues() {
-    let document = read("docs/architecture.md");
-    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with('|')).collect();
-    let bounds = settings().into_iter().filter(|(setting, value)| is_bound(setting, value));
-    let missing = bounds
-        .map(|(setting, _)| format!("`{setting}`"))
-        .filter(|setting| !rows.iter().any(|row| row.contains(setting.as_str())));
-    none("bounds of config.toml without a row in docs/architecture.md", missing.collect());
+fn every_number_of_the_configuration_has_a_row() {
+    let rows = bounds();
+    let is_number = |value: &toml::Value| value.is_integer() || value.is_float();
+    let numbers: Vec<String> =
+        settings().into_iter().filter(|(_, value)| is_number(value)).map(|(setting, _)| setting).collect();
+    let mut found = Vec::new();
+    for setting in &numbers {
+        let has_row = rows.iter().any(|row| row.settings.contains(setting));
+        let reason = NO_BOUNDS.iter().any(|(known, _)| known == setting);
+        match (has_row, reason) {
+            (true, false) | (false, true) => (),
+            (true, true) => found.push(format!("{setting}: bounds nothing, and has a row")),
+            (false, false) => found.push(format!(
+                "{setting}: give it a row in docs/architecture.md, or tests/tidy.rs a reason why it needs none"
+            )),
+        }
+    }
+    for (setting, _) in NO_BOUNDS.iter().filter(|(setting, _)| !numbers.iter().any(|known| known == setting))
+    {
+        found.push(format!("{setting}: no number of config.toml"));
+    }
+    none("bounds", found);
+}
+
+/// "counted", `newage_…`, or "none" with a reason; what is counted is counted in the code.
+#[test]
+fn every_bound_has_a_metric() {
+    let code: String = rust_files()
+        .iter()
+        .filter(|path| (path.starts_with("src/") || path.starts_with("actors/src/")) && !is_test(path))
+        .map(|path| read(path))
+        .collect();
+    let registered: Vec<String> = read("actors/src/metrics.rs")
+        .split("register!(")
+        .skip(1)
+        .filter_map(|call| call.split('"').nth(1).map(str::to_owned))
+        .collect();
+    let mut found = Vec::new();
+    for Row { what, settings, metric, .. } in bounds() {
+        let names: Vec<String> =
+            code_spans(&metric).into_iter().filter(|name| name.starts_with("newage_")).collect();
+        for name in &names {
+            let bare = name.trim_start_matches("newage_").trim_end_matches("_total");
+            if !registered.iter().any(|known| known == bare) {
+                found.push(format!("{what}: no metric {name}"));
+            }
+        }
+        let counted = metric.contains("counted") && !metric.contains("counted as");
+        for setting in settings.iter().filter(|_| counted) {
+            if !code.contains(&format!("\"{setting}\"")) {
+                found.push(format!("{what}: nothing counts {setting}"));
+            }
+        }
+        let excused = metric.strip_prefix("none").and_then(|rest| rest.split_once(": ")).is_some();
+        if names.is_empty() && !metric.contains("counted") && !excused {
+            found.push(format!("{what}: no metric, and no reason: {metric:?}"));
+        }
+    }
+    none("metrics of bounds", found);
+}
+
+/// Each row names a test that reaches its bound.
+#[test]
+fn every_bound_has_a_test() {
+    let mut tests = BTreeSet::new();
+    for path in rust_files() {
+        let text = read(&path);
+        let mut is_test = text.contains("proptest! {");
+        for line in text.lines().map(str::trim_start) {
+            if let Some(name) = line.trim_start_matches("async ").strip_prefix("fn ") {
+                if is_test {
+                    tests.insert(name.split(['(', '<']).next().unwrap_or_default().to_owned());
+                }
+                is_test = text.contains("proptest! {");
+            } else if line == "#[test]" || (line.starts_with("#[") && line.contains("::test")) {
+                is_test = true;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for Row { what, tests: named, .. } in bounds() {
+        if named.is_empty() {
+            found.push(format!("{what}: no test"));
+        }
+        for name in named.iter().filter(|name| !tests.contains(*name)) {
+            found.push(format!("{what}: no test {name}"));
+        }
+    }
+    none("tests of bounds", found);
 }
 
 #[test]
@@ -446,32 +563,4 @@ fn the_architecture_names_code_that_exists() {
         }
     }
     none("docs/architecture.md names what is not there", found);
-}
-
-/// The last column of the table of queues names tests.
-#[test]
-fn the_architecture_names_tests_that_exist() {
-    let mut tests = BTreeSet::new();
-    for path in rust_files() {
-        for line in read(&path).lines() {
-            if let Some(name) = line.trim_start().trim_start_matches("async ").strip_prefix("fn ") {
-                tests.insert(name.split(['(', '<']).next().unwrap_or_default().to_owned());
-            }
-        }
-    }
-    let text = read("docs/architecture.md");
-    let rows = text.lines().filter(|line| line.starts_with('|') && line.contains('`'));
-    let mut found = Vec::new();
-    let mut named = 0;
-    for row in rows.filter(|row| row.matches('|').count() == 6) {
-        let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
-        for name in code_spans(last) {
-            named += 1;
-            if !tests.contains(&name) {
-                found.push(name);
-            }
-        }
-    }
-    none("docs/architecture.md names tests that are not there", found);
-    assert!(named > 0, "the table of queues has moved");
 }
