@@ -279,6 +279,32 @@ async fn waiting_hashes_are_counted() {
 }
 
 #[tokio::test]
+async fn max_session_keys() {
+    let broker = asking_for_keys().start(|config| config.trust.max_session_keys = 1);
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/auth", auth_with_key("app-a", "getKey")).await;
+    let (name, args) = peer.expect_event("/auth").await;
+    assert_eq!((name, &args[0]["clientId"]), (json!(26), &json!("app-a")));
+    // Another client is admitted, and gets none; the first one's stays.
+    let mut other = Peer::connect_ws(&broker).await;
+    other.join("/auth", auth_with_key("app-b", "getKey")).await;
+    other.expect_nothing().await;
+    assert_eq!(broker.limit_reached("trust.max_session_keys"), 1);
+    peer.join("/llm", auth_with_key("app-a", args[0]["key"].as_str().unwrap())).await;
+}
+
+#[tokio::test]
+async fn max_key_file_bytes() {
+    let broker = asking_for_keys().start(|config| config.trust.max_key_file_bytes = 200);
+    assert!(broker.limit_reached("trust.max_key_file_bytes") >= 1);
+    let before = std::fs::read(broker.data().join("keys/clients.json")).unwrap();
+    // It is not used in part.
+    let mut peer = Peer::connect_ws(&broker).await;
+    assert_eq!(rejection(&mut peer, "/llm", auth_with_key("app-a", &key("app-a"))).await, invalid());
+    assert_eq!(std::fs::read(broker.data().join("keys/clients.json")).unwrap(), before);
+}
+
+#[tokio::test]
 async fn question_timeout() {
     // A check of a key is the longest question that there is.
     let broker =

@@ -5,7 +5,9 @@
 //! and that once.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::{error, warn};
@@ -19,6 +21,7 @@ use super::json_text::{self, JsonProblem};
 use super::messages::{KeyError, KeyListing};
 use super::password;
 use crate::ids::ClientId;
+use crate::metrics::Metrics;
 
 /// The folder of the key file inside the root.
 pub const FOLDER: &str = "keys";
@@ -27,6 +30,8 @@ pub const FILE: &str = "clients.json";
 
 /// Records made without being asked for are written in groups of this size.
 const BATCH: usize = 16;
+
+const MAX_BYTES: &str = "trust.max_key_file_bytes";
 
 type Digest = [u8; 32];
 
@@ -48,6 +53,7 @@ pub struct KeyStore {
     max_depth: usize,
     max_sessions: usize,
     cost: u32,
+    metrics: Arc<Metrics>,
     secret: [u8; 32],
     /// Held across read, hash-free change and write of the file: one writer.
     writer: Mutex<()>,
@@ -84,7 +90,7 @@ impl State {
 
 impl KeyStore {
     /// Opens the store below `keys/` of a root; the folder need not exist yet. Blocks.
-    pub fn open(root: &Path, config: &TrustConfig) -> Result<Self, getrandom::Error> {
+    pub fn open(root: &Path, config: &TrustConfig, metrics: Arc<Metrics>) -> Result<Self, getrandom::Error> {
         let folder = root.join(FOLDER);
         // The folder is made now so that it can be watched; a failure will show again at the first write.
         let _ = private_folder(&folder);
@@ -96,6 +102,7 @@ impl KeyStore {
             max_depth: config.max_json_depth,
             max_sessions: config.max_session_keys,
             cost: config.bcrypt_cost,
+            metrics,
             secret,
             writer: Mutex::new(()),
             state: RwLock::default(),
@@ -157,6 +164,7 @@ impl KeyStore {
         let mut state = self.state.write();
         // Only trust patterns admit more ids than there are files; they must not fill the memory.
         if state.sessions.len() >= self.max_sessions && !state.sessions.contains_key(id) {
+            self.metrics.limit_reached("trust.max_session_keys");
             return Err(KeyError::Busy);
         }
         Ok(state.sessions.entry(id.clone()).or_insert(fresh).clone())
@@ -298,6 +306,7 @@ impl KeyStore {
         let mut text = json_text::pretty(&compact);
         text.push('\n');
         if text.len() as u64 > self.max_bytes {
+            self.metrics.limit_reached(MAX_BYTES);
             error!(file = FILE, limit = self.max_bytes; "key file would grow beyond its limit");
             return Err(KeyError::NotStored);
         }
@@ -375,6 +384,9 @@ impl KeyStore {
     fn read(&self) -> Result<Map<String, Value>, JsonProblem> {
         let bytes = atomic_file::read(&self.path(), self.max_bytes).map_err(|error| {
             warn!(file = FILE, error:% = error.kind(); "key file not read");
+            if error.kind() == io::ErrorKind::FileTooLarge {
+                self.metrics.limit_reached(MAX_BYTES);
+            }
             JsonProblem::TooLarge { limit: self.max_bytes }
         })?;
         let text = std::str::from_utf8(&bytes).map_err(|_| JsonProblem::Encoding)?;

@@ -2,7 +2,7 @@ use super::*;
 use std::fs;
 
 fn open(root: &Path) -> KeyStore {
-    KeyStore::open(root, &config()).unwrap()
+    KeyStore::open(root, &config(), Arc::default()).unwrap()
 }
 
 fn config() -> TrustConfig {
@@ -165,7 +165,7 @@ fn the_file_is_private() {
 fn the_file_has_a_bound() {
     let root = tempfile::tempdir().unwrap();
     let small = TrustConfig { max_key_file_bytes: 300, ..config() };
-    let store = KeyStore::open(root.path(), &small).unwrap();
+    let store = KeyStore::open(root.path(), &small, Arc::default()).unwrap();
     let made = (0..10).map_while(|i| store.generate(&id(&format!("c{i}"))).ok()).count();
     assert!((1..10).contains(&made), "{made}");
     assert_eq!(open(root.path()).list().len(), made);
@@ -189,7 +189,7 @@ fn a_removed_key_is_not_made_anew_before_the_next_start() {
 fn session_keys_have_a_bound() {
     let root = tempfile::tempdir().unwrap();
     let small = TrustConfig { max_session_keys: 2, ..config() };
-    let store = KeyStore::open(root.path(), &small).unwrap();
+    let store = KeyStore::open(root.path(), &small, Arc::default()).unwrap();
     let first = store.session_key(&id("a")).unwrap();
     store.session_key(&id("b")).unwrap();
     assert_eq!(store.session_key(&id("c")), Err(KeyError::Busy));

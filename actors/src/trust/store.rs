@@ -78,7 +78,7 @@ impl TrustStore {
         let root = fs::canonicalize(&config.root)
             .map_err(|source| TrustError::Root { path: config.root.clone(), source })?;
         fs::create_dir_all(root.join(SETTINGS)).map_err(TrustError::Settings)?;
-        let keys = KeyStore::open(&root, &config).map_err(TrustError::Random)?;
+        let keys = KeyStore::open(&root, &config, metrics.clone()).map_err(TrustError::Random)?;
         let store = Self {
             root,
             snapshot: Arc::default(),
