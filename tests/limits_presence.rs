@@ -12,6 +12,7 @@ async fn comes_and_goes(broker: &Broker, client: &str, identity: &str) {
     let mut auth = auth(client);
     auth["identity"] = format!("{client}-{identity}").into();
     peer.join("/llm", auth).await;
+    broker.until_metric_is("newage_sockets", before + 1).await;
     peer.send_text("1").await;
     broker.until_metric_is("newage_sockets", before).await;
 }

@@ -5,7 +5,7 @@ mod support;
 
 use newage_broker::config::Config;
 use serde_json::{Value, json};
-use support::{Broker, Frame, Opening, Peer, auth, frame_header, http};
+use support::{Broker, Frame, Opening, Peer, auth, frame_header, http, masked_frame};
 
 const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 const BUSY: &str = r#"{"code":3,"message":"Too many sessions"}"#;
@@ -177,15 +177,26 @@ async fn max_early_events() {
     let events = (0..EVENTS).map(|id| text(format!("42/llm,{id}[9,{{}}]")));
     let early: Vec<Frame> =
         std::iter::once(text(format!("40/llm,{}", auth("app-a")))).chain(events).collect();
+    // One body and one segment are read in one go: no answer can come between.
+    let segment: Vec<u8> = early
+        .iter()
+        .flat_map(|frame| match frame {
+            Frame::Text(packet) => masked_frame(true, 1, packet.as_bytes()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let mut polling = Peer::open_polling(&broker).await;
+    polling.send_all(&early).await;
+    let mut ws = Peer::connect_ws(&broker).await;
+    ws.send_raw(&segment).await;
     // Whatever does not fit stays with the peer until the answer is there, on either transport.
-    for (times, mut peer) in [(1, Peer::open_polling(&broker).await), (2, Peer::connect_ws(&broker).await)] {
-        peer.send_all(&early).await;
+    for peer in [&mut polling, &mut ws] {
         peer.expect_prefix("40/llm,{").await;
         for id in 0..EVENTS {
             peer.expect_prefix(&format!("43/llm,{id}[")).await;
         }
-        assert_eq!(broker.limit_reached("limits.max_early_events"), times);
     }
+    assert_eq!(broker.limit_reached("limits.max_early_events"), 2);
     broker.until_metric_is("newage_sockets", 2).await;
 }
 
