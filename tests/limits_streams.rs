@@ -12,7 +12,11 @@ use support::{Broker, Frame, Peer, auth};
 
 /// A broker, an extension that was asked "r", and an app that reads nothing by itself.
 async fn asked(change: impl FnOnce(&mut Config)) -> (Broker, App, App) {
-    let broker = Broker::start(change);
+    // A token leaves whole, however slowly its pieces come.
+    let broker = Broker::start(|config| {
+        config.streams.hold = 10_000;
+        change(config);
+    });
     let mut extension = App::join(&broker, EXTENSION).await;
     let mut app = App::join(&broker, "app-a").await;
     app.asks(EXTENSION, "r").await;
