@@ -121,6 +121,8 @@ section! {
         request_timeout: u64 = 10,
         /// Seconds that the body of a polling request may take.
         body_timeout: u64 = 60,
+        /// Seconds that a peer may take nothing of what it is sent (Linux).
+        send_timeout: u64 = 60,
         /// Seconds that open requests have when the broker stops.
         shutdown_timeout: u64 = 5,
         /// Peers that may read `/metrics`: "local", "any" or "none".
@@ -394,6 +396,7 @@ impl Config {
             ("session.ping_timeout", self.session.ping_timeout),
             ("limits.max_payload", self.limits.max_payload as u64),
             ("server.body_timeout", self.server.body_timeout),
+            ("server.send_timeout", self.server.send_timeout),
             ("limits.max_fragments", self.limits.max_fragments as u64),
             ("limits.max_depth", self.limits.max_depth as u64),
             ("limits.max_questions", self.limits.max_questions as u64),

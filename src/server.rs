@@ -25,7 +25,7 @@ use log::{info, warn};
 
 use crate::{
     access::loopback,
-    config::{Config, MetricsAccess, Scope},
+    config::{Config, MetricsAccess, Scope, Server},
     connections,
     static_files::{self, StaticFiles},
     transport::{self, Endpoint},
@@ -117,7 +117,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let settings = launched.directory.settings.load_full();
     let port = config.port.unwrap_or(settings.server_port);
     let path = engine_path(&settings.socket_io_path);
-    let listeners = listen(config.bind, port, config.server.backlog)?;
+    let listeners = listen(config.bind, port, &config.server)?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     warn_if_open(&config, settings.network_safe, &addresses);
@@ -176,9 +176,8 @@ fn engine_path(setting: &str) -> String {
 }
 
 /// Loopback is bound in both families, the port of IPv4 reused for ::1, which may be absent.
-fn listen(bind: Option<IpAddr>, port: u16, backlog: u32) -> Result<Vec<TcpListener>, StartError> {
-    let listen =
-        |addr: SocketAddr| bound(addr, backlog).map_err(|source| StartError::Listen { addr, source });
+fn listen(bind: Option<IpAddr>, port: u16, config: &Server) -> Result<Vec<TcpListener>, StartError> {
+    let listen = |addr: SocketAddr| bound(addr, config).map_err(|source| StartError::Listen { addr, source });
     let Some(ip) = bind else {
         let [v4, v6] = loopback();
         let first = listen(SocketAddr::new(v4, port))?;
@@ -193,7 +192,7 @@ fn listen(bind: Option<IpAddr>, port: u16, backlog: u32) -> Result<Vec<TcpListen
     Ok(vec![listen(SocketAddr::new(ip, port))?])
 }
 
-fn bound(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn bound(addr: SocketAddr, config: &Server) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     #[cfg(unix)]
@@ -201,8 +200,12 @@ fn bound(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     if addr.is_ipv6() && addr.ip() == IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) {
         socket.set_only_v6(true)?;
     }
+    // Every accepted connection inherits it. While a write to a peer that does not read is under way,
+    // nothing of ours is asked about that connection: the kernel must end it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(config.send_timeout)))?;
     socket.bind(&addr.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

@@ -78,6 +78,42 @@ async fn body_timeout() {
     Peer::open_polling(&broker).await.barrier().await;
 }
 
+/// A peer that takes nothing keeps the write to it open for ever: its session ends as a slow consumer,
+/// and its connection with it a while later.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn send_timeout() {
+    let broker = Broker::start(|config| {
+        config.server.send_timeout = 1;
+        config.limits.outbox_bytes = 65_536;
+    });
+    let mut bystander = Peer::connect_ws(&broker).await;
+    bystander.join("/llm", auth("app-b")).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(broker.address()).await.unwrap();
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    let opening = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    );
+    deaf.write_all(opening.as_bytes()).await.unwrap();
+    let join = format!("40/llm,{}", auth("app-a"));
+    deaf.write_all(&masked_frame(true, TEXT, join.as_bytes())).await.unwrap();
+    // Each is refused with an ack that nobody reads.
+    let flood: Vec<u8> = masked_frame(true, TEXT, b"42/llm,7[9,{}]").repeat(1000);
+    let ended = broker.until_metric_is("newage_sessions_closed_total{reason=\"forced close\"}", 1);
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => break,
+            sent = deaf.write_all(&flood) => sent.unwrap(),
+        }
+    }
+    within("the end of a deaf connection", broker.until_metric_is("newage_connections", 1)).await;
+    bystander.barrier().await;
+}
+
 #[tokio::test]
 async fn max_connections() {
     let broker = Broker::start(|config| {
