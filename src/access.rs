@@ -17,6 +17,8 @@ use actix_web::{
 };
 use actors::trust::Peer;
 
+use crate::forwarded::{is_forwarded, named_peer};
+
 /// The settings of the two rules.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -24,7 +26,7 @@ pub struct Access {
     pub allowed_hosts: Vec<String>,
     /// Origins beyond local ones and our own, as browsers write them; `*` allows every one.
     pub allowed_origins: Vec<String>,
-    /// Addresses of proxies whose `X-Forwarded-For` names the peer.
+    /// Addresses of proxies whose `X-Forwarded-For`, `Forwarded` or `X-Real-IP` names the peer.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
@@ -110,10 +112,14 @@ impl Access {
     fn peer(&self, request: &HttpRequest, host: &str) -> Option<Peer> {
         let headers = request.headers();
         let socket = request.peer_addr()?.ip().to_canonical();
-        let forwarded = is_forwarded(headers);
-        let trusted = self.trusted_proxies.iter().any(|proxy| proxy.to_canonical() == socket);
-        let addr = if forwarded && trusted { self.forwarded_for(headers).unwrap_or(socket) } else { socket };
-        let plain = !forwarded || trusted;
+        let is_proxy = |ip: IpAddr| self.trusted_proxies.iter().any(|proxy| proxy.to_canonical() == ip);
+        // Whoever was forwarded and is not named by a proxy of ours may be anywhere.
+        let named = match is_forwarded(headers) {
+            false => Some(socket),
+            true if is_proxy(socket) => named_peer(headers, is_proxy),
+            true => None,
+        };
+        let addr = named.unwrap_or(socket);
         let host_is_loopback = is_loopback_name(without_port(host));
         let origin_is_loopback =
             text(headers, header::ORIGIN).is_none_or(|origin| {
@@ -121,18 +127,9 @@ impl Access {
             }) && headers.get(header::ORIGIN).is_none_or(|origin| origin.to_str().is_ok());
         Some(Peer {
             addr,
-            on_loopback: plain && addr.is_loopback() && host_is_loopback && origin_is_loopback,
-            local: plain && is_local_address(addr),
+            on_loopback: named.is_some() && addr.is_loopback() && host_is_loopback && origin_is_loopback,
+            local: named.is_some_and(is_local_address),
         })
-    }
-
-    /// The nearest address that is not one of our proxies.
-    fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let chain = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = chain.flat_map(|value| value.split(',')).map(str::trim).collect();
-        let real = text(headers, header::HeaderName::from_static("x-real-ip"));
-        let addresses = hops.into_iter().rev().chain(real).filter_map(address).map(|ip| ip.to_canonical());
-        addresses.into_iter().find(|ip| !self.trusted_proxies.iter().any(|proxy| proxy.to_canonical() == *ip))
     }
 }
 
@@ -149,13 +146,6 @@ impl Admitted {
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
-        let name = name.as_str();
-        name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
-    })
 }
 
 /// `scheme` and `host[:port]` of a web page's origin; none for `null` and apps' schemes.
@@ -323,6 +313,15 @@ mod tests {
                 vec![("host", "localhost"), ("x-forwarded-for", "8.8.8.8, 192.168.1.9")],
                 (false, true),
             ),
+            ("10.0.0.1", vec![("host", "localhost")], (false, true)),
+            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "127.0.0.1:4711")], (true, true)),
+            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "8.8.8.8:4711")], (false, false)),
+            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-for", "unknown")], (false, false)),
+            ("10.0.0.1", vec![("host", "localhost"), ("forwarded", "for=192.168.1.9")], (false, true)),
+            ("10.0.0.1", vec![("host", "localhost"), ("forwarded", "for=8.8.8.8")], (false, false)),
+            ("10.0.0.1", vec![("host", "localhost"), ("forwarded", "proto=https")], (false, false)),
+            ("10.0.0.1", vec![("host", "localhost"), ("x-forwarded-proto", "https")], (false, false)),
+            ("10.0.0.1", vec![("host", "localhost"), ("x-real-ip", "192.168.1.9")], (false, true)),
             ("192.168.1.9", vec![("host", "tower")], (false, true)),
             ("100.100.1.1", vec![("host", "tower")], (false, true)),
             ("8.8.8.8", vec![("host", "tower")], (false, false)),

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod config;
 mod connections;
+mod forwarded;
 pub mod server;
 pub mod static_files;
 pub mod telemetry;

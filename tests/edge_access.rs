@@ -185,18 +185,42 @@ async fn the_header_of_a_trusted_proxy_names_the_peer() {
         config.trust.failed_checks_per_minute = 1000;
         config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     });
-    for (forwarded_for, local) in [
-        ("192.168.1.9", true),
-        ("8.8.8.8", false),
-        ("192.168.1.9, 8.8.8.8", false),
-        ("8.8.8.8, 192.168.1.9", true),
-        ("8.8.8.8, 127.0.0.1", false),
+    for (name, value, local) in [
+        ("x-forwarded-for", "192.168.1.9", true),
+        ("x-forwarded-for", "192.168.1.9:4711", true),
+        ("x-forwarded-for", "8.8.8.8", false),
+        ("x-forwarded-for", "8.8.8.8:4711", false),
+        ("x-forwarded-for", "192.168.1.9, 8.8.8.8", false),
+        ("x-forwarded-for", "8.8.8.8, 192.168.1.9", true),
+        ("x-forwarded-for", "8.8.8.8, 127.0.0.1", false),
+        ("forwarded", "for=192.168.1.9", true),
+        ("forwarded", "for=\"[fe80::1]:4711\";proto=https", true),
+        ("forwarded", "for=8.8.8.8", false),
+        ("forwarded", "for=192.168.1.9, for=\"[2001:db8::1]\"", false),
+        ("x-real-ip", "192.168.1.9", true),
+        ("x-real-ip", "8.8.8.8", false),
+        // What names nobody does not make the peer the proxy.
+        ("x-forwarded-for", "unknown", false),
+        ("x-forwarded-for", "192.168.1.9, unknown", false),
+        ("x-forwarded-for", "", false),
+        ("forwarded", "for=unknown", false),
+        ("forwarded", "for=_hidden", false),
+        ("forwarded", "proto=https", false),
+        ("x-forwarded-proto", "https", false),
+        ("x-forwarded-host", "localhost", false),
     ] {
-        assert_eq!(
-            needs_no_key(&broker, &[("x-forwarded-for", forwarded_for)]).await,
-            local,
-            "{forwarded_for}"
-        );
+        assert_eq!(needs_no_key(&broker, &[(name, value)]).await, local, "{name}: {value}");
+    }
+    // A proxy sets one header and passes on the other, which a client has written.
+    let forged = [("x-forwarded-for", "8.8.8.8"), ("forwarded", "for=127.0.0.1")];
+    assert!(!needs_no_key(&broker, &forged).await);
+    // Nor is it on loopback: it does not get its key for the asking.
+    for header in [("x-forwarded-proto", "https"), ("x-forwarded-for", "unknown")] {
+        let mut peer = Opening::new().header(header.0, header.1).ws(&broker).await.unwrap();
+        peer.join("/auth", auth_with_key("app-a", "getKey")).await;
+        peer.expect_nothing().await;
+        let ack = peer.emit_with_ack("/auth", json!(33), json!({})).await;
+        assert_eq!(ack["message"], "Unauthorized", "{header:?}");
     }
 }
 
