@@ -86,6 +86,13 @@ impl State {
     fn hash(&self, id: &str) -> Option<&str> {
         self.records.get(id)?.get("key")?.as_str().filter(|key| key.starts_with('$'))
     }
+
+    /// Forgets what is known of an id's keys, the record apart.
+    fn forget(&mut self, id: &ClientId) {
+        self.sessions.remove(id);
+        self.plain.remove(id);
+        self.verified.remove(id);
+    }
 }
 
 impl KeyStore {
@@ -238,14 +245,15 @@ impl KeyStore {
                 .into_iter()
                 .map(|(id, key)| Ok((self.hash(&key)?, id, key)))
                 .collect::<Result<Vec<_>, KeyError>>()?;
-            self.change(|state, records| {
+            let store = |state: &State, records: &mut Map<String, Value>| {
                 for (hash, id, key) in hashed {
                     // A key generated or removed meanwhile takes precedence.
                     if state.plain.get(&id) == Some(&key) && !records.contains_key(id.as_str()) {
                         records.insert(id.as_str().to_owned(), json!({"key": hash, "rooms": []}));
                     }
                 }
-            })?;
+            };
+            self.change(store, |_| ())?;
         }
     }
 
@@ -253,44 +261,48 @@ impl KeyStore {
     pub fn generate(&self, id: &ClientId) -> Result<String, KeyError> {
         let key = fresh_key()?;
         let hash = self.hash(&key)?;
-        self.change(|_, records| match records.get_mut(id.as_str()) {
+        let store = |_: &State, records: &mut Map<String, Value>| match records.get_mut(id.as_str()) {
             Some(Value::Object(record)) => {
                 record.insert("key".to_owned(), hash.into());
             }
             _ => {
                 records.insert(id.as_str().to_owned(), json!({"key": hash, "rooms": []}));
             }
+        };
+        self.change(store, |state| {
+            state.forget(id);
+            state.plain.insert(id.clone(), key.clone());
         })?;
-        let mut state = self.state.write();
-        state.sessions.remove(id);
-        state.verified.remove(id);
-        state.plain.insert(id.clone(), key.clone());
         Ok(key)
     }
 
     /// Removes the record and the session key of an id. Blocks.
     pub fn remove(&self, id: &ClientId) -> Result<(), KeyError> {
-        {
-            // First in memory: whatever happens to the disk, the key must stop working.
-            let mut state = self.state.write();
-            state.sessions.remove(id);
-            state.plain.remove(id);
-            state.verified.remove(id);
-        }
+        // First in memory: whatever happens to the disk, the key must stop working.
+        self.state.write().forget(id);
         if !self.path().exists() {
             return Ok(());
         }
-        self.change(|_, records| {
-            records.shift_remove(id.as_str());
-        })
+        // And once more with the record: a key that another has stored meanwhile goes with it.
+        self.change(
+            |_, records| {
+                records.shift_remove(id.as_str());
+            },
+            |state| state.forget(id),
+        )
     }
 
     fn hash(&self, key: &str) -> Result<String, KeyError> {
         bcrypt::hash(key, self.cost).map_err(|_| KeyError::NotStored)
     }
 
-    /// Changes the file: fresh content in, written content out, memory last.
-    fn change(&self, edit: impl FnOnce(&State, &mut Map<String, Value>)) -> Result<(), KeyError> {
+    /// Changes the file: fresh content in, written content out, memory last. What `then` does to the memory is
+    /// seen together with the new content, and in the order in which the file was written.
+    fn change(
+        &self,
+        edit: impl FnOnce(&State, &mut Map<String, Value>),
+        then: impl FnOnce(&mut State),
+    ) -> Result<(), KeyError> {
         let _one_writer = self.writer.lock();
         self.reload_locked();
         let records = {
@@ -318,6 +330,7 @@ impl KeyStore {
         let mut state = self.state.write();
         state.records = records;
         state.stamp = stamp;
+        then(&mut state);
         Ok(())
     }
 
@@ -366,9 +379,7 @@ impl KeyStore {
                     .cloned()
                     .collect();
                 for id in known {
-                    state.sessions.remove(&id);
-                    state.plain.remove(&id);
-                    state.verified.remove(&id);
+                    state.forget(&id);
                 }
                 state.damaged = false;
             }

@@ -195,3 +195,34 @@ fn session_keys_have_a_bound() {
     assert_eq!(store.session_key(&id("c")), Err(KeyError::Busy));
     assert_eq!(store.session_key(&id("a")).unwrap(), first);
 }
+
+#[test]
+fn the_key_in_memory_is_the_one_on_disk_at_every_moment() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, a) = (open(root.path()), id("a"));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watch = || {
+            let mut seen = HashSet::new();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let state = store.state.read();
+                let stored = state.hash("a").map(str::to_owned);
+                seen.extend(state.plain.get(&a).cloned().zip(stored));
+            }
+            seen
+        };
+        let watchers = [scope.spawn(watch), scope.spawn(watch)];
+        let generate = || (0..100).for_each(|_| drop(store.generate(&a).unwrap()));
+        for writer in [scope.spawn(generate), scope.spawn(generate)] {
+            writer.join().unwrap();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        watchers.into_iter().flat_map(|watcher| watcher.join().unwrap()).collect::<HashSet<_>>()
+    });
+    for (key, hash) in &seen {
+        assert!(verify(key, hash, 15), "one key in memory, another on disk");
+    }
+    assert!(seen.len() > 1, "nothing was seen to change");
+    let last = store.plaintext(&a).unwrap();
+    assert!(full_check(&open(root.path()), &a, &last), "and so it is in the end");
+}
