@@ -620,3 +620,22 @@ async fn removed_and_replaced_keys_open_nothing() {
     peer.send_text(&format!("40/llm,{}", auth_with_key("app-a", &fresh))).await;
     peer.expect_rejection("/llm").await;
 }
+
+#[tokio::test]
+async fn operations_on_a_key_that_wait_for_no_answer_keep_their_order() {
+    let broker = unsafe_broker(|_| ());
+    let mut admin = Peer::connect_ws(&broker).await;
+    admin.join("/clients", auth_with_key("SillyTavern-8000", &key("SillyTavern-8000"))).await;
+    let target = json!({"targetClientId": "app-a"});
+    let generated = admin.begin_ack("/clients", json!(17), std::slice::from_ref(&target)).await;
+    // A removal is much quicker than a hash.
+    let removed = admin.begin_ack("/clients", json!(18), std::slice::from_ref(&target)).await;
+    let got = admin.begin_ack("/clients", json!(26), &[json!({"clientId": "app-a"})]).await;
+    let fresh = admin.expect_ack("/clients", generated).await["key"].as_str().unwrap().to_owned();
+    assert_eq!(admin.expect_ack("/clients", removed).await, json!({"status": "ok"}));
+    let missing = json!({"status": "error", "message": "No keys in stroge!"});
+    assert_eq!(admin.expect_ack("/clients", got).await, missing);
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.send_text(&format!("40/llm,{}", auth_with_key("app-a", &fresh))).await;
+    peer.expect_rejection("/llm").await;
+}

@@ -10,15 +10,19 @@ use actix::prelude::*;
 
 use super::desk::Desk;
 use super::keys;
+use super::lanes::Lanes;
 use super::messages::*;
 use super::store::{SETTINGS, TrustStore};
 use super::watch;
 use crate::functions::{FunctionReply, StaticResources};
+use crate::ids::ClientId;
 
 /// One per broker. Cheap to ask: the common handshake (a trusted local peer of a safe network) is answered
 /// without leaving the handler.
 pub struct Trust {
     desk: Arc<Desk>,
+    /// Operations on keys, by whose key it is.
+    keys: Lanes<ClientId>,
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
@@ -33,6 +37,19 @@ pub enum Answer<T> {
 impl<T: 'static> Answer<T> {
     fn later(future: impl Future<Output = T> + 'static) -> Self {
         Self::Later(Box::pin(future))
+    }
+
+    /// The result of work in a lane, or of none if the lane is full.
+    fn in_lane(
+        lanes: &Lanes<ClientId>,
+        key: &ClientId,
+        work: impl Future<Output = T> + 'static,
+        refused: impl FnOnce() -> T + 'static,
+    ) -> Self {
+        match lanes.run(key.clone(), work) {
+            Some(done) => Self::later(async move { done.await.unwrap_or_else(|_| refused()) }),
+            None => Self::Now(refused()),
+        }
     }
 }
 
@@ -52,7 +69,12 @@ impl<M: Message<Result = T>, T: 'static> MessageResponse<Trust, M> for Answer<T>
 impl Trust {
     /// An actor over an opened store; `statics` is what the HTTP edge reads.
     pub fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
-        Self { desk: Arc::new(Desk::new(store, statics)), _watcher: None }
+        let operations = store.config().max_waiting_hashes;
+        Self {
+            keys: Lanes::new(operations, operations),
+            desk: Arc::new(Desk::new(store, statics)),
+            _watcher: None,
+        }
     }
 }
 
@@ -113,11 +135,16 @@ impl Handler<SessionKey> for Trust {
     type Result = Answer<Result<String, KeyError>>;
 
     fn handle(&mut self, msg: SessionKey, _: &mut Self::Context) -> Self::Result {
-        let store = &self.desk.store;
-        Answer::Now(match store.grant(&msg.client_id) {
-            Some(_) => store.keys().session_key(&msg.client_id),
+        let (store, id) = (Arc::clone(&self.desk.store), msg.client_id);
+        let key = move |id: &ClientId| match store.grant(id) {
+            Some(_) => store.keys().session_key(id),
             None => Err(KeyError::NotTrusted),
-        })
+        };
+        if self.keys.is_idle(&id) {
+            return Answer::Now(key(&id));
+        }
+        let whose = id.clone();
+        Answer::in_lane(&self.keys, &id, async move { key(&whose) }, || Err(KeyError::Busy))
     }
 }
 
@@ -125,8 +152,9 @@ impl Handler<GenerateKey> for Trust {
     type Result = Answer<Result<String, KeyError>>;
 
     fn handle(&mut self, msg: GenerateKey, _: &mut Self::Context) -> Self::Result {
-        let desk = Arc::clone(&self.desk);
-        Answer::later(async move { desk.generate_key(msg.client_id).await })
+        let (desk, id) = (Arc::clone(&self.desk), msg.client_id.clone());
+        let work = async move { desk.generate_key(id).await };
+        Answer::in_lane(&self.keys, &msg.client_id, work, || Err(KeyError::Busy))
     }
 }
 
@@ -134,12 +162,9 @@ impl Handler<RemoveKey> for Trust {
     type Result = Answer<Result<(), KeyError>>;
 
     fn handle(&mut self, msg: RemoveKey, _: &mut Self::Context) -> Self::Result {
-        let desk = Arc::clone(&self.desk);
-        Answer::later(async move {
-            desk.job(move |desk| desk.store.keys().remove(&msg.client_id))
-                .await
-                .unwrap_or(Err(KeyError::Busy))
-        })
+        let (desk, id) = (Arc::clone(&self.desk), msg.client_id.clone());
+        let work = async move { desk.remove_key(id).await };
+        Answer::in_lane(&self.keys, &msg.client_id, work, || Err(KeyError::Busy))
     }
 }
 
@@ -147,7 +172,12 @@ impl Handler<GetKey> for Trust {
     type Result = Answer<Option<String>>;
 
     fn handle(&mut self, msg: GetKey, _: &mut Self::Context) -> Self::Result {
-        Answer::Now(self.desk.store.keys().plaintext(&msg.client_id))
+        let (store, id) = (Arc::clone(&self.desk.store), msg.client_id);
+        if self.keys.is_idle(&id) {
+            return Answer::Now(store.keys().plaintext(&id));
+        }
+        let whose = id.clone();
+        Answer::in_lane(&self.keys, &id, async move { store.keys().plaintext(&whose) }, || None)
     }
 }
 

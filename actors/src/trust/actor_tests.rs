@@ -106,6 +106,52 @@ async fn key_operations_answer_as_the_tables_say() {
 }
 
 #[actix::test]
+async fn operations_on_one_key_run_in_the_order_asked() {
+    let mut root = guarded();
+    // A hash takes as long as it does in production, and much longer than a removal.
+    root.config.bcrypt_cost = 10;
+    let (trust, store) = start(&root);
+    let client_id = id("app");
+    let generate = || trust.send(GenerateKey { client_id: client_id.clone() });
+    let remove = || trust.send(RemoveKey { client_id: client_id.clone() });
+    let get = || trust.send(GetKey { client_id: client_id.clone() });
+    let session = || trust.send(SessionKey { client_id: client_id.clone() });
+
+    // Nobody waits for an answer before asking the next.
+    let asked = (generate(), get(), session(), remove(), get());
+    let (key, got, session_key, removed, nothing) =
+        futures::join!(asked.0, asked.1, asked.2, asked.3, asked.4);
+    let (key, session_key) = (key.unwrap().unwrap(), session_key.unwrap().unwrap());
+    assert_eq!((got.unwrap(), removed.unwrap(), nothing.unwrap()), (Some(key.clone()), Ok(()), None));
+    for key in [&key, &session_key] {
+        assert_eq!(check(&trust, shake("app", Some(key), None), public(1)).await, INVALID);
+    }
+    assert!(root.json("keys/clients.json").get("app").is_none());
+
+    let asked = (remove(), generate(), session());
+    let (_, key, session_key) = futures::join!(asked.0, asked.1, asked.2);
+    for key in [key.unwrap().unwrap(), session_key.unwrap().unwrap()] {
+        assert!(accepted(&check(&trust, shake("app", Some(&key), None), public(1)).await));
+    }
+
+    let asked = [generate(), generate(), generate()];
+    let keys = futures::future::join_all(asked).await;
+    let last = keys.into_iter().last().unwrap().unwrap().unwrap();
+    assert_eq!(store.keys().plaintext(&client_id), Some(last), "the last one asked for holds");
+}
+
+#[actix::test]
+async fn operations_on_keys_that_wait_are_bounded() {
+    let mut root = Root::new();
+    root.config.max_waiting_hashes = 3;
+    let (trust, _) = start(&root);
+    let asked: Vec<_> = (0..20).map(|_| trust.send(GenerateKey { client_id: id("app") })).collect();
+    let answers = futures::future::join_all(asked).await;
+    let busy = answers.iter().filter(|answer| **answer == Ok(Err(KeyError::Busy))).count();
+    assert_eq!(busy, 17, "{answers:?}");
+}
+
+#[actix::test]
 async fn defect_8_09_asking_for_a_session_key_makes_nobody_trusted() {
     let root = Root::new();
     let (trust, store) = start(&root);

@@ -306,6 +306,10 @@ impl Desk {
         })
     }
 
+    pub(super) async fn remove_key(self: Arc<Self>, id: ClientId) -> Result<(), KeyError> {
+        self.job(move |desk| desk.store.keys().remove(&id)).await.unwrap_or(Err(KeyError::Busy))
+    }
+
     /// Whether an unknown id may cause (or join) a scan now.
     fn rescan_is_due(&self) -> bool {
         let state = self.rescan.lock();

@@ -5,7 +5,8 @@
 //! ([`throttle`]), and the [`actor`] that answers sessions with the [`messages`].
 //!
 //! Rights follow the settings files, never a self-declared `clientType`. Nothing here blocks an arbiter:
-//! hashing and files run on the blocking pool, in bounded number ([`hashing`]).
+//! hashing and files run on the blocking pool, in bounded number ([`hashing`]), and what concerns one client in
+//! the order asked ([`lanes`]).
 
 pub mod actor;
 pub mod atomic_file;
@@ -15,6 +16,7 @@ mod desk;
 pub mod hashing;
 pub mod json_text;
 pub mod keys;
+mod lanes;
 pub mod messages;
 pub mod password;
 pub mod peer;
