@@ -43,11 +43,15 @@ enum FailureText<'a> {
 }
 
 fn read_failure(message: &str, code: Option<&str>) -> FunctionReply {
-    FunctionReply::Result(raw(&Failure { success: false, error: FailureText::Read { message, code } }))
+    failed(message, FailureText::Read { message, code })
 }
 
 fn save_failure(message: &str) -> FunctionReply {
-    FunctionReply::Result(raw(&Failure { success: false, error: FailureText::Save(message) }))
+    failed(message, FailureText::Save(message))
+}
+
+fn failed(message: &str, error: FailureText<'_>) -> FunctionReply {
+    FunctionReply::Failed { result: raw(&Failure { success: false, error }), message: message.to_owned() }
 }
 
 /// From a caller's text to a file on the disk that this caller may use.

@@ -14,8 +14,15 @@ use crate::trust::messages::Caller;
 /// How a call ended.
 #[derive(Debug, Clone)]
 pub enum FunctionReply {
-    /// The function ran; its own failure, if any, is inside (spec §6.2 wraps twice).
+    /// The function ran and succeeded.
     Result(Box<RawValue>),
+    /// The function ran and failed, which its result says inside of the ack's success (spec §6.2 wraps twice).
+    Failed {
+        /// The result.
+        result: Box<RawValue>,
+        /// What went wrong, for whoever has no use for a result.
+        message: String,
+    },
     /// It did not run, or access was denied; the text is the protocol's.
     Error(String),
 }
@@ -37,19 +44,32 @@ struct AckError<'a> {
 }
 
 impl FunctionReply {
+    /// What to say of a call that failed in whatever way.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Result(_) => None,
+            Self::Failed { message, .. } | Self::Error(message) => Some(shown(message).to_owned()),
+        }
+    }
+
     /// The ack of spec §6.1; the request's id goes back as it came, or not at all.
     pub fn to_ack(&self, request_id: Option<&RawValue>) -> Box<RawValue> {
         match self {
-            Self::Result(result) => {
+            Self::Result(result) | Self::Failed { result, .. } => {
                 raw(&Ack { request_id, success: true, result: Some(result), error: None })
             }
-            Self::Error(message) => {
-                let message = if message.is_empty() { "An unknown error occurred." } else { message };
-                let error = Some(AckError { message });
-                raw(&Ack { request_id, success: false, result: None, error })
-            }
+            Self::Error(message) => failed(request_id, message),
         }
     }
+}
+
+fn failed(request_id: Option<&RawValue>, message: &str) -> Box<RawValue> {
+    let error = Some(AckError { message: shown(message) });
+    raw(&Ack { request_id, success: false, result: None, error })
+}
+
+fn shown(message: &str) -> &str {
+    if message.is_empty() { "An unknown error occurred." } else { message }
 }
 
 /// Writes a value as raw JSON. Our values have text keys and cannot fail to serialise.

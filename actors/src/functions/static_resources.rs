@@ -90,14 +90,18 @@ impl StaticResources {
                 }
             })
             .collect();
-        let reply = match failure {
-            None => json!({"result": "success", "success": true, "results": results}),
-            Some(error) => {
-                json!({"error": error.to_string(), "success": false, "results": results})
+        let reply = match failure.map(MapError::to_string) {
+            None => {
+                let result = json!({"result": "success", "success": true, "results": results});
+                FunctionReply::Result(raw(&result))
+            }
+            Some(message) => {
+                let result = json!({"error": message, "success": false, "results": results});
+                FunctionReply::Failed { result: raw(&result), message }
             }
         };
         self.map.store(Arc::new(map));
-        FunctionReply::Result(raw(&reply))
+        reply
     }
 
     fn add_one(

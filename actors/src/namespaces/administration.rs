@@ -14,7 +14,7 @@ use crate::{
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
     registry::{DisconnectClient, DropSocket, ListConnected, ListMembers, RoomCommand, RunRoomCommand},
     session::NoAnswer,
-    trust::{GenerateKey, GetKey, KeyError, ListClients, ListKeys, RemoveKey, keys_object},
+    trust::{GenerateKey, GetKey, ListClients, ListKeys, RemoveKey, keys_object},
 };
 
 const BUSY: &str = "Server is busy, try again later.";
@@ -166,16 +166,9 @@ impl Broker {
             GenerateKey { client_id },
             |broker, cx, ns, reply, key| match key {
                 Ok(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
-                Err(error) => broker.key_refused(cx, ns, reply, &error),
+                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
             },
         );
-    }
-
-    fn key_refused(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, reply: &Reply, error: &KeyError) {
-        if *error == KeyError::Busy {
-            cx.session().metrics().limit_reached("trust.max_waiting_hashes");
-        }
-        self.refuse(cx, ns, reply, &error.to_string());
     }
 
     /// 18
@@ -202,7 +195,7 @@ impl Broker {
                         broker.directory.registry.do_send(DisconnectClient(removed));
                     }
                 }
-                Err(error) => broker.key_refused(cx, ns, reply, &error),
+                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
             },
         );
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::prelude::*;
 
+use super::config::TrustConfig;
 use super::desk::Desk;
 use super::keys;
 use super::lanes::Lanes;
@@ -23,6 +24,8 @@ pub struct Trust {
     desk: Arc<Desk>,
     /// Operations on keys, by whose key it is.
     keys: Lanes<ClientId>,
+    /// Server functions and settings writes, by who asks.
+    files: Lanes<ClientId>,
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
@@ -69,9 +72,12 @@ impl<M: Message<Result = T>, T: 'static> MessageResponse<Trust, M> for Answer<T>
 impl Trust {
     /// An actor over an opened store; `statics` is what the HTTP edge reads.
     pub fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
-        let operations = store.config().max_waiting_hashes;
+        let TrustConfig { max_waiting_hashes: keys, max_file_jobs: files, .. } = *store.config();
+        let metrics = || store.metrics().clone();
         Self {
-            keys: Lanes::new(operations, operations),
+            keys: Lanes::new(keys, keys, "trust.max_waiting_hashes", metrics()),
+            // One client's flood leaves room for others.
+            files: Lanes::new(files, files.div_ceil(2), "trust.max_file_jobs", metrics()),
             desk: Arc::new(Desk::new(store, statics)),
             _watcher: None,
         }
@@ -202,12 +208,10 @@ impl Handler<ClientSettings> for Trust {
     type Result = Answer<Result<(), SettingsError>>;
 
     fn handle(&mut self, msg: ClientSettings, _: &mut Self::Context) -> Self::Result {
-        let desk = Arc::clone(&self.desk);
-        Answer::later(async move {
-            desk.job(move |desk| desk.store.client_settings(&msg.caller, &msg.json))
-                .await
-                .unwrap_or(Err(SettingsError::Busy))
-        })
+        let (desk, whose) = (Arc::clone(&self.desk), msg.caller.client_id.clone());
+        let write = move |desk: &Desk| desk.store.client_settings(&msg.caller, &msg.json);
+        let work = async move { desk.job(write).await.unwrap_or(Err(SettingsError::Busy)) };
+        Answer::in_lane(&self.files, &whose, work, || Err(SettingsError::Busy))
     }
 }
 
@@ -215,12 +219,11 @@ impl Handler<RunFunction> for Trust {
     type Result = Answer<FunctionReply>;
 
     fn handle(&mut self, msg: RunFunction, _: &mut Self::Context) -> Self::Result {
-        let desk = Arc::clone(&self.desk);
-        Answer::later(async move {
-            desk.job(move |desk| desk.functions.run(&msg.caller, &msg.name, msg.args.as_deref()))
-                .await
-                .unwrap_or_else(|| FunctionReply::Error(SettingsError::Busy.to_string()))
-        })
+        let busy = || FunctionReply::Error(SettingsError::Busy.to_string());
+        let (desk, whose) = (Arc::clone(&self.desk), msg.caller.client_id.clone());
+        let run = move |desk: &Desk| desk.functions.run(&msg.caller, &msg.name, msg.args.as_deref());
+        let work = async move { desk.job(run).await.unwrap_or_else(busy) };
+        Answer::in_lane(&self.files, &whose, work, busy)
     }
 }
 

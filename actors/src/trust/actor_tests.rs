@@ -388,3 +388,68 @@ async fn jobs_are_bounded() {
     drop(held);
     assert_eq!(first.await.unwrap(), Ok(()));
 }
+
+#[actix::test]
+#[expect(clippy::await_holding_lock, reason = "the job that waits for it is on another thread")]
+async fn one_client_leaves_room_for_the_jobs_of_others() {
+    let mut root = Root::new();
+    root.config.max_file_jobs = 4;
+    let (trust, store) = start(&root);
+    let held = store.files.lock();
+    let settings = || trust.send(ClientSettings { caller: extension(), json: "{}".to_owned() });
+    let first = settings();
+    let second = settings();
+    let third = tokio::time::timeout(Duration::from_secs(20), settings()).await;
+    assert_eq!(third.expect("an answer at once").unwrap(), Err(SettingsError::Busy), "half of them");
+    let call = |id| RunFunction { caller: fixture::caller(id, false), name: "none".to_owned(), args: None };
+    for id in ["app", "monitor"] {
+        let reply = trust.send(call(id)).await.unwrap().to_ack(None);
+        assert!(reply.get().contains("not found"), "{id} waits for nobody: {reply}");
+    }
+    drop(held);
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
+}
+
+#[actix::test]
+async fn what_one_client_does_to_files_happens_in_the_order_asked() {
+    let root = Root::new();
+    let (trust, store) = start(&root);
+    let function = |caller: Caller, name: &str, args: serde_json::Value| {
+        let question = RunFunction { caller, name: name.to_owned(), args: Some(args.to_string()) };
+        trust.send(question)
+    };
+    let mut answers = Vec::new();
+    for round in 0..15 {
+        let saved = function(
+            fixture::client(),
+            "saveJsonToFile",
+            serde_json::json!(["data/app/x.json", {"round": round}]),
+        );
+        let read = function(fixture::client(), "readJsonFromFile", serde_json::json!(["data/app/x.json"]));
+        answers.push((saved, read));
+    }
+    for (round, (saved, read)) in answers.into_iter().enumerate() {
+        let (saved, read) = futures::join!(saved, read);
+        assert_eq!(saved.unwrap().to_ack(None).get(), r#"{"success":true,"result":{"success":true}}"#);
+        let read = read.unwrap().to_ack(None);
+        let read: serde_json::Value = serde_json::from_str(read.get()).unwrap();
+        assert_eq!(read["result"]["result"]["round"], round);
+    }
+
+    // CLIENT_SETTINGS and the functions write the same file.
+    let file = "settings/server_settings.json";
+    let mut answers = Vec::new();
+    for round in 0..15 {
+        let settings = serde_json::json!({"timeout": 2 * round}).to_string();
+        let settings = trust.send(ClientSettings { caller: extension(), json: settings });
+        let saved =
+            function(extension(), "saveJsonToFile", serde_json::json!([file, {"timeout": 2 * round + 1}]));
+        answers.push((settings, saved));
+    }
+    for (settings, saved) in answers {
+        assert_eq!(settings.await.unwrap(), Ok(()));
+        assert!(saved.await.unwrap().to_ack(None).get().contains(r#""result":{"success":true}"#));
+    }
+    assert_eq!(store.settings().load().timeout, Duration::from_millis(29));
+    assert_eq!(root.json(file)["timeout"], 29);
+}

@@ -51,7 +51,8 @@ pub struct TrustConfig {
     pub max_throttled: usize,
     /// Password hashes computed at once. One of them may be for a peer that is banned.
     pub max_concurrent_hashes: usize,
-    /// Password hashes that may wait for their turn; beyond, the answer is `busy`.
+    /// Password hashes that may wait for their turn, and as many operations on keys; beyond, the answer is
+    /// `busy`.
     pub max_waiting_hashes: usize,
     /// bcrypt's cost for new hashes (spec §2.3: 10).
     pub bcrypt_cost: u32,
@@ -69,7 +70,7 @@ pub struct TrustConfig {
     pub max_client_files: usize,
     /// Files one client may keep below `data/<clientId>/`.
     pub max_data_files: usize,
-    /// Server functions, settings writes and key operations under way at once.
+    /// Server functions and settings writes that run or wait, at most half of them for one client.
     pub max_file_jobs: usize,
     /// Shortest time between two scans that an unknown client id causes.
     pub rescan_interval: Duration,

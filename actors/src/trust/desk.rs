@@ -31,7 +31,7 @@ pub(super) struct Desk {
     failures: Mutex<Throttle>,
     /// `LOGIN` attempts, failed or not.
     logins: Mutex<Throttle>,
-    /// Bounds functions, settings writes and key changes under way.
+    /// Bounds the threads that functions, settings writes and key removals take; lanes bound what waits.
     jobs: Arc<Semaphore>,
     rescan: Mutex<RescanState>,
 }
@@ -69,15 +69,12 @@ impl Desk {
         }
     }
 
-    /// Runs blocking work as one of a bounded number; `None` if that many are under way.
+    /// Runs blocking work as one of a bounded number; `None` if it could not be run.
     pub(super) async fn job<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
-        let Ok(permit) = Arc::clone(&self.jobs).try_acquire_owned() else {
-            self.store.metrics().limit_reached("trust.max_file_jobs");
-            return None;
-        };
+        let permit = Arc::clone(&self.jobs).acquire_owned().await.ok()?;
         let desk = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let result = work(&desk);

@@ -7,10 +7,13 @@ use std::{
     future::Future,
     hash::Hash,
     rc::Rc,
+    sync::Arc,
 };
 
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
+
+use crate::metrics::Metrics;
 
 type Work = LocalBoxFuture<'static, ()>;
 
@@ -19,6 +22,9 @@ pub(super) struct Lanes<K> {
     queues: Rc<RefCell<Queues<K>>>,
     max: usize,
     max_per_lane: usize,
+    /// The setting behind the bounds, and where reaching one is counted.
+    setting: &'static str,
+    metrics: Arc<Metrics>,
 }
 
 struct Queues<K> {
@@ -30,9 +36,9 @@ struct Queues<K> {
 
 impl<K: Clone + Eq + Hash + 'static> Lanes<K> {
     /// Lanes that hold `max` works in all and `max_per_lane` for one key, running ones included.
-    pub(super) fn new(max: usize, max_per_lane: usize) -> Self {
-        let queues = Queues { waiting: HashMap::new(), len: 0 };
-        Self { queues: Rc::new(RefCell::new(queues)), max: max.max(1), max_per_lane: max_per_lane.max(1) }
+    pub(super) fn new(max: usize, max_per_lane: usize, setting: &'static str, metrics: Arc<Metrics>) -> Self {
+        let queues = Rc::new(RefCell::new(Queues { waiting: HashMap::new(), len: 0 }));
+        Self { queues, max: max.max(1), max_per_lane: max_per_lane.max(1), setting, metrics }
     }
 
     /// Whether nothing of this key runs or waits.
@@ -50,6 +56,7 @@ impl<K: Clone + Eq + Hash + 'static> Lanes<K> {
         let mut queues = self.queues.borrow_mut();
         let in_lane = queues.waiting.get(&key).map_or(0, |waiting| waiting.len() + 1);
         if queues.len >= self.max || in_lane >= self.max_per_lane {
+            self.metrics.limit_reached(self.setting);
             return None;
         }
         queues.len += 1;
@@ -91,7 +98,7 @@ mod tests {
 
     #[actix::test]
     async fn one_lane_keeps_its_order_and_holds_up_no_other() {
-        let lanes = Lanes::new(100, 100);
+        let lanes = Lanes::new(100, 100, "test", Arc::default());
         let order = Rc::new(RefCell::new(Vec::new()));
         let (open, closed) = oneshot::channel::<()>();
         let note = |text: &'static str| {
@@ -115,7 +122,7 @@ mod tests {
 
     #[actix::test]
     async fn lanes_are_bounded_and_work_needs_nobody_to_wait() {
-        let lanes = Lanes::new(3, 2);
+        let lanes = Lanes::new(3, 2, "test", Arc::default());
         let (open, closed) = oneshot::channel::<()>();
         let held = lanes.run('a', async { closed.await.unwrap() }).unwrap();
         drop(lanes.run('a', async {}).unwrap());
