@@ -62,17 +62,7 @@ impl Broker {
         let waiting = call.clone();
         let outcome = cx.session().ask(&trust, question, move |layer, session, reply| {
             layer.with_handler(session, |broker, cx| match reply {
-                Ok(FunctionReply::Error(message)) if waiting.ack.is_none() => {
-                    broker.call_failed(cx, &waiting, &message);
-                }
-                Ok(reply) => {
-                    // Goes back as it came, whatever it is.
-                    let id = waiting
-                        .request_id
-                        .as_ref()
-                        .and_then(|id| RawValue::from_string(id.as_str().to_owned()).ok());
-                    broker.answer_call(cx, &waiting, reply.to_ack(id.as_deref()).get());
-                }
+                Ok(reply) => broker.function_ran(cx, &waiting, &reply),
                 Err(_) => broker.call_failed(cx, &waiting, "Function call timed out."),
             });
             Ok(())
@@ -138,9 +128,19 @@ impl Broker {
         }
     }
 
-    fn answer_call(&self, cx: &mut Cx<'_, '_>, call: &Call, json: &str) {
+    /// One of the server's own functions has ended.
+    fn function_ran(&self, cx: &mut Cx<'_, '_>, call: &Call, reply: &FunctionReply) {
+        if call.ack.is_none() {
+            // Nobody reads the result, so a failure must be said otherwise (spec §1.3).
+            return if let Some(message) = reply.failure() {
+                self.call_failed(cx, call, &message)
+            };
+        }
         if self.still(&call.ns, call.key) {
-            self.ack(cx, &call.ns, call.ack, json);
+            // Goes back as it came, whatever it is.
+            let id = call.request_id.as_ref();
+            let id = id.and_then(|id| RawValue::from_string(id.as_str().to_owned()).ok());
+            self.ack(cx, &call.ns, call.ack, reply.to_ack(id.as_deref()).get());
         }
     }
 

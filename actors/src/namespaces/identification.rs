@@ -1,6 +1,9 @@
 //! Who somebody is: `IDENTIFY_SILLYTAVERN`, `LOGIN`, `CLIENT_SETTINGS` (spec §3.6, §4.6).
 
-use framing::socket::{Event, Namespace as WireNamespace};
+use framing::{
+    json::quoted,
+    socket::{Event, Namespace as WireNamespace},
+};
 
 use super::{Broker, Cx, Standing, payload, reply::Reply};
 use crate::{
@@ -54,6 +57,8 @@ impl Broker {
         let (joined, later) = (ns.clone(), reply.clone());
         let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
             layer.with_handler(session, |broker, cx| match answer {
+                // Another socket may have come in its place, whose ack has the same id.
+                _ if !broker.still(&joined, key) => (),
                 Ok(Ok(secret)) if connected => {
                     let ack = payloads::object([
                         ("status", "warning".into()),
@@ -88,15 +93,30 @@ impl Broker {
             password: text(password),
             peer: self.peer,
         };
-        let (key, ack) = (socket.key, event.ack);
+        let (key, reply) = (socket.key, Reply::to(event));
         let trust = self.directory.trust.clone();
-        let joined = ns.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
         let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
-            layer.with_handler(session, |broker, cx| broker.logged_in(cx, &joined, key, ack, answer.ok()));
+            layer.with_handler(session, |broker, cx| {
+                let failed = LoginOutcome::Failure { message: "Server error during login.", code: None };
+                broker.logged_in(cx, &joined, key, &later, answer.unwrap_or(failed));
+            });
             Ok(())
         });
         if outcome.is_err() {
-            self.ack_value(cx, ns, ack, &payloads::failure("Too many requests."));
+            let failed = LoginOutcome::Failure { message: "Too many requests.", code: None };
+            self.answer_login(cx, ns, &reply, &failed);
+        }
+    }
+
+    /// An ack of its own kind (spec §3.6), or an `ERROR`.
+    fn answer_login(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, reply: &Reply, outcome: &LoginOutcome) {
+        match (outcome, reply.ack) {
+            (LoginOutcome::Failure { message, code }, None) => {
+                let code = code.map(|code| format!("\"code\":{}", quoted(code)));
+                self.error(cx, ns, message, reply.request_id.as_deref(), code.as_deref());
+            }
+            _ => self.ack_value(cx, ns, reply.ack, &outcome.to_ack()),
         }
     }
 
@@ -105,16 +125,13 @@ impl Broker {
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
         key: crate::registry::SocketKey,
-        ack: Option<u64>,
-        outcome: Option<LoginOutcome>,
+        reply: &Reply,
+        outcome: LoginOutcome,
     ) {
         let Some(standing) =
             self.sockets.get(ns).filter(|socket| socket.key == key).map(|socket| socket.standing)
         else {
             return;
-        };
-        let Some(outcome) = outcome else {
-            return self.ack_value(cx, ns, ack, &payloads::failure("Server error during login."));
         };
         match &outcome {
             LoginOutcome::Failure { code: Some("rate_limited"), .. } => {
@@ -125,10 +142,7 @@ impl Broker {
             }
             LoginOutcome::Failure { .. } | LoginOutcome::Success { .. } => (),
         }
-        match (&outcome, ack) {
-            (LoginOutcome::Failure { message, .. }, None) => self.error(cx, ns, message, None, None),
-            _ => self.ack_value(cx, ns, ack, &outcome.to_ack()),
-        }
+        self.answer_login(cx, ns, reply, &outcome);
         if let (LoginOutcome::Success { grant, session_key }, Standing::Limited { .. }) = (outcome, standing)
         {
             self.unlimited(cx, ns, grant, session_key);
@@ -143,11 +157,12 @@ impl Broker {
         let reply = Reply::to(event);
         let json =
             event.args.first().map_or_else(|| "null".to_owned(), |payload| payload.as_str().to_owned());
-        let question = ClientSettings { caller: socket.caller(self.peer), json };
+        let (key, question) = (socket.key, ClientSettings { caller: socket.caller(self.peer), json });
         let trust = self.directory.trust.clone();
         let (joined, later) = (ns.clone(), reply.clone());
         let outcome = cx.session().ask(&trust, question, move |layer, session, answer| {
             layer.with_handler(session, |broker, cx| match answer {
+                _ if !broker.still(&joined, key) => (),
                 Ok(Ok(())) => broker.ack_value(cx, &joined, later.ack, &payloads::status_ok([])),
                 // An event, as documented, beside the ack that was asked for (spec §4.6).
                 Ok(Err(error)) => {
