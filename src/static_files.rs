@@ -161,8 +161,7 @@ impl StaticFiles {
             Some((file, metadata.is_dir()))
         });
         match (found.await.ok()??, relative.ends_with('/')) {
-            // As the client wrote it: what is decoded may not stand in a header.
-            ((_, true), false) => Some(moved(&format!("{}/", request.uri().path()))),
+            ((_, true), false) => moved(request),
             ((folder, true), true) => serve_file(&folder.join("index.html"), request).await,
             ((file, false), false) => serve_file(&file, request).await,
             ((_, false), true) => None,
@@ -187,8 +186,12 @@ fn is_plain(relative: &str) -> bool {
     named && clean && Path::new(relative).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-fn moved(to: &str) -> HttpResponse {
-    HttpResponse::MovedPermanently().insert_header((header::LOCATION, to)).finish()
+/// To the same path with a slash, as it was asked for: encoded, and with its query.
+fn moved(request: &HttpRequest) -> Option<HttpResponse> {
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let to = format!("{}/{query}", request.uri().path());
+    let to = header::HeaderValue::from_bytes(to.as_bytes()).ok()?;
+    Some(HttpResponse::MovedPermanently().insert_header((header::LOCATION, to)).finish())
 }
 
 async fn serve_file(path: &Path, request: &HttpRequest) -> Option<HttpResponse> {

@@ -51,6 +51,7 @@ fn with_files() -> Setup {
         .file("exampleClient/x+y.css", "b{}")
         .file("data/app-a/c++ notes.txt", "mapped")
         .file("public/page/index.html", "<p>hello")
+        .file("public/a page/中文/index.html", "<p>han")
         .file("public/empty/.keep", "")
         .file("public/.hidden", "secret")
         .file("public/.git/config", "secret")
@@ -113,8 +114,16 @@ async fn client_bundles_have_cors_headers_and_their_types() {
             let reply = get_with(&broker, &path, ("origin", "http://localhost:8000")).await;
             assert_eq!(reply.status, 200, "{path}");
             assert_eq!(reply.header("content-type"), Some(mime), "{path}");
-            let allowed = reply.header("access-control-allow-origin");
-            assert!(allowed == Some("http://localhost:8000") || allowed == Some("*"), "{path}: {allowed:?}");
+            assert_eq!(reply.header("access-control-allow-origin"), Some("http://localhost:8000"), "{path}");
+            assert_eq!(reply.header("access-control-allow-credentials"), Some("true"), "{path}");
+            assert_eq!(reply.header("vary"), Some("Origin"), "{path}");
+            // Without an origin it may still be kept for one that has one.
+            let reply = get(&broker, &path).await;
+            assert_eq!(reply.header("access-control-allow-origin"), None, "{path}");
+            assert_eq!(reply.header("vary"), Some("Origin"), "{path}");
+            // A foreign page may show it no better than any other file.
+            let reply = get_with(&broker, &path, ("origin", "https://evil.example.org")).await;
+            assert_eq!(reply.header("access-control-allow-origin"), None, "{path}");
         }
     }
     for (path, holds) in [
@@ -192,12 +201,22 @@ async fn folders_are_served_with_their_types() {
 #[tokio::test]
 async fn a_folder_without_slash_is_redirected_and_one_without_index_is_not_there() {
     let broker = with_files().start(|_| ());
-    let reply = get(&broker, "/public/page").await;
-    assert_eq!((reply.status, reply.header("location")), (301, Some("/public/page/")));
-    // The location is the request's own path: what it means may hold what no header may.
-    let reply = get(&broker, "/public/sub%20folder").await;
-    assert_eq!((reply.status, reply.header("location")), (301, Some("/public/sub%20folder/")));
-    assert_eq!(get(&broker, "/public/sub%20folder/").await.text(), "<p>sub");
+    for (path, location) in [
+        ("/public/page", "/public/page/"),
+        ("/public/page?a=1&b=%20", "/public/page/?a=1&b=%20"),
+        ("/public/a%20page/%E4%B8%AD%E6%96%87", "/public/a%20page/%E4%B8%AD%E6%96%87/"),
+        ("/public/a%20page/%E4%B8%AD%E6%96%87?x=/", "/public/a%20page/%E4%B8%AD%E6%96%87/?x=/"),
+        ("/%70ublic/page", "/%70ublic/page/"),
+        ("/public/sub%20folder", "/public/sub%20folder/"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let reply = http(&broker, method, path, &[], "").await;
+            assert_eq!((reply.status, reply.header("location")), (301, Some(location)), "{method} {path}");
+        }
+        assert_eq!(get(&broker, location).await.status, 200, "{location}");
+    }
+    let reply = raw_get(&broker, "http://localhost/public/page?x").await;
+    assert_eq!((reply.status, reply.header("location")), (301, Some("/public/page/?x")), "absolute form");
     is_not_found("a folder without index", &get(&broker, "/public/empty/").await);
     is_not_found("a file with a slash", &get(&broker, "/public/notes.txt/").await);
     // A location of two slashes would name another host.

@@ -115,7 +115,8 @@ impl StaticResources {
         let url = checked_url(url)?;
         let settings = store.settings().load_full();
         let reserved = store.config().reserved_urls.iter().map(String::as_str);
-        if reserved.chain([settings.socket_io_path.as_str()]).any(|taken| shadows(url, taken)) {
+        let reserved = reserved.chain([settings.socket_io_path.as_str()]);
+        if reserved.into_iter().any(|taken| shadows(url, taken)) || is_of_another(url, caller) {
             return Err(MapError::Reserved);
         }
         let text: String = serde_json::from_str(file.get()).map_err(|_| MapError::NotAPath)?;
@@ -153,6 +154,13 @@ fn shadows(url: &str, reserved: &str) -> bool {
     let (url, reserved) = (url.to_lowercase(), reserved.trim_end_matches('/').to_lowercase());
     !reserved.is_empty()
         && url.strip_prefix(&reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a URL is one of those under which the folders of clients are served, and not the caller's own.
+fn is_of_another(url: &str, caller: &Caller) -> bool {
+    let mut parts = url.split('/').skip(1);
+    let is_folder = |part: &&str| ["client", "exampleclient"].contains(&part.to_lowercase().as_str());
+    parts.next().as_ref().is_some_and(is_folder) && parts.next().is_none_or(|name| caller.client_id != *name)
 }
 
 /// The file behind a path, if this caller may publish it.

@@ -100,6 +100,31 @@ fn urls_that_shadow_are_refused() {
 }
 
 #[test]
+fn the_urls_of_a_clients_folder_are_its_own() {
+    for (url, of_client) in [
+        ("/client/app/x", ""),
+        ("/exampleClient/app/deep/x", ""),
+        ("/client/app", ""),
+        ("/client/other/o.html", "URL path is reserved."),
+        ("/Client/other/o.html", "URL path is reserved."),
+        ("/exampleClient/other/x", "URL path is reserved."),
+        ("/client/APP/x", "URL path is reserved."),
+        ("/client", "URL path is reserved."),
+        ("/clients/other/x", ""),
+    ] {
+        // The extension publishes any file, and still nothing in the place of another's.
+        for (caller, message) in [
+            (client(), of_client),
+            (extension(), if url == "/clients/other/x" { "" } else { "URL path is reserved." }),
+        ] {
+            let ack = desk(8).add(&caller, &json!({url: "client/app/a.html"}));
+            let shown = ack["result"]["error"].as_str().unwrap_or_default();
+            assert_eq!(shown, message, "{} {url}", caller.client_id);
+        }
+    }
+}
+
+#[test]
 fn files_by_caller() {
     let outside = "Access denied: Path is outside the server directory.";
     let restricted = "Access denied: File is restricted.";
