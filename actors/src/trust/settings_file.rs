@@ -27,7 +27,8 @@ pub struct ServerSettings {
     pub reconnect_attempts: u32,
     /// `reconnectDelay`, at most one hour.
     pub reconnect_delay: Duration,
-    /// `timeout`, at most one hour: internal waits where nothing else is given.
+    /// `timeout`, at most one hour: a hint for clients. It is meant for internal waits too, where nothing else
+    /// is given, and none is left: each has a setting of its own in `config.toml`.
     pub timeout: Duration,
     /// `autoConnect`, a hint for clients.
     pub auto_connect: bool,
