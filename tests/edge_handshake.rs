@@ -273,6 +273,34 @@ async fn what_one_client_sends_arrives_in_order() {
     }
 }
 
+#[tokio::test]
+async fn defect_8_54_lists_carry_no_markup_of_clients() {
+    let broker = Broker::start(|_| ());
+    let mut peer = Peer::connect_ws(&broker).await;
+    let markup = "<img src=x onerror=alert(1)>";
+    let auth = |identity: &str| {
+        json!({
+            "clientId": "app-a", "identity": identity, "dialect": 2, "clientType": format!("web{markup}"),
+            "desc": format!("My{markup}\u{7} app"), "clienthtml": format!("http://x/{markup}"),
+        })
+    };
+    peer.join("/clients", auth(&format!("app-a-{markup}"))).await;
+    let ack = peer.emit_with_ack("/clients", json!("GET_CLIENT_LIST"), json!({})).await;
+    let listed = ack["clients"].as_array().unwrap();
+    assert!(!listed.is_empty(), "{ack}");
+    let text = "img src=x onerror=alert(1)";
+    assert_eq!(listed[0]["clientId"], "app-a", "such an instance is the client itself");
+    assert_eq!(listed[0]["clientType"], format!("web{text}"));
+    assert_eq!(listed[0]["desc"], format!("My{text} app"));
+    assert_eq!(listed[0]["html"], format!("http://x/{text}"));
+    assert!(!ack.to_string().contains(['<', '>']), "{ack}");
+    // An instance that is named as they are keeps its name.
+    peer.leave("/clients").await;
+    peer.join("/clients", auth("app-a-1")).await;
+    let ack = peer.emit_with_ack("/clients", json!("GET_CLIENT_LIST"), json!({})).await;
+    assert_eq!(ack["clients"][0]["clientId"], "app-a-1", "{ack}");
+}
+
 // Rejection and goodbye.
 
 #[tokio::test]

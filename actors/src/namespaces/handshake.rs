@@ -88,13 +88,16 @@ impl Broker {
     }
 
     /// An instance may only call itself by its client's id and a suffix, and not by another client's id:
-    /// it would get that client's requests and answers.
+    /// it would get that client's requests and answers. The suffix is shown in lists, unescaped.
     fn identity_of(&self, client: &ClientId, declared: Option<ByteString>) -> Identity {
         let clients = self.directory.clients.load();
         let declared = declared.and_then(|text| Identity::new(text).ok());
         let own = |identity: &Identity| {
             let suffix = identity.as_str().strip_prefix(client.as_str());
-            suffix.is_some_and(|suffix| suffix.is_empty() || clients.entry(identity.as_str()).is_none())
+            suffix.is_some_and(|suffix| {
+                suffix.is_empty()
+                    || (!description::has_markup(suffix) && clients.entry(identity.as_str()).is_none())
+            })
         };
         declared.filter(own).unwrap_or_else(|| Identity::from(client.clone()))
     }
@@ -388,15 +391,12 @@ fn labels(auth: &RawJson) -> Labels {
     let label = |field: Option<RawJson>| {
         payload::text(field.as_ref()).filter(|text| !text.is_empty() && text.len() <= MAX_LABEL)
     };
+    // Pages show all of these as they come (spec §8.1 8-54).
+    let shown = |text: ByteString| description::sanitize(&text).map(ByteString::from);
     Labels {
-        client_type: label(client_type).unwrap_or_default(),
-        desc: payload::text(desc.as_ref())
-            .and_then(|text| description::sanitize(&text))
-            .map(ByteString::from),
-        html: label(clienthtml)
-            .or_else(|| label(html))
-            .and_then(|text| description::sanitize(&text))
-            .map(ByteString::from),
+        client_type: label(client_type).and_then(shown).unwrap_or_default(),
+        desc: payload::text(desc.as_ref()).and_then(shown),
+        html: label(clienthtml).or_else(|| label(html)).and_then(shown),
         stream_event: label(stream_event),
         plain_streams: label(stream_mode).as_deref() == Some("plain"),
     }

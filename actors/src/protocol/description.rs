@@ -7,9 +7,17 @@ pub const MAX_DESCRIPTION: usize = 256;
 ///
 /// The extension's page shows descriptions unescaped, inside SillyTavern. `None` if nothing is left.
 pub fn sanitize(text: &str) -> Option<String> {
-    let kept: String =
-        text.chars().filter(|c| !c.is_control() && *c != '<' && *c != '>').take(MAX_DESCRIPTION).collect();
+    let kept: String = text.chars().filter(|c| !is_markup(*c)).take(MAX_DESCRIPTION).collect();
     (!kept.trim().is_empty()).then_some(kept)
+}
+
+/// Whether a text holds what [`sanitize`] removes: for ids, which cannot be changed.
+pub fn has_markup(text: &str) -> bool {
+    text.chars().any(is_markup)
+}
+
+fn is_markup(c: char) -> bool {
+    c.is_control() || c == '<' || c == '>'
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::client_file::ClientFile;
 use super::config::TrustConfig;
 use super::messages::{ClientClass, Grant};
 use crate::ids::{ClientId, MONITOR};
+use crate::protocol::description::has_markup;
 
 /// What the settings files say about one client.
 #[derive(Clone)]
@@ -62,7 +63,9 @@ impl TrustSnapshot {
 
     fn matches_pattern(&self, id: &ClientId) -> bool {
         // A pattern must not make an extension or an administrator: those need a file.
-        !id.is_extension() && *id != MONITOR && self.patterns.iter().any(|pattern| glob(pattern, id.as_str()))
+        // Nor must it admit markup: ids are shown in lists, and nobody has looked at this one.
+        let may_be = !id.is_extension() && *id != MONITOR && !has_markup(id.as_str());
+        may_be && self.patterns.iter().any(|pattern| glob(pattern, id.as_str()))
     }
 }
 

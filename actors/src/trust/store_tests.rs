@@ -179,8 +179,14 @@ fn patterns_trust_plain_clients_only_and_files_take_precedence() {
     root.write("settings/web-9.json", r#"{"clientId":"web-9","isTrust":false}"#);
     fs::remove_file(root.path("settings/monitor.json")).unwrap();
     let store = root.open();
-    for (name, expected) in [("web-1", true), ("web-9", false), ("SillyTavern-9", false), ("monitor", false)]
-    {
+    for (name, expected) in [
+        ("web-1", true),
+        ("web-9", false),
+        ("SillyTavern-9", false),
+        ("monitor", false),
+        // Nobody has looked at this id, and lists show it (spec §8.1 8-54).
+        ("web-<img src=x onerror=alert(1)>", false),
+    ] {
         assert_eq!(trusted(&store, name), expected, "{name}");
     }
     assert!(!store.grant(&id("web-1")).unwrap().admin);
