@@ -238,3 +238,7 @@ async fn metrics_text(
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(endpoint.shared.metrics.text())
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -113,6 +113,17 @@ impl Setup {
 
     /// Starts the broker with the shipped defaults, as `change` changes them.
     pub fn start(self, change: impl FnOnce(&mut Config)) -> Broker {
+        let data = self.write();
+        let flags = Flags { data: Some(data.path().to_owned()), port: Some(0), ..Flags::default() };
+        let mut config = Config::load(&flags).expect("the defaults are valid");
+        config.server.workers = 2;
+        config.server.shutdown_timeout = 1;
+        change(&mut config);
+        Broker::run(config, data)
+    }
+
+    /// Writes settings, trust files and keys: the data directory.
+    pub(super) fn write(self) -> TempDir {
         let Self { data, settings, clients, keys } = self;
         let json = |path: &str, value: &Value| write(data.path(), path, value.to_string().as_bytes());
         json("settings/server_settings.json", &Value::Object(settings));
@@ -121,13 +132,7 @@ impl Setup {
             json(&file, &Value::Object(client));
         }
         json("keys/clients.json", &Value::Object(keys));
-
-        let flags = Flags { data: Some(data.path().to_owned()), port: Some(0), ..Flags::default() };
-        let mut config = Config::load(&flags).expect("the defaults are valid");
-        config.server.workers = 2;
-        config.server.shutdown_timeout = 1;
-        change(&mut config);
-        Broker::run(config, data)
+        data
     }
 }
 
@@ -174,6 +179,11 @@ impl Broker {
         let address =
             address.recv().expect("the broker's thread says how it went").expect("the broker starts");
         Self { address, data: root, orders, thread: Some(thread) }
+    }
+
+    /// A broker that somebody else started, for peers to connect to: it cannot be asked what it counts.
+    pub(super) fn elsewhere(address: SocketAddr, data: PathBuf) -> Self {
+        Self { address, data, orders: unbounded_channel().0, thread: None }
     }
 
     /// Where it listens, in IPv4.

@@ -25,6 +25,10 @@
 //! - It stops when it is dropped; a panic on one of its threads fails the test then. `stop().await`
 //!   waits for it.
 //!
+//! # Programs ([`Program`])
+//! - `Program::start(setup, args, env)` runs the binary as a user would; `log()`, `until_log(text)` are what
+//!   it has written, `broker()` is what peers connect to. It is killed when it is dropped.
+//!
 //! # Peers ([`Peer`])
 //! - `connect_ws`, `open_polling`; `Opening::new().header(…)` for other headers or another query,
 //!   then `.ws(&broker)` or `.polling(&broker)`, which may be [`Refused`].
@@ -50,6 +54,7 @@ mod broker;
 mod http;
 mod peer;
 mod polling;
+mod program;
 mod ws;
 
 use std::{future::Future, time::Duration};
@@ -60,6 +65,7 @@ pub use broker::{Broker, CLIENTS, Setup, key};
 pub use http::{Reply, http, raw_http};
 pub use peer::{Frame, Opening, Peer, Refused};
 pub use polling::split_payload;
+pub use program::Program;
 pub use ws::{frame_header, masked_frame};
 
 /// How long anything may take before a test fails: long enough for a busy machine.

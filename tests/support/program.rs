@@ -1,0 +1,100 @@
+//! The broker's program, run as a user would: flags, environment, what it prints and what it logs.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{Broker, Setup, within};
+
+/// See the harness's documentation.
+pub struct Program {
+    child: Child,
+    broker: Broker,
+    /// Holds the data directory and, beside it, the log.
+    folders: [TempDir; 2],
+}
+
+/// A program that ended instead of listening.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub log: String,
+}
+
+impl Program {
+    /// Runs it on any free port.
+    pub fn start(setup: Setup, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let args = [&["--port", "0"], args].concat();
+        Self::run(setup, &args, env).unwrap_or_else(|ended| panic!("not listening: {ended:?}"))
+    }
+
+    /// Runs it with these flags and no others but `--data`.
+    pub fn run(setup: Setup, args: &[&str], env: &[(&str, &str)]) -> Result<Self, Ended> {
+        let data = setup.write();
+        let logs = tempfile::tempdir().expect("a temporary directory");
+        let log = File::create(logs.path().join("log")).expect("a file for the log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_newage-broker"));
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("NEWAGE_") || name == "RUST_LOG")
+        {
+            command.env_remove(name);
+        }
+        command.arg("--data").arg(data.path()).args(args).envs(env.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("text");
+        let address =
+            line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => {
+                let broker = Broker::elsewhere(address, data.path().to_owned());
+                Ok(Self { child, broker, folders: [data, logs] })
+            }
+            None => {
+                let status = child.wait().expect("it ends");
+                let log = fs::read_to_string(logs.path().join("log")).expect("a log of text");
+                Err(Ended { code: status.code(), log })
+            }
+        }
+    }
+
+    /// What it said that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.broker.address()
+    }
+
+    /// What peers connect to.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folders[1].path().join("log")).expect("a log of text")
+    }
+
+    /// Waits for a text in its log.
+    pub async fn until_log(&self, text: &str) {
+        let wait = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(&format!("{text:?} in the log"), wait).await;
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the test has noticed then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
