@@ -9,6 +9,7 @@ use std::{
 };
 
 use actors::{
+    history::{BatchLimits, HistoryConfig, Place, Retention, Synchronous, WaitingLimits},
     llm_router::RouterLimits,
     namespaces::{BrokerLimits, LlmPolicy},
     outbox::OutboxLimits,
@@ -307,6 +308,47 @@ pub enum KeyPolicy {
 }
 
 section! {
+    /// `[history]`
+    HistorySection {
+        /// "file" or "memory".
+        mode: HistoryMode = HistoryMode::File,
+        path: PathBuf = PathBuf::from("data/history.sqlite"),
+        /// "normal" or "full".
+        synchronous: Durability = Durability::Normal,
+        check_on_start: bool = true,
+        /// Milliseconds.
+        busy_timeout: u64 = 5000,
+        commit_changes: usize = 1024,
+        /// Milliseconds.
+        commit_time: u64 = 20,
+        max_waiting: usize = 65_536,
+        max_waiting_bytes: usize = 64 * 1024 * 1024,
+        messages_per_room: usize = 2000,
+        bytes_per_room: usize = 16 * 1024 * 1024,
+    }
+}
+
+/// Where the history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryMode {
+    /// In the file `path`.
+    File,
+    /// In memory.
+    Memory,
+}
+
+/// What a commit of the history survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The end of the process.
+    Normal,
+    /// A loss of power.
+    Full,
+}
+
+section! {
     /// `[demo]`
     DemoSection {
         enabled: bool = false,
@@ -325,6 +367,7 @@ struct File {
     llm: Llm,
     streams: Streams,
     trust: TrustSection,
+    history: HistorySection,
     demo: DemoSection,
     log: LogConfig,
 }
@@ -350,6 +393,8 @@ pub struct Config {
     pub streams: Streams,
     /// `[trust]`
     pub trust: TrustSection,
+    /// `[history]`
+    pub history: HistorySection,
     /// `[demo]`
     pub demo: DemoSection,
     /// `[log]`
@@ -370,7 +415,7 @@ impl Config {
                 if file.exists() { read(&file)? } else { File::default() }
             }
         };
-        let File { server, session, limits, llm, streams, trust, mut demo, mut log } = file;
+        let File { server, session, limits, llm, streams, trust, history, mut demo, mut log } = file;
         demo.enabled = flags.demo.unwrap_or(demo.enabled);
         log.level = flags.log.clone().unwrap_or(log.level);
         let config = Self {
@@ -383,6 +428,7 @@ impl Config {
             llm,
             streams,
             trust,
+            history,
             demo,
             log,
         };
@@ -406,6 +452,11 @@ impl Config {
             ("limits.max_sessions", self.limits.max_sessions as u64),
             ("streams.write_size", self.streams.write_size as u64),
             ("streams.max_unread", self.streams.max_unread as u64),
+            ("history.commit_changes", self.history.commit_changes as u64),
+            ("history.max_waiting", self.history.max_waiting as u64),
+            ("history.max_waiting_bytes", self.history.max_waiting_bytes as u64),
+            ("history.messages_per_room", self.history.messages_per_room as u64),
+            ("history.bytes_per_room", self.history.bytes_per_room as u64),
             ("demo.pace", self.demo.pace),
         ];
         for (key, value) in positive {
@@ -571,6 +622,27 @@ impl Config {
             },
             max_unattributed: self.limits.max_unattributed,
             max_outputs: self.limits.max_outputs,
+        }
+    }
+
+    /// What survives.
+    pub fn history_config(&self) -> HistoryConfig {
+        let history = &self.history;
+        let in_memory = history.mode == HistoryMode::Memory || history.path.as_os_str() == ":memory:";
+        HistoryConfig {
+            place: if in_memory { Place::Memory } else { Place::File(self.data.join(&history.path)) },
+            synchronous: match history.synchronous {
+                Durability::Normal => Synchronous::Normal,
+                Durability::Full => Synchronous::Full,
+            },
+            check: history.check_on_start,
+            busy_timeout: Duration::from_millis(history.busy_timeout),
+            batch: BatchLimits {
+                changes: history.commit_changes,
+                time: Duration::from_millis(history.commit_time),
+            },
+            waiting: WaitingLimits { changes: history.max_waiting, bytes: history.max_waiting_bytes },
+            retention: Retention { messages: history.messages_per_room, bytes: history.bytes_per_room },
         }
     }
 

@@ -13,12 +13,11 @@ use actix_web::{
     web::{self, Data},
 };
 use actors::{
-    launch::{Launch, Launched, launch},
+    launch::{Launch, LaunchError, Launched, launch},
     metrics::Metrics,
     namespaces::Broker,
     session::{CloseSession, Shared, socketio::SocketIo},
     sessions::Sessions,
-    trust::TrustError,
 };
 use framing::close::CloseReason;
 use log::{info, warn};
@@ -36,9 +35,9 @@ type BrokerEndpoint = Endpoint<SocketIo<Broker>>;
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings or key files.
-    #[error("settings: {0}")]
-    Trust(#[from] TrustError),
+    /// The settings or key files, or the history.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// The data directory.
     #[error("data directory {dir}: {source}")]
     Data {
@@ -91,7 +90,7 @@ impl Running {
             let _ = link.session.try_send(CloseSession(CloseReason::ShuttingDown));
         }
         self.server.stop(true).await;
-        self.launched.stop();
+        self.launched.stop().await;
     }
 }
 
@@ -107,6 +106,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         Launch {
             trust: config.trust_config(),
             router: config.router_limits(),
+            history: config.history_config(),
             registry: config.registry_limits(),
             broker: config.broker_limits(),
             control_mailbox: config.limits.control_mailbox,

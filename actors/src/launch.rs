@@ -1,5 +1,6 @@
 //! Starts the actors that every session shares, on an arbiter of their own: a busy session must not
-//! slow them, nor they a session (facts §3.1).
+//! slow them, nor they a session (facts §3.1). The history has another one, because it waits for the
+//! disk.
 
 use std::{
     cell::Cell,
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use crate::{
     demo::{DEMO_ID, Demo},
     functions::{StaticMap, StaticResources},
+    history::{History, HistoryConfig, HistoryError, HistoryLink},
     ids::ClientId,
     llm_router::{BuiltInTarget, LlmRouter, RouterLimits},
     metrics::Metrics,
@@ -27,6 +29,8 @@ pub struct Launch {
     pub trust: TrustConfig,
     /// Open requests.
     pub router: RouterLimits,
+    /// What survives.
+    pub history: HistoryConfig,
     /// Presence.
     pub registry: RegistryLimits,
     /// Sessions.
@@ -43,14 +47,30 @@ pub struct Launched {
     pub directory: Arc<Directory>,
     /// Static mappings that clients have added, for the edge.
     pub statics: Arc<ArcSwap<StaticMap>>,
+    /// What survives.
+    pub history: HistoryLink,
     arbiter: ArbiterHandle,
+    history_arbiter: ArbiterHandle,
 }
 
 impl Launched {
-    /// Stops the shared actors. Sessions must have ended before.
-    pub fn stop(&self) {
+    /// Stops the shared actors, the history last. Sessions must have ended before.
+    pub async fn stop(&self) {
         self.arbiter.stop();
+        self.history.close().await;
+        self.history_arbiter.stop();
     }
+}
+
+/// Why the shared actors did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The settings or key files.
+    #[error("settings: {0}")]
+    Trust(#[from] TrustError),
+    /// The history's file.
+    #[error("history: {0}")]
+    History(#[from] HistoryError),
 }
 
 thread_local! {
@@ -63,12 +83,19 @@ pub fn is_control_thread() -> bool {
     CONTROL.get()
 }
 
-/// Loads the settings, then starts the shared actors. Settings are loaded before anybody can
-/// connect (spec §8.1 8-50). Blocks while passwords are hashed.
+/// An arbiter whose actors nobody can do without.
+fn control_arbiter() -> ArbiterHandle {
+    let arbiter = Arbiter::new();
+    arbiter.spawn_fn(|| CONTROL.set(true));
+    arbiter.handle()
+}
+
+/// Loads the settings, opens the history, then starts the shared actors. Settings are loaded before
+/// anybody can connect (spec §8.1 8-50). Blocks while passwords are hashed and the history is checked.
 ///
 /// # Errors
-/// The settings or key files cannot be read.
-pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, TrustError> {
+/// The settings or key files cannot be read, or the history cannot be used.
+pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, LaunchError> {
     let demo_id = ClientId::new(DEMO_ID).ok().filter(|_| launch.demo.is_some());
     launch.trust.reserved_ids.extend(demo_id.clone());
     let max_static = launch.trust.max_static_resources;
@@ -78,9 +105,10 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
     let clients = store.snapshot();
     let epoch = Instant::now();
 
-    let arbiter = Arbiter::new();
-    arbiter.spawn_fn(|| CONTROL.set(true));
-    let handle = arbiter.handle();
+    let history_arbiter = control_arbiter();
+    let history = History::start(launch.history, metrics.clone(), &history_arbiter)
+        .inspect_err(|_| drop(history_arbiter.stop()))?;
+    let handle = control_arbiter();
     let mailbox = launch.control_mailbox;
 
     let (limits, current, counters) = (launch.router, settings.clone(), metrics.clone());
@@ -110,5 +138,6 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, Tr
         router.do_send(built_in);
     }
     let directory = Directory { registry, router, trust, settings, clients, limits: launch.broker, epoch };
-    Ok(Launched { directory: Arc::new(directory), statics: map, arbiter: handle })
+    let directory = Arc::new(directory);
+    Ok(Launched { directory, statics: map, history, arbiter: handle, history_arbiter })
 }

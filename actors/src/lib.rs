@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Reading order: [`outbox`], [`session`], [`registry`], [`llm_router`], [`stream`], [`namespaces`]
-//! (what each namespace does with each event), [`trust`], [`functions`], [`demo`].
+//! (what each namespace does with each event), [`trust`], [`functions`], [`history`], [`demo`].
 
 pub mod outbox;
 pub mod session;
@@ -19,6 +19,7 @@ pub mod sessions;
 pub mod ids;
 pub mod protocol;
 
+pub mod history;
 pub mod llm_router;
 pub mod registry;
 pub mod stream;

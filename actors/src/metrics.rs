@@ -63,6 +63,14 @@ pub struct Metrics {
     pub streams_dropped: Counter,
     /// Questions of sessions to the shared actors that are open.
     questions: Gauge,
+    /// Changes of the history that are committed.
+    pub history_changes: Counter,
+    /// Transactions that stored them.
+    pub history_commits: Counter,
+    /// Calls whose changes were refused, or not stored.
+    pub history_failures: Counter,
+    /// Changes that are not committed yet.
+    pub history_waiting: Gauge,
     limits: Family<Limit, Counter>,
 }
 
@@ -114,6 +122,11 @@ impl Default for Metrics {
         let streams_dropped =
             register!(Counter, "streams_dropped", "streams whose text could not be delivered");
         let questions = register!(Gauge, "questions", "questions of sessions to the shared actors, open");
+        let history_changes = register!(Counter, "history_changes", "changes stored in the history");
+        let history_commits = register!(Counter, "history_commits", "transactions of the history");
+        let history_failures =
+            register!(Counter, "history_failures", "calls whose changes the history did not store");
+        let history_waiting = register!(Gauge, "history_waiting", "changes that wait to be committed");
         let limits =
             register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
         Self {
@@ -136,6 +149,10 @@ impl Default for Metrics {
             chunks_out,
             streams_dropped,
             questions,
+            history_changes,
+            history_commits,
+            history_failures,
+            history_waiting,
             limits,
         }
     }

@@ -9,9 +9,11 @@ pub mod dialect;
 pub mod msg_type;
 pub mod namespaces;
 pub mod payload;
+pub mod room;
 pub mod stream_events;
 
 pub use dialect::{Dialect, Emit, SocketDialect};
 pub use msg_type::{EventName, MsgType, WireName};
 pub use namespaces::Namespace;
+pub use room::{RequestMode, Role};
 pub use stream_events::StreamEvent;

@@ -1,0 +1,203 @@
+//! The `History` actor: gathers changes into transactions, and answers when they are committed.
+
+use std::{sync::Arc, time::Instant};
+
+use actix::prelude::*;
+use log::{error, info, warn};
+use tokio::sync::oneshot;
+
+use super::{
+    BatchLimits, Close, Contents, HistoryConfig, HistoryError, HistoryLink, LoadMessages, LoadRooms, Page,
+    PageOfMessages, Persist, StoredMessage,
+    admission::{Admission, Permit},
+    store::Store,
+};
+use crate::metrics::Metrics;
+
+/// Messages that may wait beside the changes that may: reads, each of which somebody waits for.
+const READS: usize = 1024;
+
+/// More than this, actix cannot count.
+const MAX_MAILBOX: usize = u32::MAX as usize >> 1;
+
+/// Owns the database. Its handlers **block** on the disk, so it must have an arbiter of its own.
+///
+/// ```text
+///            first change                    nothing more waits, or it is time
+///   no batch ────────────► batch is open ──────────────────────────────────► no batch
+///                           │        ▲                       each asker is answered
+///                           └────────┘ further changes
+/// ```
+///
+/// Changes that arrive while a batch is being committed make the next one, so that a slow disk makes
+/// larger batches and not a longer queue.
+pub struct History {
+    store: Store,
+    limits: BatchLimits,
+    batch: Option<Batch>,
+    /// A commit stands behind the mailbox.
+    commit_is_due: bool,
+    metrics: Arc<Metrics>,
+}
+
+/// An open transaction, and who waits for it.
+struct Batch {
+    since: Instant,
+    changes: usize,
+    waiting: Vec<(oneshot::Sender<Result<(), HistoryError>>, Permit)>,
+}
+
+impl History {
+    /// Opens the database, blocking, and starts the actor in that arbiter, which should have nothing
+    /// else to do.
+    ///
+    /// # Errors
+    /// The file is damaged, newer, in use, of another program, or cannot be read. It is as it was then.
+    pub fn start(
+        config: HistoryConfig,
+        metrics: Arc<Metrics>,
+        arbiter: &ArbiterHandle,
+    ) -> Result<HistoryLink, HistoryError> {
+        let store = Store::open(&config)?;
+        info!(file:% = store.file(); "history opened");
+        let admission = Admission::new(config.waiting, metrics.clone());
+        let limits = config.batch;
+        let addr = Self::start_in_arbiter(arbiter, move |ctx| {
+            // Each message that persists has a permit, and so there are at most as many.
+            ctx.set_mailbox_capacity(config.waiting.changes.saturating_add(READS).min(MAX_MAILBOX));
+            Self { store, limits, batch: None, commit_is_due: false, metrics }
+        });
+        Ok(HistoryLink::new(addr, admission))
+    }
+
+    /// Makes changes in the open batch.
+    fn add(&mut self, Persist { changes, permit, answer }: Persist) {
+        if self.batch.is_none()
+            && let Err(error) = self.store.begin()
+        {
+            return self.fail(vec![(answer, permit)], &error);
+        }
+        let batch = self.batch.get_or_insert_with(|| Batch {
+            since: Instant::now(),
+            changes: 0,
+            waiting: Vec::new(),
+        });
+        match self.store.apply(&changes) {
+            Ok(()) => {
+                batch.changes += permit.changes();
+                batch.waiting.push((answer, permit));
+            }
+            // The asker's mistake, or one that the batch has survived.
+            Err(error) if self.store.in_transaction() => self.fail(vec![(answer, permit)], &error),
+            Err(error) => {
+                let mut lost = self.batch.take().map(|batch| batch.waiting).unwrap_or_default();
+                lost.push((answer, permit));
+                self.fail(lost, &error);
+            }
+        }
+        let is_time =
+            |batch: &Batch| batch.changes >= self.limits.changes || batch.since.elapsed() >= self.limits.time;
+        if self.batch.as_ref().is_some_and(is_time) {
+            self.commit();
+        }
+    }
+
+    /// Commits the open batch, and only then answers those who wait for it.
+    fn commit(&mut self) {
+        let Some(Batch { changes, waiting, .. }) = self.batch.take() else { return };
+        match self.store.commit() {
+            Ok(()) => {
+                self.metrics.history_commits.inc();
+                self.metrics.history_changes.inc_by(changes as u64);
+                for (answer, permit) in waiting {
+                    drop(permit);
+                    // Whoever asked may have gone; the change is stored all the same.
+                    let _ = answer.send(Ok(()));
+                }
+            }
+            Err(error) => self.fail(waiting, &error),
+        }
+    }
+
+    fn fail(&self, waiting: Vec<(oneshot::Sender<Result<(), HistoryError>>, Permit)>, error: &HistoryError) {
+        if error.is_refusal() {
+            warn!(error:%; "a change was refused");
+        } else {
+            error!(error:%, askers = waiting.len(); "changes were not stored");
+        }
+        for (answer, permit) in waiting {
+            drop(permit);
+            self.metrics.history_failures.inc();
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+impl History {
+    pub(super) fn limit_growth(&self, pages: u32) {
+        self.store.limit_growth(pages);
+    }
+}
+
+impl Actor for History {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.commit();
+    }
+}
+
+impl Handler<Persist> for History {
+    type Result = ();
+
+    fn handle(&mut self, persist: Persist, ctx: &mut Context<Self>) {
+        self.add(persist);
+        if self.batch.is_some() && !self.commit_is_due {
+            self.commit_is_due = true;
+            // The actor's own futures run when its mailbox is empty (facts §3.3).
+            ctx.spawn(actix::fut::ready(()).map(|(), history: &mut Self, _| {
+                history.commit_is_due = false;
+                history.commit();
+            }));
+        }
+    }
+}
+
+impl Handler<LoadRooms> for History {
+    type Result = Result<Contents, HistoryError>;
+
+    fn handle(&mut self, _: LoadRooms, _: &mut Context<Self>) -> Self::Result {
+        // What is read must not be taken back by a commit that fails.
+        self.commit();
+        self.store.contents()
+    }
+}
+
+impl Handler<LoadMessages> for History {
+    type Result = Result<Vec<StoredMessage>, HistoryError>;
+
+    fn handle(&mut self, LoadMessages { room }: LoadMessages, _: &mut Context<Self>) -> Self::Result {
+        self.commit();
+        self.store.messages(&room)
+    }
+}
+
+impl Handler<PageOfMessages> for History {
+    type Result = Result<Page, HistoryError>;
+
+    fn handle(&mut self, page: PageOfMessages, _: &mut Context<Self>) -> Self::Result {
+        self.commit();
+        self.store.page(&page.room, page.from, page.limit)
+    }
+}
+
+impl Handler<Close> for History {
+    type Result = Result<(), HistoryError>;
+
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) -> Self::Result {
+        self.commit();
+        ctx.stop();
+        self.store.close()
+    }
+}

@@ -1,0 +1,81 @@
+//! How many changes may wait. Counted where they are sent: a mailbox counts messages, and lets each
+//! holder of its address past its bound (facts §3.2).
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Change, HistoryError, WaitingLimits};
+use crate::metrics::Metrics;
+
+/// The door to a history.
+pub(super) struct Admission {
+    limits: WaitingLimits,
+    waiting: Mutex<Waiting>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    changes: usize,
+    bytes: usize,
+}
+
+/// Room for changes that wait; dropped, it is free again.
+pub(super) struct Permit {
+    size: Waiting,
+    admission: Arc<Admission>,
+}
+
+impl Admission {
+    pub(super) fn new(limits: WaitingLimits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { limits, waiting: Mutex::default(), metrics })
+    }
+
+    /// Takes a permit for changes that belong together. If nothing waits they get one whatever their
+    /// size, so that what is legal can always be stored.
+    pub(super) fn admit(self: &Arc<Self>, changes: &[Change]) -> Result<Permit, HistoryError> {
+        // Nothing at all waits like a change: its answer says that what came before is committed.
+        let size = Waiting { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() };
+        let mut waiting = self.waiting.lock();
+        let sum = Waiting { changes: waiting.changes + size.changes, bytes: waiting.bytes + size.bytes };
+        if waiting.changes > 0 {
+            let reached = if sum.changes > self.limits.changes {
+                Some("history.max_waiting")
+            } else if sum.bytes > self.limits.bytes {
+                Some("history.max_waiting_bytes")
+            } else {
+                None
+            };
+            if let Some(limit) = reached {
+                self.metrics.limit_reached(limit);
+                return Err(HistoryError::Busy);
+            }
+        }
+        *waiting = sum;
+        drop(waiting);
+        self.metrics.history_waiting.inc_by(as_gauge(size.changes));
+        Ok(Permit { size, admission: self.clone() })
+    }
+}
+
+impl Permit {
+    /// Changes that it covers.
+    pub(super) fn changes(&self) -> usize {
+        self.size.changes
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut waiting = self.admission.waiting.lock();
+        waiting.changes -= self.size.changes;
+        waiting.bytes -= self.size.bytes;
+        drop(waiting);
+        self.admission.metrics.history_waiting.dec_by(as_gauge(self.size.changes));
+    }
+}
+
+fn as_gauge(changes: usize) -> i64 {
+    i64::try_from(changes).unwrap_or(i64::MAX)
+}

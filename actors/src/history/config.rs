@@ -1,0 +1,74 @@
+//! How a history is kept.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::Retention;
+
+/// Settings of `[history]`.
+#[derive(Clone, Debug)]
+pub struct HistoryConfig {
+    /// Where.
+    pub place: Place,
+    /// What a commit survives.
+    pub synchronous: Synchronous,
+    /// Whether a file is read through for damage before it is used.
+    pub check: bool,
+    /// How long to wait for another program, such as a backup, that locks the file.
+    pub busy_timeout: Duration,
+    /// When changes that came together are committed.
+    pub batch: BatchLimits,
+    /// Changes that may wait.
+    pub waiting: WaitingLimits,
+    /// Messages that a room keeps.
+    pub retention: Retention,
+}
+
+/// Where a history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a file, which is made if it is not there.
+    File(PathBuf),
+    /// In memory: it ends with the process.
+    Memory,
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// The end of the process, however sudden. A loss of power may take the last commits.
+    Normal,
+    /// A loss of power too, at the price of waiting for the disk.
+    Full,
+}
+
+/// A batch is committed when nothing more waits, and at the latest then.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// So many changes.
+    pub changes: usize,
+    /// So long after the first.
+    pub time: Duration,
+}
+
+/// Changes that are not committed yet.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitingLimits {
+    /// How many.
+    pub changes: usize,
+    /// How long together.
+    pub bytes: usize,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            place: Place::Memory,
+            synchronous: Synchronous::Normal,
+            check: true,
+            busy_timeout: Duration::from_secs(5),
+            batch: BatchLimits { changes: 1024, time: Duration::from_millis(20) },
+            waiting: WaitingLimits { changes: 65_536, bytes: 64 * 1024 * 1024 },
+            retention: Retention { messages: 2000, bytes: 16 * 1024 * 1024 },
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How others reach a history.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix::Addr;
+use log::error;
+use tokio::sync::oneshot;
+
+use super::{Change, Close, History, HistoryError, Persist, admission::Admission};
+
+/// A history's address, and the door before it. Hold it: changes of one holder keep their order.
+#[derive(Clone)]
+pub struct HistoryLink {
+    /// For everything but changes.
+    pub addr: Addr<History>,
+    admission: Arc<Admission>,
+}
+
+/// The answer to [`HistoryLink::persist`]: it comes when the changes are committed. Whoever drops it
+/// does not stop them.
+#[derive(Debug)]
+#[must_use = "changes are stored only once this says so"]
+pub struct Persisted(oneshot::Receiver<Result<(), HistoryError>>);
+
+impl HistoryLink {
+    pub(super) fn new(addr: Addr<History>, admission: Arc<Admission>) -> Self {
+        Self { addr, admission }
+    }
+
+    /// Sends changes that are to be stored together: all of them, or none. They are on their way
+    /// when this returns; what is sent later is stored later.
+    ///
+    /// # Errors
+    /// Too many changes wait (`history.max_waiting`, `history.max_waiting_bytes`), or the history has
+    /// ended. Nothing was sent then.
+    pub fn persist(&self, changes: Vec<Change>) -> Result<Persisted, HistoryError> {
+        let permit = self.admission.admit(&changes)?;
+        let (answer, answered) = oneshot::channel();
+        self.addr.try_send(Persist { changes, permit, answer }).map_err(|error| match error {
+            actix::prelude::SendError::Full(_) => HistoryError::Busy,
+            actix::prelude::SendError::Closed(_) => HistoryError::Closed,
+        })?;
+        Ok(Persisted(answered))
+    }
+
+    /// Ends the history: what was sent before is committed, and the file is complete by itself.
+    pub async fn close(&self) {
+        match self.addr.send(Close).await {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => {
+                error!(error:%; "the history was not closed cleanly; nothing that was stored is lost")
+            }
+            Err(error) => error!(error:%; "the history had ended before"),
+        }
+    }
+}
+
+impl Future for Persisted {
+    type Output = Result<(), HistoryError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(task).map(|answer| answer.unwrap_or(Err(HistoryError::Closed)))
+    }
+}
