@@ -99,7 +99,12 @@ pub(super) struct Route {
 }
 
 pub(super) struct Request {
+    /// Those who asked.
+    askers: Vec<Requester>,
+    /// Those who get the answers: those, and the members of the room in which it was made.
     pub(super) requesters: Vec<Requester>,
+    /// That room.
+    listener: Option<Peer>,
     pub(super) routes: Vec<RouteId>,
 }
 

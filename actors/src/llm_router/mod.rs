@@ -20,8 +20,8 @@ use log::{debug, info};
 use book::Book;
 pub use book::{Refusal, RouterLimits};
 pub use roles::{
-    Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Origin, Peer, Requester, RouteId, RouteNotice,
-    RouteState, ToTarget,
+    Audience, ChatContext, Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Origin, Peer,
+    Requester, RouteId, RouteNotice, RouteState, ToTarget,
 };
 
 use crate::{
@@ -182,6 +182,20 @@ pub struct OpenRequest {
     pub targets: Vec<ByteString>,
     /// What travels.
     pub request: ForwardedRequest,
+    /// Who else gets the answers.
+    pub audience: Audience,
+}
+
+/// Somebody joins or leaves the room in which requests were made that are still open.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AudienceChanged {
+    /// Those requests.
+    pub requests: Vec<RequestId>,
+    /// Who.
+    pub member: Requester,
+    /// It joins.
+    pub joins: bool,
 }
 
 /// Asks which request an output answers, when the extension did not say it, or named a request that
@@ -308,6 +322,14 @@ impl Handler<OpenRequest> for LlmRouter {
         };
         self.report();
         outcome
+    }
+}
+
+impl Handler<AudienceChanged> for LlmRouter {
+    type Result = ();
+
+    fn handle(&mut self, changed: AudienceChanged, _: &mut Self::Context) {
+        self.book.audience_changed(&changed);
     }
 }
 

@@ -14,6 +14,7 @@ use framing::{ByteString, Bytes, json::RawJson};
 
 use crate::{
     ids::{ClientId, Identity, RequestId},
+    protocol::RequestMode,
     registry::SocketKey,
     stream::{StreamInfo, StreamText},
 };
@@ -89,6 +90,8 @@ pub struct OpenedRoute {
     pub request_id: RequestId,
     /// Who is delivered to, with all live sockets. A requester without any is away.
     pub requesters: Vec<(Requester, Vec<Peer>)>,
+    /// The room in which the request was made: it gets everything, too.
+    pub listener: Option<Peer>,
     /// Shared with the router.
     pub state: Arc<RouteState>,
 }
@@ -100,6 +103,34 @@ pub struct ForwardedRequest {
     pub payload: RawJson,
     /// Its attachments.
     pub attachments: Vec<Bytes>,
+    /// What targets of dialect 2 are told beside it, if it was made in a room.
+    pub chat: Option<Arc<ChatContext>>,
+}
+
+/// What a target of dialect 2 is told beside a request (spec §4.9.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatContext {
+    /// The room's mode.
+    pub mode: RequestMode,
+    /// `type`: a direct request, or an invitation to think, in a conversation.
+    pub kind: Option<&'static str>,
+    /// The room.
+    pub room: ByteString,
+    /// Who asks; none for an invitation.
+    pub requester: Option<Identity>,
+    /// All messages of the room, as a JSON array.
+    pub context: ByteString,
+    /// What an invitation says.
+    pub instruction: Option<ByteString>,
+}
+
+/// Who else gets the answers to a request that was made in a room.
+#[derive(Clone, Debug, Default)]
+pub struct Audience {
+    /// The room's members, the asker among them or not.
+    pub members: Vec<Requester>,
+    /// The room itself.
+    pub listener: Option<Peer>,
 }
 
 /// Where a delivery comes from, and what could not be delivered goes back to.
@@ -187,6 +218,13 @@ pub struct Deliver {
 /// One part of an answer.
 #[derive(Clone, Debug)]
 pub enum Delivery {
+    /// A target was asked. Only a room is told so, before anything else of that route.
+    Opened {
+        /// The request.
+        request_id: RequestId,
+        /// Who answers it.
+        target: ClientId,
+    },
     /// Text of a stream, in order.
     Text(StreamText),
     /// A stream ends as an error.

@@ -148,6 +148,8 @@ impl Broker {
                 }
             }
             Delivery::Failed(failure) => self.request_failed(cx, &failure),
+            // A room's to know.
+            Delivery::Opened { .. } => (),
         }
     }
 

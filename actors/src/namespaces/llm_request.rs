@@ -44,7 +44,8 @@ impl Broker {
             from: socket.requester(),
             request_id: asked.request_id,
             targets: asked.targets,
-            request: ForwardedRequest { payload, attachments: event.attachments },
+            request: ForwardedRequest { payload, attachments: event.attachments, chat: None },
+            audience: Default::default(),
         };
         match self.directory.limits.llm_policy {
             LlmPolicy::Open => self.ask_router(cx, ns, reply, question),

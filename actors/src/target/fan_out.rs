@@ -62,6 +62,8 @@ struct Route {
     request_id: RequestId,
     state: Arc<RouteState>,
     requesters: Vec<Asker>,
+    /// The room in which the request was made.
+    listener: Option<PeerLane>,
     /// It is over; it stays while something waits for a full mailbox.
     closing: bool,
 }
@@ -113,7 +115,10 @@ impl Lane {
             Delivery::Text(text) if text.end => self.failed.remove(&text.info.key),
             Delivery::Text(text) => self.failed.contains(&text.info.key),
             Delivery::StreamFailed { info, .. } => self.failed.remove(&info.key),
-            Delivery::Message { .. } | Delivery::Finished(_) | Delivery::Failed(_) => false,
+            Delivery::Opened { .. }
+            | Delivery::Message { .. }
+            | Delivery::Finished(_)
+            | Delivery::Failed(_) => false,
         }
     }
 
@@ -181,7 +186,10 @@ fn cost(delivery: &Delivery) -> usize {
         + match delivery {
             Delivery::Text(text) => text.text.len(),
             Delivery::Message { payload, .. } => payload.len(),
-            Delivery::StreamFailed { .. } | Delivery::Finished(_) | Delivery::Failed(_) => 0,
+            Delivery::Opened { .. }
+            | Delivery::StreamFailed { .. }
+            | Delivery::Finished(_)
+            | Delivery::Failed(_) => 0,
         }
 }
 
@@ -208,7 +216,7 @@ impl FanOut {
 
     /// Takes a route. False if there are too many; a route that is known stays as it is.
     pub fn open(&mut self, opened: OpenedRoute) -> bool {
-        let OpenedRoute { route, request_id, requesters, state } = opened;
+        let OpenedRoute { route, request_id, requesters, listener, state } = opened;
         if self.routes.contains_key(&route) {
             return true;
         }
@@ -227,8 +235,9 @@ impl FanOut {
             .into_iter()
             .map(|(requester, peers)| Asker { peers: lanes(peers), ..Asker::new(requester) })
             .collect();
+        let listener = listener.map(|peer| PeerLane { peer, origin, joined, backlog: Lane::default() });
         self.by_request.insert(request_id.clone(), route);
-        self.routes.insert(route, Route { request_id, state, requesters, closing: false });
+        self.routes.insert(route, Route { request_id, state, requesters, listener, closing: false });
         true
     }
 
@@ -341,6 +350,9 @@ impl FanOut {
         for asker in &mut route.requesters {
             deliver(asker, delivery, limit, &self.metrics, &mut self.retry_at, now);
         }
+        if let Some(room) = &mut route.listener {
+            room.give(delivery, limit, &self.metrics, &mut self.retry_at, now);
+        }
     }
 
     /// Text of a stream, to everybody who asked.
@@ -388,6 +400,11 @@ impl FanOut {
     pub fn flush(&mut self, now: Instant) {
         let limit = self.limits.max_waiting_bytes;
         let mut retry_at = None;
+        for room in self.routes.values_mut().filter_map(|route| route.listener.as_mut()) {
+            if room.flush() {
+                retry_at = Some(now + RETRY);
+            }
+        }
         for asker in self.routes.values_mut().flat_map(|route| &mut route.requesters) {
             if asker.peers.is_empty() {
                 continue;
@@ -413,7 +430,8 @@ impl FanOut {
 impl Route {
     /// Whether something waits for a mailbox, or for a moment to pass.
     fn waits(&self) -> bool {
-        self.requesters.iter().any(|asker| {
+        let room = self.listener.as_ref().is_some_and(|room| !room.backlog.parts.is_empty());
+        room || self.requesters.iter().any(|asker| {
             let lanes = || asker.peers.iter().filter(|lane| lane.peer.deliver.connected());
             lanes().any(|lane| !lane.backlog.parts.is_empty() || !asker.kept.parts.is_empty())
         })

@@ -61,6 +61,7 @@ impl Handler<Deliver> for Receiver {
             Delivery::StreamFailed { info, reason } => got.push(Got::Failed(info.key, reason)),
             Delivery::Finished(_) => got.push(Got::Finished),
             Delivery::Message { payload, .. } => got.push(Got::Message(payload.to_string())),
+            Delivery::Opened { .. } => unreachable!("a room is told so"),
             Delivery::Failed(failure) => got.push(Got::Error(failure.message.to_string())),
         }
     }
@@ -147,7 +148,7 @@ fn opened(requesters: Vec<(Requester, Vec<Peer>)>) -> OpenedRoute {
         finished: AtomicBool::new(false),
         target_activity: Arc::default(),
     });
-    OpenedRoute { route: ROUTE, request_id: RequestId::new("r").unwrap(), requesters, state }
+    OpenedRoute { route: ROUTE, request_id: RequestId::new("r").unwrap(), requesters, listener: None, state }
 }
 
 fn stream() -> Arc<StreamInfo> {

@@ -14,15 +14,18 @@ use framing::ByteString;
 use super::{Book, Refusal, Request, Route, TargetSocket};
 use crate::{
     ids::{ClientId, RequestId},
-    llm_router::{ForwardedRequest, OpenRequest, OpenedRoute, Requester, RouteId, RouteState, ToTarget},
+    llm_router::{
+        AudienceChanged, Deliver, Delivery, ForwardedRequest, OpenRequest, OpenedRoute, Origin, Requester,
+        RouteId, RouteState, ToTarget,
+    },
     registry::SocketKey,
 };
 
 impl Book {
     pub(in crate::llm_router) fn open(&mut self, question: OpenRequest, now: Instant) -> Result<(), Refusal> {
-        let OpenRequest { from, request_id, targets, request } = question;
+        let OpenRequest { from, request_id, targets, request, audience } = question;
         let known = self.requests.get(&request_id);
-        let mine = known.is_some_and(|known| known.requesters.contains(&from));
+        let mine = known.is_some_and(|known| known.askers.contains(&from));
         if known.is_some() && !mine && !self.limits.allow_shared {
             return Err(Refusal::Duplicate);
         }
@@ -48,12 +51,20 @@ impl Book {
             }
         }
         self.check_room(&from, &asked)?;
-        let entry = self
-            .requests
-            .entry(request_id.clone())
-            .or_insert_with(|| Request { requesters: Vec::new(), routes: Vec::new() });
-        if !entry.requesters.contains(&from) {
-            entry.requesters.push(from.clone());
+        let listener = audience.listener;
+        let entry = self.requests.entry(request_id.clone()).or_insert_with(|| Request {
+            askers: Vec::new(),
+            requesters: Vec::new(),
+            listener,
+            routes: Vec::new(),
+        });
+        if !mine {
+            entry.askers.push(from.clone());
+        }
+        for requester in std::iter::once(from.clone()).chain(audience.members) {
+            if !entry.requesters.contains(&requester) {
+                entry.requesters.push(requester);
+            }
         }
         if !mine && !entry.routes.is_empty() {
             self.peers_changed(&from, false);
@@ -112,6 +123,13 @@ impl Book {
         let Some(route) = self.give(id, socket) else {
             return false;
         };
+        if let (Some(room), Some(opened)) = (&route.listener, self.routes.get(&id)) {
+            let (request_id, target) = (request_id.clone(), opened.target.clone());
+            let delivery = Delivery::Opened { request_id, target };
+            let origin = Origin { route: id, holder: socket };
+            #[expect(clippy::disallowed_methods, reason = "once per route")]
+            room.deliver.do_send(Deliver { socket: room.socket, origin, delivery });
+        }
         // A full mailbox is a decision here: the request is refused.
         let ask = ToTarget::Ask { socket, route, request: request.clone() };
         let told = self.lines.get_mut(&socket).is_some_and(|line| line.ask(ask));
@@ -138,8 +156,35 @@ impl Book {
             route: id,
             request_id: route.request.clone(),
             requesters,
+            listener: request.listener.clone(),
             state: route.state.clone(),
         })
+    }
+
+    /// The room of these requests has another member, or one less. Whoever asked stays.
+    pub(in crate::llm_router) fn audience_changed(&mut self, changed: &AudienceChanged) {
+        let AudienceChanged { requests, member, joins } = changed;
+        for id in requests {
+            let Some(request) = self.requests.get_mut(id) else {
+                continue;
+            };
+            let there = request.requesters.contains(member);
+            if *joins && !there {
+                request.requesters.push(member.clone());
+            } else if !*joins && there && !request.askers.contains(member) {
+                request.requesters.retain(|other| other != member);
+            } else {
+                continue;
+            }
+            let (routes, peers) =
+                (request.routes.clone(), self.peers.get(member).cloned().unwrap_or_default());
+            for route in routes {
+                for holder in self.routes.get(&route).map(|route| route.holders.clone()).unwrap_or_default() {
+                    let (requester, peers) = (member.clone(), peers.clone());
+                    self.tell(holder, ToTarget::Peers { route, requester, peers, gone: !*joins });
+                }
+            }
+        }
     }
 
     /// The newest live socket of a target, by client id first, then by instance (spec §5.1).

@@ -206,7 +206,12 @@ impl Fixture {
             from: requester(from),
             request_id: RequestId::new(request).unwrap(),
             targets: targets.iter().map(|target| ByteString::from(*target)).collect(),
-            request: ForwardedRequest { payload: RawJson::from_static("{}"), attachments: Vec::new() },
+            request: ForwardedRequest {
+                payload: RawJson::from_static("{}"),
+                attachments: Vec::new(),
+                chat: None,
+            },
+            audience: Default::default(),
         };
         self.book.open(question, self.now)
     }
