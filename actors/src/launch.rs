@@ -98,6 +98,9 @@ fn control_arbiter() -> ArbiterHandle {
 pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, LaunchError> {
     let demo_id = ClientId::new(DEMO_ID).ok().filter(|_| launch.demo.is_some());
     launch.trust.reserved_ids.extend(demo_id.clone());
+    // A client's folder in data/ has its id for a name.
+    let taken = launch.history.file_names().into_iter().filter_map(|name| ClientId::new(name).ok());
+    launch.trust.reserved_ids.extend(taken);
     let max_static = launch.trust.max_static_resources;
     let store = Arc::new(TrustStore::open(launch.trust, metrics.clone())?);
     let statics = StaticResources::new(max_static);
@@ -106,8 +109,9 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     let epoch = Instant::now();
 
     let history_arbiter = control_arbiter();
-    let history = History::start(launch.history, metrics.clone(), &history_arbiter)
-        .inspect_err(|_| drop(history_arbiter.stop()))?;
+    let history = History::start(launch.history, metrics.clone(), &history_arbiter).inspect_err(|_| {
+        history_arbiter.stop();
+    })?;
     let handle = control_arbiter();
     let mailbox = launch.control_mailbox;
 

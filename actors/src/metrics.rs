@@ -69,6 +69,8 @@ pub struct Metrics {
     pub history_commits: Counter,
     /// Calls whose changes were refused, or not stored.
     pub history_failures: Counter,
+    /// Messages dropped because their room had more than it may keep.
+    pub history_trimmed: Counter,
     /// Changes that are not committed yet.
     pub history_waiting: Gauge,
     limits: Family<Limit, Counter>,
@@ -126,6 +128,8 @@ impl Default for Metrics {
         let history_commits = register!(Counter, "history_commits", "transactions of the history");
         let history_failures =
             register!(Counter, "history_failures", "calls whose changes the history did not store");
+        let history_trimmed =
+            register!(Counter, "history_trimmed", "messages dropped beyond the bounds of their room");
         let history_waiting = register!(Gauge, "history_waiting", "changes that wait to be committed");
         let limits =
             register!(Family<Limit, Counter>, "limit_reached", "times a configured bound refused something");
@@ -152,6 +156,7 @@ impl Default for Metrics {
             history_changes,
             history_commits,
             history_failures,
+            history_trimmed,
             history_waiting,
             limits,
         }

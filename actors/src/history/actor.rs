@@ -109,6 +109,7 @@ impl History {
             Ok(()) => {
                 self.metrics.history_commits.inc();
                 self.metrics.history_changes.inc_by(changes as u64);
+                self.count_trimmed();
                 for (answer, permit) in waiting {
                     drop(permit);
                     // Whoever asked may have gone; the change is stored all the same.
@@ -117,6 +118,10 @@ impl History {
             }
             Err(error) => self.fail(waiting, &error),
         }
+    }
+
+    fn count_trimmed(&self) {
+        self.metrics.history_trimmed.inc_by(self.store.trimmed.take() as u64);
     }
 
     fn fail(&self, waiting: Vec<(oneshot::Sender<Result<(), HistoryError>>, Permit)>, error: &HistoryError) {
@@ -179,7 +184,9 @@ impl Handler<LoadMessages> for History {
 
     fn handle(&mut self, LoadMessages { room }: LoadMessages, _: &mut Context<Self>) -> Self::Result {
         self.commit();
-        self.store.messages(&room)
+        let messages = self.store.messages(&room);
+        self.count_trimmed();
+        messages
     }
 }
 

@@ -13,7 +13,7 @@ use futures::FutureExt;
 
 use super::{
     BatchLimits, Change, History, HistoryConfig, HistoryError, HistoryLink, LoadMessages, LoadRooms,
-    MessageKind, PageFrom, PageOfMessages, Persisted, Place, WaitingLimits, fixture::*,
+    MessageKind, PageFrom, PageOfMessages, Persisted, Place, Retention, WaitingLimits, fixture::*,
 };
 use crate::metrics::Metrics;
 
@@ -155,6 +155,29 @@ async fn a_busy_history_commits_when_it_is_time() {
         persisted.await.unwrap();
     }
     assert_eq!(history.counted(), (3, 3, 0, 0));
+}
+
+#[actix::test]
+async fn a_room_keeps_so_many_messages_and_so_many_bytes() {
+    let history = Fixture::new(HistoryConfig {
+        retention: Retention { messages: 3, bytes: 10 },
+        ..HistoryConfig::default()
+    });
+    history.persist(vec![created("a"), created("b")]).await.unwrap();
+    history.persist((1..=9).map(|seq| added("a", seq)).collect()).await.unwrap();
+    let through = Change::MessagesTrimmed { room: room("a"), through_seq: 4 };
+    history.persist(vec![through]).await.unwrap();
+    assert_eq!(history.metrics.history_trimmed.get(), 4, "by the room itself");
+    let seqs = async |name: &str| -> Vec<u64> {
+        let messages = history.link.addr.send(LoadMessages { room: room(name) }).await.unwrap().unwrap();
+        messages.iter().map(|message| message.seq).collect()
+    };
+    assert_eq!(seqs("a").await, [7, 8, 9]);
+    assert_eq!(history.metrics.history_trimmed.get(), 6, "on loading");
+    let six = |seq| message("b", seq, &seq.to_string(), MessageKind::Request, "漢漢");
+    history.persist(vec![six(1), six(2)]).await.unwrap();
+    assert_eq!(seqs("b").await, [2]);
+    assert_eq!(history.metrics.history_trimmed.get(), 7);
 }
 
 #[actix::test]

@@ -98,7 +98,9 @@ impl Store {
     /// Removes the oldest messages of a room.
     pub(super) fn trim(&self, room: i64, through_seq: u64) -> Result<(), HistoryError> {
         let last = i64::try_from(through_seq).unwrap_or(i64::MAX);
-        self.write("DELETE FROM messages WHERE room = ?1 AND seq <= ?2", [room, last]).map(drop)
+        let gone = self.write("DELETE FROM messages WHERE room = ?1 AND seq <= ?2", [room, last])?;
+        self.trimmed.set(self.trimmed.get() + gone);
+        Ok(())
     }
 
     /// Removes messages of a room, if it is there, and remembers how far its places went.

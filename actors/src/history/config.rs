@@ -4,6 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use super::Retention;
 
+/// What the lock file has behind the name of the database.
+pub(super) const LOCK: &str = ".lock";
+
 /// Settings of `[history]`.
 #[derive(Clone, Debug)]
 pub struct HistoryConfig {
@@ -57,6 +60,15 @@ pub struct WaitingLimits {
     pub changes: usize,
     /// How long together.
     pub bytes: usize,
+}
+
+impl HistoryConfig {
+    /// Names that the file, and what is beside it, take from the folder.
+    pub fn file_names(&self) -> Vec<String> {
+        let Place::File(path) = &self.place else { return Vec::new() };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ["", "-wal", "-shm", "-journal", LOCK].iter().map(|end| format!("{name}{end}")).collect()
+    }
 }
 
 impl Default for HistoryConfig {

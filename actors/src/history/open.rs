@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     HistoryConfig, HistoryError, Place, Synchronous,
+    config::LOCK,
     schema::{APPLICATION_ID, STEPS, migrate, version_of},
 };
 
@@ -44,7 +45,7 @@ pub(super) fn open(config: &HistoryConfig) -> Result<Opened, HistoryError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| failed(&error))?;
     }
-    let lock = private(&beside(path, ".lock")).map_err(|error| failed(&error))?;
+    let lock = private(&beside(path, LOCK)).map_err(|error| failed(&error))?;
     match lock.try_lock() {
         Ok(()) => (),
         Err(TryLockError::WouldBlock) => return Err(HistoryError::InUse { file }),

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -102,9 +103,11 @@ fn only_the_owner_may_read() {
     let store = Store::open(&config).unwrap();
     store.persist(&[created("a")]).unwrap();
     let mut files = 0;
+    let names = config.file_names();
     for entry in fs::read_dir(path(&config).parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        assert!(names.contains(&entry.file_name().to_string_lossy().into_owned()));
         files += 1;
     }
     assert_eq!(files, 4, "database, log, index, lock");
@@ -254,6 +257,19 @@ fn two_brokers_do_not_share_a_file() {
     first.close().unwrap();
     let second = Store::open(&config).unwrap();
     assert_eq!(second.contents().unwrap().rooms.len(), 1);
+}
+
+#[test]
+fn another_program_may_hold_the_file_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = HistoryConfig { busy_timeout: Duration::from_millis(1), ..in_folder(folder.path()) };
+    let store = Store::open(&config).unwrap();
+    let other = Connection::open(path(&config)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.begin().unwrap_err();
+    assert!(matches!(&error, HistoryError::Failed { problem, .. } if problem.contains("locked")), "{error}");
+    other.execute_batch("COMMIT").unwrap();
+    store.persist(&[created("a")]).unwrap();
 }
 
 #[test]

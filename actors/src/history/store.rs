@@ -1,6 +1,7 @@
 //! The database behind a history: transactions, and what goes with each.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +17,8 @@ use super::{
 pub(super) struct Store {
     pub(super) conn: Connection,
     pub(super) retention: Retention,
+    /// Messages dropped beyond the bounds of their rooms, for the metric.
+    pub(super) trimmed: Cell<usize>,
     file: Arc<str>,
     lock: Option<std::fs::File>,
 }
@@ -31,7 +34,7 @@ impl Store {
     /// The same, with the time in milliseconds since 1970.
     pub(super) fn open_at(config: &HistoryConfig, now_ms: i64) -> Result<Self, HistoryError> {
         let Opened { conn, file, lock } = open(config)?;
-        let store = Self { conn, retention: config.retention, file, lock };
+        let store = Self { conn, retention: config.retention, trimmed: Cell::new(0), file, lock };
         let ended = store.conn.execute("DELETE FROM mutes WHERE until_ms <= ?1", [now_ms]);
         ended.map_err(|error| store.failed(&error))?;
         Ok(store)
@@ -91,6 +94,7 @@ impl Store {
 
     /// Ends the open transaction, if one is open, as if it had not been.
     pub(super) fn roll_back(&self) {
+        self.trimmed.set(0);
         if self.in_transaction() {
             // The next BEGIN tells if this has failed.
             let _ = self.run("ROLLBACK");
