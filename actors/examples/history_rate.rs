@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::prelude::*;
+use actix::Arbiter;
 use actors::{
     history::{Change, History, HistoryConfig, MessageKind, Place, Synchronous},
     ids::RoomName,

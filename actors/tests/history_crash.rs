@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     env,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use actix::prelude::*;
+use actix::{Arbiter, System};
 use actors::{
     history::{
         Change, Contents, History, HistoryConfig, HistoryLink, LoadMessages, LoadRooms, MessageKind, Place,
@@ -26,6 +26,8 @@ use actors::{
 const FOLDER: &str = "NEWAGE_TEST_HISTORY";
 /// Writers at once; each has its room, its key and its member.
 const WRITERS: u64 = 4;
+/// Steps that a writer sends before it waits, so that there is always something to lose.
+const AHEAD: usize = 8;
 const KILLS: usize = 20;
 
 fn file(folder: &Path) -> PathBuf {
@@ -84,9 +86,14 @@ async fn write(history: HistoryLink, writer: u64, contents: Contents) {
             0
         }
     };
+    let mut waiting = VecDeque::new();
     loop {
-        seq += 1;
-        history.persist(step(writer, seq)).unwrap().await.unwrap();
+        while waiting.len() < AHEAD {
+            seq += 1;
+            waiting.push_back((seq, history.persist(step(writer, seq)).unwrap()));
+        }
+        let (seq, persisted) = waiting.pop_front().unwrap();
+        persisted.await.unwrap();
         let mut out = std::io::stdout().lock();
         // The parent has gone if this fails, and there is nobody to write for.
         if writeln!(out, "answered {writer} {seq}").and_then(|()| out.flush()).is_err() {
@@ -173,7 +180,7 @@ async fn check(folder: &Path, answered: &BTreeMap<u64, u64>) {
     for (&writer, &last) in answered {
         let found = contents.rooms.iter().find(|found| found.name == room(writer)).unwrap();
         assert!(found.last_seq >= last, "writer {writer}: {} of {last}", found.last_seq);
-        // The last step may have been stored without an answer; then it is there as a whole.
+        // The last steps may have been stored without an answer; then they are there as a whole.
         assert_eq!(contents.values[&format!("key-{writer}")], found.last_seq.to_string());
         for seq in (1..=found.last_seq).rev().take(50) {
             let identity = Identity::new(format!("member-{writer}-{}", seq % 50)).unwrap();

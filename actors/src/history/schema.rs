@@ -147,12 +147,9 @@ mod tests {
         for role in Role::ALL {
             conn.execute("INSERT INTO members VALUES (0, ?1, ?1)", [role.wire()]).unwrap();
         }
-        for kind in MessageKind::ALL {
-            conn.execute(
-                "INSERT INTO messages VALUES (0, random() >> 32 & 65535, ?1, ?1, '')",
-                [kind.word()],
-            )
-            .unwrap();
+        for (seq, kind) in MessageKind::ALL.iter().enumerate() {
+            let sql = "INSERT INTO messages VALUES (0, ?1, ?2, ?2, '')";
+            conn.execute(sql, rusqlite::params![seq as i64, kind.word()]).unwrap();
         }
         conn.execute("INSERT INTO members VALUES (0, 'x', 'admin')", []).unwrap_err();
         conn.execute("UPDATE rooms SET mode = 'Default'", []).unwrap_err();
