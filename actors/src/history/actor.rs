@@ -14,12 +14,6 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// Messages that may wait beside the changes that may: reads, each of which somebody waits for.
-const READS: usize = 1024;
-
-/// More than this, actix cannot count.
-const MAX_MAILBOX: usize = u32::MAX as usize >> 1;
-
 /// Owns the database. Its handlers **block** on the disk, so it must have an arbiter of its own.
 ///
 /// ```text
@@ -62,10 +56,13 @@ impl History {
         info!(file:% = store.file(); "history opened");
         let admission = Admission::new(config.waiting, metrics.clone());
         let limits = config.batch;
-        let addr = Self::start_in_arbiter(arbiter, move |ctx| {
-            // Each message that persists has a permit, and so there are at most as many.
-            ctx.set_mailbox_capacity(config.waiting.changes.saturating_add(READS).min(MAX_MAILBOX));
-            Self { store, limits, batch: None, commit_is_due: false, metrics }
+        // Its mailbox is bounded by the admission of what is sent.
+        let addr = Self::start_in_arbiter(arbiter, move |_| Self {
+            store,
+            limits,
+            batch: None,
+            commit_is_due: false,
+            metrics,
         });
         Ok(HistoryLink::new(addr, admission))
     }

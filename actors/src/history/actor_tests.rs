@@ -275,6 +275,24 @@ async fn changes_that_wait_are_bounded() {
 }
 
 #[actix::test]
+async fn a_history_takes_changes_before_its_thread_has_begun() {
+    let arbiter = Arbiter::new();
+    let (release, released) = channel::<()>();
+    arbiter.spawn_fn(move || {
+        let _ = released.recv();
+    });
+    let metrics = Arc::new(Metrics::default());
+    let link = History::start(HistoryConfig::default(), metrics, &arbiter.handle()).unwrap();
+    let waiting: Vec<_> =
+        (0..100).map(|number| link.persist(vec![created(&format!("room-{number}"))]).unwrap()).collect();
+    drop(release);
+    for persisted in waiting {
+        persisted.await.unwrap();
+    }
+    arbiter.stop();
+}
+
+#[actix::test]
 async fn changes_are_stored_when_nobody_waits_for_them() {
     let history = Fixture::new(HistoryConfig::default());
     let held = history.hold();

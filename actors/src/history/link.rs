@@ -41,10 +41,11 @@ impl HistoryLink {
     pub fn persist(&self, changes: Vec<Change>) -> Result<Persisted, HistoryError> {
         let permit = self.admission.admit(&changes)?;
         let (answer, answered) = oneshot::channel();
-        self.addr.try_send(Persist { changes, permit, answer }).map_err(|error| match error {
-            actix::prelude::SendError::Full(_) => HistoryError::Busy,
-            actix::prelude::SendError::Closed(_) => HistoryError::Closed,
-        })?;
+        if !self.addr.connected() {
+            return Err(HistoryError::Closed);
+        }
+        #[expect(clippy::disallowed_methods, reason = "admission has counted it, and counts right")]
+        self.addr.do_send(Persist { changes, permit, answer });
         Ok(Persisted(answered))
     }
 
