@@ -18,7 +18,9 @@ use crate::{
     emit,
     ids::{ClientId, Identity},
     protocol::{Dialect, MsgType, Namespace, SocketDialect, description, payload as payloads},
-    registry::{Admitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketMoved, TooMany},
+    registry::{
+        Admission, Admitted, NotAdmitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketMoved,
+    },
     session::NoAnswer,
     trust::{CheckAuth, ClientClass, Grant, Handshake, KeyPushes, Rejection, Verdict},
 };
@@ -65,6 +67,7 @@ impl Broker {
             admin: false,
             dialect: SharedDialect::new(dialect),
             standing: Standing::Joining,
+            admission: Admission::default(),
             labels: labels(&auth),
         };
         let socket_key = socket.key;
@@ -160,12 +163,13 @@ impl Broker {
         let Some(socket) = self.sockets.remove(ns) else {
             return;
         };
-        // No answer in time does not mean that the registry will not open it.
+        // No answer in time does not mean that the registry has not opened it.
+        let unanswered = socket.admission.withdraw();
         self.closed_in_registry(socket.key);
         match socket.standing {
-            Standing::Joining => self.reject(cx, ns, socket.sid, &socket.dialect, rejection),
-            // Its CONNECT was answered when it was limited.
-            Standing::Upgrading | Standing::Limited { .. } | Standing::Full => {
+            Standing::Joining if unanswered => self.reject(cx, ns, socket.sid, &socket.dialect, rejection),
+            // Its CONNECT was answered by the registry just now, or when it was limited.
+            Standing::Joining | Standing::Upgrading | Standing::Limited { .. } | Standing::Full => {
                 self.reject_joined(cx, ns, &socket.dialect, rejection);
             }
         }
@@ -253,7 +257,8 @@ impl Broker {
             session: Some(cx.session().address().recipient()),
         };
         let connected = connect.then(|| Encoded::connect(ns, socket.sid.as_str()));
-        Some((OpenSocket { entry, link, connected }, socket.key))
+        let admission = socket.admission.clone();
+        Some((OpenSocket { entry, link, connected, admission }, socket.key))
     }
 
     /// The session has moved: whoever was told its address is told the new one. What is still being
@@ -277,7 +282,7 @@ impl Broker {
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
         key: SocketKey,
-        admitted: Result<Result<Admitted, TooMany>, NoAnswer>,
+        admitted: Result<Result<Admitted, NotAdmitted>, NoAnswer>,
         pushes: Option<KeyPushes>,
     ) {
         let Some(socket) = self.sockets.get_mut(ns).filter(|socket| socket.key == key) else {
@@ -286,8 +291,8 @@ impl Broker {
         };
         let admitted = match admitted {
             Ok(Ok(admitted)) => admitted,
-            Ok(Err(bound)) => {
-                warn!(client:% = socket.client, ns:%, bound:?; "client has too many sockets");
+            Ok(Err(why)) => {
+                warn!(client:% = socket.client, ns:%, why:?; "not admitted to a namespace");
                 let rejection =
                     Rejection { message: "Too many connections.", code: Some("too_many_connections") };
                 return self.turned_away(cx, ns, &rejection);

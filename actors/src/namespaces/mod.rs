@@ -43,7 +43,7 @@ use crate::{
     ids::{ClientId, Identity},
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
     protocol::{Emit, MsgType, Namespace, msg_type},
-    registry::{Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
+    registry::{Admission, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     session::{
         SessionActor,
         socketio::{AckArgs, NamespaceHandler, SocketIo, Sockets},
@@ -133,6 +133,7 @@ struct Socket {
     admin: bool,
     dialect: SharedDialect,
     standing: Standing,
+    admission: Admission,
     labels: handshake::Labels,
 }
 
@@ -211,6 +212,8 @@ impl Broker {
         let Some(socket) = self.sockets.remove(ns) else {
             return;
         };
+        // It may come back before the registry has looked at it: only one of the two is answered then.
+        socket.admission.withdraw();
         if socket.ns == Namespace::Llm {
             // While the router still knows those who asked and those who answer.
             self.answers_end(cx);

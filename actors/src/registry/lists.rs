@@ -24,16 +24,22 @@ pub(super) struct Connected {
 
 impl Registry {
     pub(super) fn connected(&self) -> Vec<Connected> {
-        one_per_instance(self.of(Namespace::Auth).filter(|entry| !entry.extension), |entry| {
-            entry.client.as_str()
-        })
-        .into_iter()
-        .map(|entry| Connected { id: entry.client.clone(), description: entry.desc.clone() })
-        .collect()
+        let sockets = self.of(Namespace::Auth).filter(|entry| !entry.extension);
+        let mut clients = one_per_party(sockets, |entry| entry.client.as_str());
+        clients.sort_by_key(|entry| self.clients.get(&entry.client).and_then(|client| client.listed));
+        clients
+            .into_iter()
+            .map(|entry| Connected { id: entry.client.clone(), description: entry.desc.clone() })
+            .collect()
     }
 
     pub(super) fn members(&self) -> Vec<&SocketEntry> {
-        one_per_instance(self.sockets.values().map(|socket| &socket.entry), |entry| entry.identity.as_str())
+        let sockets = self.sockets.values().map(|socket| &socket.entry);
+        let mut members = one_per_party(sockets, |entry| entry.identity.as_str());
+        members.sort_by_key(|entry| {
+            Some(self.clients.get(&entry.client)?.instances.get(&entry.identity)?.place)
+        });
+        members
     }
 
     /// What a client says it is, if it is there.
@@ -49,8 +55,8 @@ impl Registry {
     }
 }
 
-/// The oldest socket of each party, in the order in which they came.
-fn one_per_instance<'a>(
+/// The oldest socket of each party.
+fn one_per_party<'a>(
     entries: impl Iterator<Item = &'a SocketEntry>,
     party: impl Fn(&'a SocketEntry) -> &'a str,
 ) -> Vec<&'a SocketEntry> {

@@ -1,10 +1,13 @@
 //! Who is connected: the sockets of every client, presence, and the lists that others are sent
 //! (spec §3.7, §3.8, §4.2, §4.3).
 
+mod admission;
 mod away;
 mod dialect;
 mod lists;
 mod rooms;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,6 +19,7 @@ use actix::prelude::*;
 use framing::{ByteString, encoded::Encoded, engine::Sid, json::RawJson};
 use log::{debug, info};
 
+pub use admission::Admission;
 use away::{Away, Departure};
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
@@ -129,7 +133,7 @@ pub struct CallExtension {
 /// A socket asks to be admitted. On success the answer to its CONNECT is pushed before anybody can
 /// push anything else to it.
 #[derive(Message)]
-#[rtype(result = "Result<Admitted, TooMany>")]
+#[rtype(result = "Result<Admitted, NotAdmitted>")]
 pub struct OpenSocket {
     /// The socket.
     pub entry: SocketEntry,
@@ -137,6 +141,8 @@ pub struct OpenSocket {
     pub link: SocketLink,
     /// The answer to its CONNECT, if it has not had one yet.
     pub connected: Option<Encoded>,
+    /// Whether it still wants to be.
+    pub admission: Admission,
 }
 
 /// What an admitted socket shares with its siblings.
@@ -146,13 +152,15 @@ pub struct Admitted {
     pub dialect: ClientDialect,
 }
 
-/// Which bound refuses another socket.
+/// Why a socket is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TooMany {
+pub enum NotAdmitted {
     /// `limits.connections_per_client`
-    Connections,
+    TooManyConnections,
     /// `limits.sockets_per_client`
-    Sockets,
+    TooManySockets,
+    /// It has left since.
+    Withdrawn,
 }
 
 /// The registry to a session: that socket must go, whatever its client does (spec §4.3 18).
@@ -194,12 +202,18 @@ struct Socket {
     link: SocketLink,
 }
 
+/// Who came first stands first in a list, however often its sockets change (spec §3.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u64);
+
 /// One client with a live socket, or within its grace.
 #[derive(Default)]
 struct Client {
     /// Its live sockets; at most `limits.sockets_per_client`.
     sockets: Vec<(SocketKey, Sid)>,
     instances: HashMap<Identity, Instance>,
+    /// Its place in the connected-client list: taken with the first `/auth` socket, kept over the grace.
+    listed: Option<Place>,
     /// It was an extension when last seen.
     extension: bool,
 }
@@ -214,6 +228,8 @@ impl Client {
 /// One running instance of a client.
 #[derive(Default)]
 struct Instance {
+    /// Its place in the list of members, kept over the grace.
+    place: Place,
     sockets: usize,
     dialect: ClientDialect,
     /// Set while no socket is there.
@@ -233,6 +249,7 @@ pub struct Registry {
     by_namespace: HashMap<Namespace, BTreeSet<SocketKey>>,
     /// Bounded by the number of trusted clients.
     clients: HashMap<ClientId, Client>,
+    last_place: Place,
     /// Which lists have changed since they were last sent.
     client_list_changed: bool,
     members_changed: bool,
@@ -263,6 +280,7 @@ impl Registry {
             sockets: BTreeMap::new(),
             by_namespace: HashMap::new(),
             clients: HashMap::new(),
+            last_place: Place::default(),
             client_list_changed: false,
             members_changed: false,
             rooms,
@@ -280,18 +298,18 @@ impl Registry {
         self.settings.load().reconnect_grace()
     }
 
-    fn check_bounds(&self, entry: &SocketEntry) -> Result<(), TooMany> {
+    fn check_bounds(&self, entry: &SocketEntry) -> Result<(), NotAdmitted> {
         let Some(client) = self.clients.get(&entry.client) else {
             return Ok(());
         };
         if client.sockets.len() >= self.limits.sockets_per_client {
             self.metrics.limit_reached("limits.sockets_per_client");
-            return Err(TooMany::Sockets);
+            return Err(NotAdmitted::TooManySockets);
         }
         let sids: std::collections::HashSet<Sid> = client.sockets.iter().map(|(_, sid)| *sid).collect();
         if !sids.contains(&entry.sid) && sids.len() >= self.limits.connections_per_client {
             self.metrics.limit_reached("limits.connections_per_client");
-            return Err(TooMany::Connections);
+            return Err(NotAdmitted::TooManyConnections);
         }
         Ok(())
     }
@@ -300,15 +318,24 @@ impl Registry {
         Requester { client: entry.client.clone(), identity: entry.identity.clone() }
     }
 
-    fn open(&mut self, question: OpenSocket, ctx: &mut Context<Self>) -> Result<Admitted, TooMany> {
-        let OpenSocket { mut entry, link, connected } = question;
+    fn open(&mut self, question: OpenSocket, ctx: &mut Context<Self>) -> Result<Admitted, NotAdmitted> {
+        let OpenSocket { mut entry, link, connected, admission } = question;
         debug_assert!(!self.sockets.contains_key(&entry.key), "a socket is opened once");
         self.check_bounds(&entry)?;
+        let granted = admission.grant().ok_or(NotAdmitted::Withdrawn)?;
         let owner = Self::owner(&entry);
+        self.last_place.0 += 1;
+        let place = self.last_place;
         let client = self.clients.entry(entry.client.clone()).or_default();
         client.extension = entry.extension;
         client.sockets.push((entry.key, entry.sid));
-        let instance = client.instances.entry(entry.identity.clone()).or_default();
+        if entry.ns == Namespace::Auth {
+            client.listed.get_or_insert(place);
+        }
+        let instance = client
+            .instances
+            .entry(entry.identity.clone())
+            .or_insert_with(|| Instance { place, ..Instance::default() });
         instance.sockets += 1;
         if let Some(departure) = instance.away.take() {
             self.away.forget(departure);
@@ -330,6 +357,7 @@ impl Registry {
             // the session; its notice takes the socket away again.
             let _ = entry.outbox.push(connected);
         }
+        drop(granted);
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
         self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
         self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
@@ -464,7 +492,7 @@ impl Actor for Registry {
 }
 
 impl Handler<OpenSocket> for Registry {
-    type Result = Result<Admitted, TooMany>;
+    type Result = Result<Admitted, NotAdmitted>;
 
     fn handle(&mut self, question: OpenSocket, ctx: &mut Self::Context) -> Self::Result {
         self.open(question, ctx)

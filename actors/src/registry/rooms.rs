@@ -182,7 +182,9 @@ impl Registry {
             RoomCommand::Add { client, room } => {
                 allowed(privileged)?;
                 let (client, room) = client.zip(room).ok_or(RoomRefusal::NotAdded)?;
-                if !self.clients.contains_key(&client) {
+                // Who sits in the monitor's room would see what it sees (spec §8.1 8-06).
+                let reserved = room.as_str() == MONITOR_ROOM;
+                if reserved || !self.clients.contains_key(&client) {
                     return Err(RoomRefusal::NotAdded);
                 }
                 // The room of an extension's id says who may ask it (spec §5.2).
@@ -206,8 +208,16 @@ impl Registry {
                 Ok(Some(lists::array(names.into_iter().map(quoted))))
             }
             RoomCommand::Members { room, by_name } => {
-                let members = room.map(|name| self.members_of(&name)).unwrap_or_default();
+                let members = room.as_ref().map(|name| self.members_of(name)).unwrap_or_default();
                 allowed(privileged || members.contains(&caller))?;
+                if by_name {
+                    // Dialect 1 shows an unknown room as an empty one.
+                    let name = room.ok_or(RoomRefusal::InvalidName)?;
+                    let exists = self.rooms.rooms.contains_key(&name) || self.personal(&name).is_some();
+                    if !exists {
+                        return Err(RoomRefusal::NotFound);
+                    }
+                }
                 let items = members.iter().map(|member| {
                     if by_name {
                         let kind = self.client_type(member).unwrap_or(ByteString::from_static("unknown"));
