@@ -44,7 +44,8 @@ impl Handler<DropSocket> for BrokerSession {
 }
 
 impl Broker {
-    /// Asks another actor on behalf of an event, if its sender has the right to, and answers.
+    /// Asks another actor on behalf of an event, and answers with what `say` makes of the result: the JSON
+    /// of the ack, or why not.
     fn ask_for<M, T>(
         &mut self,
         cx: &mut Cx<'_, '_>,
@@ -52,7 +53,7 @@ impl Broker {
         event: &Event,
         to: &actix::Addr<T>,
         question: M,
-        answer: impl FnOnce(&mut Self, &mut Cx<'_, '_>, &WireNamespace, &Reply, M::Result) + Send + 'static,
+        say: impl FnOnce(M::Result) -> Result<String, String> + Send + 'static,
     ) where
         T: actix::Actor + actix::Handler<M>,
         T::Context: actix::dev::ToEnvelope<T, M>,
@@ -67,12 +68,13 @@ impl Broker {
         let outcome =
             cx.session().ask(to, question, move |layer, session, result: Result<M::Result, NoAnswer>| {
                 layer.with_handler(session, |broker, cx| {
+                    let said = result.map_or_else(|_| Err(BUSY.to_owned()), say);
                     if !broker.still(&joined, key) {
                         return;
                     }
-                    match result {
-                        Ok(result) => answer(broker, cx, &joined, &later, result),
-                        Err(_) => broker.refuse(cx, &joined, &later, BUSY),
+                    match said {
+                        Ok(json) => broker.ack(cx, &joined, later.ack, &json),
+                        Err(message) => broker.refuse(cx, &joined, &later, &message),
                     }
                 });
                 Ok(())
@@ -91,11 +93,10 @@ impl Broker {
     /// 33: ids of extensions with a live `/llm` socket, and of built-in targets.
     pub(super) fn list_extensions(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
         let router = self.directory.router.clone();
-        self.ask_for(cx, ns, event, &router, ListTargets, |broker, cx, ns, reply, targets| {
+        self.ask_for(cx, ns, event, &router, ListTargets, |targets| {
             let ids: Vec<String> = targets.iter().map(|id| quoted(id.as_str())).collect();
             let ids = ids.join(",");
-            let json = format!("{{\"status\":\"ok\",\"allTheSTSocket\":[{ids}],\"extensions\":[{ids}]}}");
-            broker.ack(cx, ns, reply.ack, &json);
+            Ok(format!("{{\"status\":\"ok\",\"allTheSTSocket\":[{ids}],\"extensions\":[{ids}]}}"))
         });
     }
 
@@ -124,112 +125,85 @@ impl Broker {
             return self.fail(cx, ns, event, missing);
         };
         let trust = self.directory.trust.clone();
-        self.ask_for(
-            cx,
-            ns,
-            event,
-            &trust,
-            GetKey { client_id },
-            move |broker, cx, ns, reply, key| match key {
-                Some(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
-                None => broker.refuse(cx, ns, reply, missing),
-            },
-        );
+        self.ask_for(cx, ns, event, &trust, GetKey { client_id }, move |key| {
+            key.map(with_key).ok_or_else(|| missing.to_owned())
+        });
     }
 
     /// 29
     pub(super) fn all_keys(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        if !self.allowed(cx, ns, event) {
-            return;
+        if self.allowed(cx, ns, event) {
+            let trust = self.directory.trust.clone();
+            self.ask_for(cx, ns, event, &trust, ListKeys, |listings| {
+                Ok(payloads::status_ok([("keys", keys_object(&listings))]).to_string())
+            });
         }
-        let trust = self.directory.trust.clone();
-        self.ask_for(cx, ns, event, &trust, ListKeys, |broker, cx, ns, reply, listings| {
-            let ack = payloads::status_ok([("keys", keys_object(&listings))]);
-            broker.ack_value(cx, ns, reply.ack, &ack);
-        });
+    }
+
+    /// Whose key 17 and 18 mean, if the sender may change it; answered here if not.
+    fn key_owner(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) -> Option<ClientId> {
+        if !self.allowed(cx, ns, event) {
+            return None;
+        }
+        // The extension sends both, and its `clientId` is itself (spec §1.9).
+        let owner = client_field(event, &["targetClientId", "clientId"]).flatten();
+        if owner.is_none() {
+            self.fail(cx, ns, event, "Client not found.");
+        }
+        owner
     }
 
     /// 17
     pub(super) fn generate_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        if !self.allowed(cx, ns, event) {
-            return;
+        if let Some(client_id) = self.key_owner(cx, ns, event) {
+            let trust = self.directory.trust.clone();
+            self.ask_for(cx, ns, event, &trust, GenerateKey { client_id }, |key| {
+                key.map(with_key).map_err(|error| error.to_string())
+            });
         }
-        let Some(Some(client_id)) = client_field(event, &["targetClientId", "clientId"]) else {
-            return self.fail(cx, ns, event, "Client not found.");
-        };
-        let trust = self.directory.trust.clone();
-        self.ask_for(
-            cx,
-            ns,
-            event,
-            &trust,
-            GenerateKey { client_id },
-            |broker, cx, ns, reply, key| match key {
-                Ok(key) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([("key", key.into())])),
-                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
-            },
-        );
     }
 
     /// 18
     pub(super) fn remove_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        if !self.allowed(cx, ns, event) {
-            return;
-        }
-        let Some(Some(client_id)) = client_field(event, &["targetClientId", "clientId"]) else {
-            return self.fail(cx, ns, event, "Client not found.");
-        };
-        let trust = self.directory.trust.clone();
-        let removed = client_id.clone();
-        self.ask_for(
-            cx,
-            ns,
-            event,
-            &trust,
-            RemoveKey { client_id },
-            move |broker, cx, ns, reply, outcome| match outcome {
-                Ok(()) => {
-                    broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([]));
-                    if !broker.directory.settings.load().network_safe {
-                        #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
-                        broker.directory.registry.do_send(DisconnectClient(removed));
-                    }
+        if let Some(client_id) = self.key_owner(cx, ns, event) {
+            let directory = self.directory.clone();
+            let question = RemoveKey { client_id: client_id.clone() };
+            self.ask_for(cx, ns, event, &directory.trust.clone(), question, move |outcome| {
+                outcome.map_err(|error| error.to_string())?;
+                if !directory.settings.load().network_safe {
+                    #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
+                    directory.registry.do_send(DisconnectClient(client_id));
                 }
-                Err(error) => broker.refuse(cx, ns, reply, &error.to_string()),
-            },
-        );
+                Ok(payloads::status_ok([]).to_string())
+            });
+        }
     }
 
     /// 32
     pub(super) fn connected_clients(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        if !self.allowed(cx, ns, event) {
-            return;
+        if self.allowed(cx, ns, event) {
+            let registry = self.directory.registry.clone();
+            self.ask_for(cx, ns, event, &registry, ListConnected, |clients| {
+                Ok(format!("{{\"status\":\"ok\",\"clients\":{clients}}}"))
+            });
         }
-        let registry = self.directory.registry.clone();
-        self.ask_for(cx, ns, event, &registry, ListConnected, |broker, cx, ns, reply, clients| {
-            broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"clients\":{clients}}}"));
-        });
     }
 
     /// `getClientList` and 24 in dialect 1: all ids in the key store. In dialect 2 the name is another
     /// question: who is here (spec §4.3).
     pub(super) fn client_list(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        let named = event.name.as_text() == MsgType::GetClientList.wire(Dialect::Named).and_then(name_text);
-        if named {
+        if by_name(event, MsgType::GetClientList) {
             let registry = self.directory.registry.clone();
-            return self.ask_for(cx, ns, event, &registry, ListMembers, |broker, cx, ns, reply, members| {
-                let json = format!("{{\"status\":\"ok\",\"success\":true,\"clients\":{members}}}");
-                broker.ack(cx, ns, reply.ack, &json);
+            self.ask_for(cx, ns, event, &registry, ListMembers, |members| {
+                Ok(format!("{{\"status\":\"ok\",\"success\":true,\"clients\":{members}}}"))
+            });
+        } else if self.allowed(cx, ns, event) {
+            let trust = self.directory.trust.clone();
+            self.ask_for(cx, ns, event, &trust, ListClients, |ids| {
+                let ids: Vec<String> = ids.iter().map(|id| format!("{{\"id\":{}}}", quoted(id))).collect();
+                Ok(format!("[{}]", ids.join(",")))
             });
         }
-        if !self.allowed(cx, ns, event) {
-            return;
-        }
-        let trust = self.directory.trust.clone();
-        self.ask_for(cx, ns, event, &trust, ListClients, |broker, cx, ns, reply, ids| {
-            let ids: Vec<String> = ids.iter().map(|id| format!("{{\"id\":{}}}", quoted(id))).collect();
-            broker.ack(cx, ns, reply.ack, &format!("[{}]", ids.join(",")));
-        });
     }
 
     /// 13–16, 19, 25 and their literals (spec §4.5).
@@ -248,7 +222,7 @@ impl Broker {
         let client = payload::text(object.get("clientId").as_ref()).and_then(|id| ClientId::new(id).ok());
         let named = socket.dialect.is_named();
         // Dialect 2's name asks for dialect 2's answer; the literal and the number do not (spec §4.9.2).
-        let by_name = event.name.as_text() == message.wire(Dialect::Named).and_then(name_text);
+        let by_name = by_name(event, message);
         let command = match message {
             MsgType::CreateRoom => RoomCommand::Create(room),
             MsgType::DeleteRoom => RoomCommand::Delete(room),
@@ -257,6 +231,12 @@ impl Broker {
             MsgType::GetRooms => RoomCommand::List,
             _ => RoomCommand::Members { room, by_name },
         };
+        // The member that dialect 2 puts its list into; dialect 1 acks the bare array (spec §1.3).
+        let member = match message {
+            MsgType::GetRooms if named => Some("rooms"),
+            MsgType::GetClientsInRoom if by_name => Some("clients"),
+            _ => None,
+        };
         let question = RunRoomCommand {
             caller: socket.client.clone(),
             privileged: socket.may_administer(),
@@ -264,23 +244,25 @@ impl Broker {
             command,
         };
         let registry = self.directory.registry.clone();
-        self.ask_for(
-            cx,
-            ns,
-            event,
-            &registry,
-            question,
-            move |broker, cx, ns, reply, outcome| match outcome {
-                Ok(None) => broker.ack_value(cx, ns, reply.ack, &payloads::status_ok([])),
-                // Dialect 1 acks the bare array (spec §1.3).
-                Ok(Some(list)) if named && message == MsgType::GetRooms => {
-                    broker.ack(cx, ns, reply.ack, &format!("{{\"status\":\"ok\",\"rooms\":{list}}}"));
-                }
-                Ok(Some(list)) => broker.ack(cx, ns, reply.ack, &list),
-                Err(refusal) => broker.refuse(cx, ns, reply, &refusal.to_string()),
-            },
-        );
+        self.ask_for(cx, ns, event, &registry, question, move |outcome| {
+            let list = outcome.map_err(|refusal| refusal.to_string())?;
+            Ok(match (list, member) {
+                (Some(list), Some(member)) => format!("{{\"status\":\"ok\",\"{member}\":{list}}}"),
+                (Some(list), None) => list,
+                (None, _) => payloads::status_ok([]).to_string(),
+            })
+        });
     }
+}
+
+/// `{status:'ok', key}`
+fn with_key(key: String) -> String {
+    payloads::status_ok([("key", key.into())]).to_string()
+}
+
+/// Whether the event came under dialect 2's name; a number and a literal do not count.
+fn by_name(event: &Event, message: MsgType) -> bool {
+    event.name.as_text().is_some() && event.name.as_text() == message.wire(Dialect::Named).and_then(name_text)
 }
 
 fn name_text(name: crate::protocol::WireName) -> Option<&'static str> {
