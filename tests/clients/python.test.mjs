@@ -1,4 +1,5 @@
-// python-socketio, sync and async, over both transports and in both spellings of the events.
+// python-socketio, sync and async: every transport × both spellings of the events × both stream names, and
+// every text through each.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,8 +7,10 @@ import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startBroker } from './support/broker.mjs';
-import { Extension } from './support/extension.mjs';
+import { STREAM_NAMES, TRANSPORTS } from './support/client.mjs';
+import { expectedText, Extension } from './support/extension.mjs';
 import { missing } from './support/need.mjs';
+import { TEXTS } from './support/texts.mjs';
 import { within } from './support/wait.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -15,7 +18,7 @@ const venv = here('.venv/bin/python');
 const python = process.env.NEWAGE_PYTHON ?? (existsSync(venv) ? venv : 'python3');
 const there = spawnSync(python, ['-c', 'import socketio, aiohttp, requests, websocket']).status === 0;
 const skip = missing(`what requirements.txt lists (${python})`, there);
-const TEXT = 'Hello 你好 😀 from the extension\n';
+const expected = JSON.stringify(Object.fromEntries(Object.entries(TEXTS).map(([name, tokens]) => [name, expectedText(tokens)])));
 
 describe('python-socketio', { skip }, () => {
   let broker;
@@ -23,7 +26,7 @@ describe('python-socketio', { skip }, () => {
   before(async () => {
     broker = await startBroker();
     extension = new Extension(broker.url, {
-      reply: ({ message }) => (message === 'stream' ? { tokens: Array(40).fill(TEXT) } : { message: TEXT }),
+      reply: ({ message }) => (TEXTS[message] ? { tokens: TEXTS[message] } : { message }),
     });
     await extension.start();
   });
@@ -32,22 +35,22 @@ describe('python-socketio', { skip }, () => {
     await broker?.stop();
   });
 
-  for (const flavour of ['sync', 'async']) {
-    for (const transport of ['websocket', 'polling']) {
-      for (const dialect of ['named', 'numeric']) {
-        test(`${flavour}, ${transport}, ${dialect} events`, async () => {
-          const child = spawn(python, [here('python_client.py'), broker.url, flavour, transport, dialect, extension.clientId]);
-          const said = [];
-          child.stdout.on('data', (chunk) => said.push(chunk));
-          child.stderr.on('data', (chunk) => said.push(chunk));
-          try {
-            const [code] = await within(once(child, 'close'), 'the Python program ending', 60_000);
-            assert.equal(code, 0, Buffer.concat(said).toString());
-          } finally {
-            child.kill('SIGKILL');
-          }
-        });
+  const cases = ['sync', 'async'].flatMap((flavour) =>
+    Object.keys(TRANSPORTS).flatMap((transport) => ['named', 'numeric'].flatMap((dialect) => STREAM_NAMES.map((streamName) => [flavour, transport, dialect, streamName]))),
+  );
+  for (const options of cases) {
+    test(options.join(', '), async () => {
+      const child = spawn(python, [here('python_client.py'), broker.url, ...options, extension.clientId]);
+      const said = [];
+      child.stdout.on('data', (chunk) => said.push(chunk));
+      child.stderr.on('data', (chunk) => said.push(chunk));
+      child.stdin.end(expected);
+      try {
+        const [code] = await within(once(child, 'close'), 'the Python program ending', 120_000);
+        assert.equal(code, 0, Buffer.concat(said).toString());
+      } finally {
+        child.kill('SIGKILL');
       }
-    }
+    });
   }
 });

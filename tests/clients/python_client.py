@@ -1,25 +1,28 @@
-"""python-socketio against the broker: one transport, one dialect, sync or async.
+"""python-socketio against the broker: one transport, one dialect, one stream name, sync or async.
 
-Usage: python_client.py URL sync|async websocket|polling named|numeric EXTENSION
+Usage: python_client.py URL sync|async websocket|polling|upgrade named|numeric STREAM_NAME EXTENSION < TEXTS
 
-Prints one line per step that held, and ends with status 0 only if all did. The library is a plain
+TEXTS is a JSON object: what the extension is asked for, and the text that must arrive. Prints one line per step that held, and ends with status 0 only if all did. The library is a plain
 Socket.IO client: it knows nothing of node-socketio-stream, so the `$stream` dialogue of spec §5.5 is
 answered by hand here.
 """
 
 import asyncio
 import inspect
+import json
 import sys
 import threading
 import uuid
 
+import engineio
 import socketio
 
 AUTH = {"clientType": "script", "clientId": "python", "key": "getKey", "desc": "python-socketio"}
 NAMESPACES = ["/auth", "/llm", "/clients", "/function_call"]
 NUMERIC = {"LLM_REQUEST": 9, "FUNCTION_CALL": 22, "GET_CLIENT_KEY": 26, "GET_SILLYTAVERN_EXTENSION": 33}
-TEXT = "Hello 你好 😀 from the extension\n"
-WAIT = 15
+# Without a choice the library starts with polling and upgrades.
+TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": None}
+WAIT = 20
 
 
 def check(name, ok, detail=None):
@@ -31,14 +34,15 @@ def check(name, ok, detail=None):
 class Receiver:
     """The receiving side of node-socketio-stream: one read per write, every write acknowledged."""
 
-    def __init__(self):
+    def __init__(self, listens_to):
+        self.listens_to = listens_to
         self.open = {}
         self.text = {}
         self.ended = 0
 
     def announced(self, event, stream, info):
         """The read that asks for the first chunk, or nothing for a name that nobody listens to."""
-        if event != "streamed_data":
+        if event != self.listens_to:
             return None
         self.open[stream["$stream"]] = info
         return (stream["$stream"], 16384)
@@ -57,13 +61,27 @@ class Receiver:
         return known
 
 
+class InOrder(engineio.Client):
+    """The library hands each packet to a thread of its own, so their order is luck, whatever the server does.
+    Here the thread that reads them handles them.
+    """
+
+    def _trigger_event(self, event, *args, **kwargs):
+        return super()._trigger_event(event, *args, **kwargs | {"run_async": False})
+
+
+class SyncClient(socketio.Client):
+    def _engineio_client_class(self):
+        return InOrder
+
+
 def name(event, numeric):
     return NUMERIC[event] if numeric else event
 
 
-def run_sync(url, transport, numeric, extension):
-    client = socketio.Client(reconnection=False)
-    receiver, inbox, changed = Receiver(), [], threading.Condition()
+def run_sync(url, transport, numeric, receiver, make_steps):
+    client = SyncClient(reconnection=False)
+    inbox, changed = [], threading.Condition()
     keys = []
 
     def note(change):
@@ -101,23 +119,24 @@ def run_sync(url, transport, numeric, extension):
             check(what, changed.wait_for(condition, WAIT), (receiver.text, inbox))
 
     auth = AUTH | {"dialect": "numeric" if numeric else "named"}
-    client.connect(url, auth=auth, namespaces=NAMESPACES, transports=[transport], wait_timeout=WAIT)
+    client.connect(url, auth=auth, namespaces=NAMESPACES, transports=TRANSPORTS[transport], wait_timeout=WAIT)
     try:
-        for step in steps(numeric, extension, receiver, inbox, keys):
+        for step in make_steps(inbox, keys):
             kind, what, value = step
             if kind == "call":
                 namespace, event, payload = what
                 value(client.call(event, payload, namespace=namespace, timeout=WAIT))
             else:
                 until(what, value)
-        check("transport", client.transport() == transport, client.transport())
+        carried = "polling" if transport == "polling" else "websocket"
+        check("transport", client.transport() == carried, client.transport())
     finally:
         client.disconnect()
 
 
-async def run_async(url, transport, numeric, extension):
+async def run_async(url, transport, numeric, receiver, make_steps):
     client = socketio.AsyncClient(reconnection=False)
-    receiver, inbox, changed = Receiver(), [], asyncio.Condition()
+    inbox, changed = [], asyncio.Condition()
     keys = []
 
     async def note(change):
@@ -162,21 +181,22 @@ async def run_async(url, transport, numeric, extension):
         check(what, True)
 
     auth = AUTH | {"dialect": "numeric" if numeric else "named"}
-    await client.connect(url, auth=auth, namespaces=NAMESPACES, transports=[transport], wait_timeout=WAIT)
+    await client.connect(url, auth=auth, namespaces=NAMESPACES, transports=TRANSPORTS[transport], wait_timeout=WAIT)
     try:
-        for step in steps(numeric, extension, receiver, inbox, keys):
+        for step in make_steps(inbox, keys):
             kind, what, value = step
             if kind == "call":
                 namespace, event, payload = what
                 value(await client.call(event, payload, namespace=namespace, timeout=WAIT))
             else:
                 await until(what, value)
-        check("transport", client.transport() == transport, client.transport())
+        carried = "polling" if transport == "polling" else "websocket"
+        check("transport", client.transport() == carried, client.transport())
     finally:
         await client.disconnect()
 
 
-def steps(numeric, extension, receiver, inbox, keys):
+def steps(numeric, extension, texts, receiver, inbox, keys):
     """What both flavours do: ("call", (namespace, event, payload), judge) or ("until", name, condition)."""
     yield "until", "the key is pushed", lambda: bool(keys)
     check("key push", keys[0].get("clientId") == "python" and keys[0].get("key"), keys)
@@ -211,18 +231,22 @@ def steps(numeric, extension, receiver, inbox, keys):
         payload = {"target": extension, "requestId": request, "message": message}
         return "call", ("/llm", name("LLM_REQUEST", numeric), payload), forwarded
 
+    for message, expected in texts.items():
+        request = str(uuid.uuid4())
+        yield ask(message, request)
+        size = len(expected.encode())
+        yield "until", f"{message}: the bytes arrive", lambda: len(receiver.text.get(request, b"")) >= size
+        yield "until", f"{message}: every stream ends", lambda: receiver.ended > 0 and not receiver.open
+        check(f"{message}: every byte, in order, once", receiver.text[request] == expected.encode(), receiver.text[request])
+
+    # Read only now: what came too much during later requests shows as well.
     request = str(uuid.uuid4())
-    yield ask("message", request)
+    yield ask("not streamed", request)
     yield "until", "the message arrives", lambda: any(m.get("requestId") == request for m in inbox)
     message = next(m for m in inbox if m["requestId"] == request)
-    check("message", message["type"] == 0 and message["data"] == TEXT and message["source"] == "server", message)
-
-    request = str(uuid.uuid4())
-    expected = TEXT.encode() * 40
-    yield ask("stream", request)
-    yield "until", "the streamed bytes arrive", lambda: len(receiver.text.get(request, b"")) >= len(expected)
-    yield "until", "every stream ends", lambda: receiver.ended > 0 and not receiver.open
-    check("every byte, in order, once", receiver.text[request] == expected, receiver.text)
+    check("message", message["type"] == 0 and message["data"] == "not streamed" and message["source"] == "server", message)
+    arrived = sorted(text.decode() for text in receiver.text.values())
+    check("nothing came twice", arrived == sorted(texts.values()) and len(inbox) == 1, (arrived, inbox))
 
     def refused(ack):
         check("offline target", ack == {"status": "error", "message": "Target client not found: SillyTavern-9"}, ack)
@@ -232,9 +256,14 @@ def steps(numeric, extension, receiver, inbox, keys):
 
 
 def main():
-    url, flavour, transport, dialect, extension = sys.argv[1:]
+    url, flavour, transport, dialect, stream_name, extension = sys.argv[1:]
+    numeric, texts, receiver = dialect == "numeric", json.load(sys.stdin), Receiver(stream_name)
+
+    def make_steps(inbox, keys):
+        return steps(numeric, extension, texts, receiver, inbox, keys)
+
     run = {"sync": run_sync, "async": run_async}[flavour]
-    outcome = run(url, transport, dialect == "numeric", extension)
+    outcome = run(url, transport, numeric, receiver, make_steps)
     if inspect.isawaitable(outcome):
         asyncio.run(outcome)
     print("all held", flush=True)
