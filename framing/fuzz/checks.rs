@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use framing::encoded::Encoded;
 use framing::engine::payload::{self, PayloadWriter};
-use framing::engine::{EngineSession, Packet, Probe, Received};
+use framing::engine::{
+    EngineSession, HandshakeError, Method, Packet, Probe, Received, TransportKind, parse_query,
+};
 use framing::frame::Frame;
 use framing::json::{Kind, RawJson, SurrogateJoiner};
 use framing::limits::Limits;
@@ -32,6 +34,36 @@ pub(crate) fn engine_packet(data: &[u8]) -> usize {
         let _ = Probe::default().receive(frame);
     }
     read
+}
+
+/// A query is served or refused, whatever the method and the headers; what is served says how.
+pub(crate) fn query(data: &[u8]) -> usize {
+    let Some(Frame::Text(query)) = frame(data) else {
+        return 0;
+    };
+    let mut served = 0;
+    for method in [Method::Get, Method::Post, Method::Options, Method::Other] {
+        for websocket in [false, true] {
+            let request = match parse_query(&query, method, websocket) {
+                Ok(request) => request,
+                Err(error) => {
+                    assert_ne!(error, HandshakeError::Forbidden, "policy is not in the query");
+                    continue;
+                }
+            };
+            served += 1;
+            assert_eq!(request.transport == TransportKind::WebSocket, websocket);
+            // Only a session that is there takes a POST, and only over long-polling.
+            assert!(method == Method::Get || (method == Method::Post && request.sid.is_some() && !websocket));
+            // Written plainly, it asks for the same.
+            let transport = if websocket { "websocket" } else { "polling" };
+            let sid = request.sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+            let base64 = if request.base64 { "&b64=1" } else { "" };
+            let plain = format!("{query}&EIO=4&transport={transport}{sid}{base64}");
+            assert_eq!(parse_query(&plain, method, websocket), Ok(request));
+        }
+    }
+    served
 }
 
 /// Frames of a payload make the same payload again, and stay within the bounds.

@@ -26,6 +26,22 @@ const SEEDS: &[(Check, &[(&str, usize)])] = &[
         ],
     ),
     (
+        checks::query,
+        &[
+            ("EIO=4&transport=polling", 1),
+            ("EIO=4&transport=websocket", 1),
+            ("EIO=3&transport=polling&EIO=4", 1),
+            ("EIO=4&transport=polling&EIO=3", 0),
+            ("%45IO=%34&tr%61nsport=poll%69ng&t=x+y%zz%", 1),
+            ("transport=polling&sid=TOY1qTTymaxOa0FUAAAB", 2),
+            ("transport=websocket&sid=TOY1qTTymaxOa0FUAAAB&b64=1", 1),
+            ("transport=polling&sid=TOY1qTTymaxOa0FUAAAB&sid=", 0),
+            ("transport=polling&EIO=4&sid=%54OY1", 0),
+            ("transport=&EIO", 0),
+            ("", 0),
+        ],
+    ),
+    (
         checks::payload,
         &[
             ("4a\x1ebAQID\x1e2", 3),
@@ -88,7 +104,7 @@ fn mutated() -> impl Strategy<Value = (Check, Vec<u8>)> {
     let seeds: Vec<(Check, &str)> =
         SEEDS.iter().flat_map(|(check, seeds)| seeds.iter().map(|(seed, _)| (*check, *seed))).collect();
     let byte = prop_oneof![
-        3 => prop::sample::select(&b"0123456789-/,[]{}\":\\ub \n!~\x1e\xc3\xa9null_"[..]),
+        3 => prop::sample::select(&b"0123456789-/,[]{}\":\\ub \n!~\x1e\xc3\xa9null_&=%+"[..]),
         1 => any::<u8>(),
     ];
     let change = (0..4_u8, any::<prop::sample::Index>(), byte);

@@ -180,6 +180,8 @@ mod tests {
 
     use super::*;
 
+    const BINARY: u8 = 0x82;
+
     fn limits(max_bytes: usize) -> FrameLimits {
         FrameLimits { max_bytes, max_fragments: 4 }
     }
@@ -199,9 +201,9 @@ mod tests {
         assert_eq!(read(0), Err(Refused::TooManyFragments));
     }
 
-    fn frame(length: u64, masked: bool) -> Vec<u8> {
+    fn frame(first: u8, length: u64, masked: bool) -> Vec<u8> {
         let mask_bit = if masked { 0x80 } else { 0 };
-        let mut bytes = vec![0x82];
+        let mut bytes = vec![first];
         match length {
             0..126 => bytes.push(mask_bit | length as u8),
             126..65536 => {
@@ -219,19 +221,67 @@ mod tests {
         bytes
     }
 
-    fn whole(length: u64, masked: bool) -> Vec<u8> {
-        let mut bytes = frame(length, masked);
+    fn whole(first: u8, length: u64, masked: bool) -> Vec<u8> {
+        let mut bytes = frame(first, length, masked);
         bytes.extend(std::iter::repeat_n(0xff, length as usize));
         bytes
     }
 
+    /// Messages in parts, as lengths: each with a ping of that length behind it, or none.
+    fn messages() -> impl Strategy<Value = Vec<Vec<(u64, Option<u64>)>>> {
+        let ping = proptest::option::of(0u64..=125);
+        let part = (prop_oneof![0u64..300, 0u64..70_000], ping);
+        proptest::collection::vec(proptest::collection::vec(part, 1..5), 1..4)
+    }
+
     proptest! {
+        #[test]
+        fn a_message_in_parts_is_as_long_as_all_of_them_however_they_are_cut(
+            messages in messages(),
+            bound in prop_oneof![200u64..2000, 60_000u64..200_000],
+            cuts in proptest::collection::vec(1usize..5000, 1..20),
+        ) {
+            const PING: u8 = 0x89;
+            let mut bytes = Vec::new();
+            // Where the header ends that makes a message too long, if one does.
+            let mut end = None;
+            for parts in &messages {
+                let last = parts.len() - 1;
+                let mut sum = 0;
+                for (at, (length, ping)) in parts.iter().enumerate() {
+                    let first = (if at == 0 { 2 } else { 0 }) | (if at == last { 0x80 } else { 0 });
+                    sum += length;
+                    // The mask is no part of what is waited for.
+                    let header = frame(first, *length, true).len() - 4;
+                    if sum > bound {
+                        end = end.or(Some(bytes.len() + header));
+                    }
+                    bytes.extend(whole(first, *length, true));
+                    bytes.extend(ping.map(|length| whole(PING, length, true)).unwrap_or_default());
+                }
+            }
+            let mut headers = Headers::new(limits(bound as usize));
+            let mut cuts = cuts.iter().cycle();
+            let mut read = 0;
+            while read < bytes.len() {
+                let piece = cuts.next().map_or(1, |cut| *cut).min(bytes.len() - read);
+                let outcome = headers.read(&bytes[read..read + piece]);
+                read += piece;
+                let refused = end.is_some_and(|end| read >= end);
+                prop_assert_eq!(outcome.is_err(), refused, "at {} of {:?}", read, end);
+                if refused {
+                    return Ok(());
+                }
+            }
+            prop_assert_eq!(end, None);
+        }
+
         #[test]
         fn legal_frames_pass_however_they_are_cut(
             lengths in proptest::collection::vec((0u64..70_000, any::<bool>()), 1..6),
             cut in 1usize..97,
         ) {
-            let bytes: Vec<u8> = lengths.iter().flat_map(|(length, masked)| whole(*length, *masked)).collect();
+            let bytes: Vec<u8> = lengths.iter().flat_map(|(length, masked)| whole(BINARY, *length, *masked)).collect();
             let mut headers = Headers::new(limits(70_000));
             for piece in bytes.chunks(cut) {
                 prop_assert_eq!(headers.read(piece), Ok(()));
@@ -246,9 +296,9 @@ mod tests {
         ) {
             let mut headers = Headers::new(limits(1000));
             for length in before {
-                prop_assert_eq!(headers.read(&whole(length, true)), Ok(()));
+                prop_assert_eq!(headers.read(&whole(BINARY, length, true)), Ok(()));
             }
-            let header = frame(length, masked);
+            let header = frame(BINARY, length, masked);
             let mut refused = false;
             for byte in header {
                 refused |= headers.read(&[byte]).is_err();
