@@ -7,11 +7,12 @@
 use std::{
     collections::VecDeque,
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, dev::Server, web};
 use actors::{
     metrics::Metrics,
     outbox::OutboxLimits,
@@ -148,9 +149,8 @@ fn endpoint<A: Application>(application: impl Fn() -> A + Send + Sync + 'static)
     web::Data::new(Endpoint::new(shared(), Access::default(), limits, move |_| application()))
 }
 
-#[actix_web::main]
-async fn main() -> io::Result<()> {
-    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
+/// Begins to serve; port 0 is any free one.
+pub(crate) fn serve(port: u16) -> io::Result<(Server, Vec<SocketAddr>)> {
     let socketio = SocketIoConfig {
         limits: Limits { max_payload: MAX_PAYLOAD, ..Limits::default() },
         connect_timeout: Duration::from_millis(1000),
@@ -159,7 +159,7 @@ async fn main() -> io::Result<()> {
     };
     let suite = endpoint(move || SocketIo::new(socketio, Suite::default(), Instant::now()));
     let echo = endpoint(|| Echo);
-    HttpServer::new(move || {
+    let server = HttpServer::new(move || {
         App::new()
             .app_data(suite.clone())
             .app_data(echo.clone())
@@ -167,7 +167,14 @@ async fn main() -> io::Result<()> {
             .route("/engine.io/", web::route().to(transport::serve::<Echo>))
     })
     .h1_allow_half_closed(false)
-    .bind(("127.0.0.1", port))?
-    .run()
-    .await
+    .bind(("127.0.0.1", port))?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+#[actix_web::main]
+async fn main() -> io::Result<()> {
+    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
+    let (server, _) = serve(port)?;
+    server.await
 }

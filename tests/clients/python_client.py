@@ -130,6 +130,8 @@ def run_sync(url, transport, numeric, receiver, make_steps):
                 until(what, value)
         carried = "polling" if transport == "polling" else "websocket"
         check("transport", client.transport() == carried, client.transport())
+        # Whoever disconnects while the library is posting says nothing of it to the server, and waits for a ping.
+        client.eio.queue.join()
     finally:
         client.disconnect()
 
@@ -192,6 +194,7 @@ async def run_async(url, transport, numeric, receiver, make_steps):
                 await until(what, value)
         carried = "polling" if transport == "polling" else "websocket"
         check("transport", client.transport() == carried, client.transport())
+        await client.eio.queue.join()
     finally:
         await client.disconnect()
 

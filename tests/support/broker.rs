@@ -39,6 +39,29 @@ pub struct Setup {
     keys: Map<String, Value>,
 }
 
+/// Whatever listens: a broker, or another server over the same machinery.
+pub trait Listens {
+    /// Where, in IPv4.
+    fn address(&self) -> SocketAddr;
+
+    /// `http://127.0.0.1:PORT` and a path.
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+}
+
+impl Listens for SocketAddr {
+    fn address(&self) -> SocketAddr {
+        *self
+    }
+}
+
+impl Listens for Broker {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// A broker that serves. See the harness's documentation.
 pub struct Broker {
     address: SocketAddr,

@@ -30,7 +30,7 @@
 //!   it has written, `broker()` is what peers connect to. It is killed when it is dropped.
 //!
 //! # Peers ([`Peer`])
-//! - `connect_ws`, `open_polling`; `Opening::new().header(…)` for other headers or another query,
+//! - `connect_ws`, `open_polling`, to a broker or to an address; `Opening::new().header(…)` for other headers or another query,
 //!   then `.ws(&broker)` or `.polling(&broker)`, which may be [`Refused`].
 //! - `send_text`, `send_binary`: one Engine.IO packet with its type (`42/llm,[…]`).
 //! - `next` is the next frame of any kind; `expect_text`, `expect_binary`, `expect_close(code)` fail with
@@ -61,7 +61,7 @@ use std::{future::Future, time::Duration};
 
 use serde_json::{Value, json};
 
-pub use broker::{Broker, CLIENTS, Setup, key};
+pub use broker::{Broker, CLIENTS, Listens, Setup, key};
 pub use http::{Reply, http, raw_http};
 pub use peer::{Frame, Opening, Peer, Refused};
 pub use polling::split_payload;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
-    Broker, PATIENCE,
+    Listens, PATIENCE,
     http::Reply,
     polling::{self, Polling, split_payload},
     within,
@@ -101,9 +101,9 @@ impl Opening {
     }
 
     /// A WebSocket from the start.
-    pub async fn ws(&self, broker: &Broker) -> Result<Peer, Refused> {
-        let ws = Ws::open(broker.address(), &self.path("websocket", None), self).await?;
-        let mut peer = Peer::over(Transport::Ws(ws), self.clone(), broker);
+    pub async fn ws(&self, server: &impl Listens) -> Result<Peer, Refused> {
+        let ws = Ws::open(server.address(), &self.path("websocket", None), self).await?;
+        let mut peer = Peer::over(Transport::Ws(ws), self.clone(), server.address());
         let open = peer.frame("the open packet").await;
         let Frame::Text(open) = open else { peer.instead("the open packet", &open) };
         peer.opened(&open);
@@ -111,15 +111,15 @@ impl Opening {
     }
 
     /// Long-polling.
-    pub async fn polling(&self, broker: &Broker) -> Result<Peer, Refused> {
-        let (polling, reply) = Polling::open(broker, self).await;
+    pub async fn polling(&self, server: &impl Listens) -> Result<Peer, Refused> {
+        let (polling, reply) = Polling::open(server.url(&self.path("polling", None)), self).await;
         if reply.status != 200 {
             return Err(Refused(reply));
         }
-        let mut peer = Peer::over(Transport::Polling(polling), self.clone(), broker);
+        let mut peer = Peer::over(Transport::Polling(polling), self.clone(), server.address());
         let text = reply.text().to_owned();
         peer.opened(&text);
-        let url = broker.url(&self.path("polling", Some(&peer.sid)));
+        let url = server.url(&self.path("polling", Some(&peer.sid)));
         if let Transport::Polling(polling) = &mut peer.transport {
             polling.name_session(url);
         }
@@ -155,26 +155,26 @@ pub struct Peer {
 
 impl Peer {
     /// Opens a session over a WebSocket.
-    pub async fn connect_ws(broker: &Broker) -> Self {
-        match Opening::new().ws(broker).await {
+    pub async fn connect_ws(server: &impl Listens) -> Self {
+        match Opening::new().ws(server).await {
             Ok(peer) => peer,
             Err(refused) => panic!("handshake refused: {refused:?}"),
         }
     }
 
     /// Opens a session over long-polling.
-    pub async fn open_polling(broker: &Broker) -> Self {
-        match Opening::new().polling(broker).await {
+    pub async fn open_polling(server: &impl Listens) -> Self {
+        match Opening::new().polling(server).await {
             Ok(peer) => peer,
             Err(refused) => panic!("handshake refused: {refused:?}"),
         }
     }
 
-    fn over(transport: Transport, opening: Opening, broker: &Broker) -> Self {
+    fn over(transport: Transport, opening: Opening, address: std::net::SocketAddr) -> Self {
         Self {
             transport,
             opening,
-            address: broker.address(),
+            address,
             sid: String::new(),
             open: Value::Null,
             answers_pings: true,

@@ -4,7 +4,6 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::task::JoinHandle;
 
 use super::{
-    Broker,
     http::{Reply, client, read},
     peer::{Frame, Opening},
     within,
@@ -19,8 +18,7 @@ pub(super) struct Polling {
 
 impl Polling {
     /// The handshake's answer, and what goes on from it.
-    pub(super) async fn open(broker: &Broker, opening: &Opening) -> (Self, Reply) {
-        let url = broker.url(&opening.path("polling", None));
+    pub(super) async fn open(url: String, opening: &Opening) -> (Self, Reply) {
         let mut polling = Self { client: client(), url, headers: opening.headers.clone(), waiting: None };
         let reply = polling.get().await.expect("nobody has aborted it");
         (polling, reply)
