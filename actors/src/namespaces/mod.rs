@@ -17,6 +17,8 @@ mod identification;
 mod llm_request;
 mod payload;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
