@@ -29,7 +29,11 @@ impl Registry {
         clients.sort_by_key(|entry| self.clients.get(&entry.client).and_then(|client| client.listed));
         clients
             .into_iter()
-            .map(|entry| Connected { id: entry.client.clone(), description: entry.desc.clone() })
+            .map(|entry| Connected {
+                id: entry.client.clone(),
+                // Only these sockets make the list change, and be sent again.
+                description: self.description(&entry.client, |entry| entry.ns == Namespace::Auth),
+            })
             .collect()
     }
 
@@ -48,10 +52,15 @@ impl Registry {
         Some(self.sockets.get(oldest)?.entry.client_type.clone())
     }
 
-    /// `{id, description?}` of one client, if it is there.
-    pub(super) fn description(&self, client: &ClientId) -> Option<ByteString> {
-        let sockets = &self.clients.get(client)?.sockets;
-        sockets.iter().find_map(|(key, _)| self.sockets.get(key)?.entry.desc.clone())
+    /// What a client says of itself, by the oldest of its live sockets that says it.
+    pub(super) fn description(
+        &self,
+        client: &ClientId,
+        counts: impl Fn(&SocketEntry) -> bool,
+    ) -> Option<ByteString> {
+        let sockets = self.clients.get(client)?.sockets.iter();
+        let mut entries = sockets.filter_map(|(key, _)| Some(&self.sockets.get(key)?.entry));
+        entries.find_map(|entry| entry.desc.clone().filter(|_| counts(entry)))
     }
 }
 

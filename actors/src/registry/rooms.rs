@@ -224,7 +224,7 @@ impl Registry {
                         let (id, kind) = (quoted(member.as_str()), quoted(&kind));
                         return format!("{{\"clientId\":{id},\"clientType\":{kind}}}");
                     }
-                    lists::id_json(member.as_str(), self.description(member).as_deref())
+                    lists::id_json(member.as_str(), self.description(member, |_| true).as_deref())
                 });
                 Ok(Some(lists::array(items)))
             }

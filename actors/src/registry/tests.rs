@@ -239,6 +239,24 @@ async fn the_client_list_counts_auth_sockets_of_plain_clients_only() {
 }
 
 #[actix::test]
+async fn a_description_is_the_clients_whichever_socket_gave_it() {
+    let f = Fixture::new(LONG, 8);
+    let _silent = f.open("a", Namespace::Auth, 1).await;
+    let list = |desc: &str| format!("[{{\"id\":\"a\",\"description\":\"{desc}\"}}]");
+    for (ns, desc, shown) in [
+        // A room shows all sockets of its members, the client list those that it is about.
+        (Namespace::Llm, "elsewhere", "[{\"id\":\"a\"}]".to_owned()),
+        (Namespace::Auth, "first", list("first")),
+        (Namespace::Auth, "second", list("first")),
+    ] {
+        let mut asked = question("a", ns, 1);
+        asked.entry.desc = Some(desc.into());
+        f.ask(asked).await.unwrap();
+        assert_eq!((f.connected().await, f.clients_in("a").await), (shown, list("elsewhere")));
+    }
+}
+
+#[actix::test]
 async fn a_socket_is_closed_once() {
     let f = Fixture::new(LONG, 8);
     let a = f.open("a", Namespace::Auth, 1).await;
