@@ -175,6 +175,7 @@ impl Book {
         for request in self.requests.values_mut() {
             // With no requester left the answer is consumed and dropped until it is complete.
             request.requesters.retain(|other| other != requester);
+            request.askers.retain(|other| other != requester);
         }
         for route in self.routes.values_mut() {
             route.kept.retain(|(of, _)| of != requester);
