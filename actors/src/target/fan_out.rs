@@ -75,7 +75,22 @@ struct Asker {
     kept: Lane,
     /// What was on its way to its last socket may still come back: a new one is not served before.
     settles: Option<Instant>,
+    /// Sockets that it had; the newest last.
+    past: VecDeque<Past>,
 }
+
+/// A socket that is over: it was sent the streams after `after`, up to `until`.
+struct Past {
+    socket: SocketKey,
+    after: u64,
+    until: u64,
+    /// Streams of which it has had nothing, or not all.
+    returned: HashSet<u64>,
+}
+
+/// Sockets that a requester had while one answer came. Of an older one it is not known any more what
+/// it has had.
+const REMEMBERED_SOCKETS: usize = 16;
 
 struct PeerLane {
     peer: Peer,
@@ -288,6 +303,9 @@ impl FanOut {
         let old = std::mem::take(&mut asker.peers);
         let (mut old, lost): (Vec<_>, Vec<_>) =
             old.into_iter().partition(|lane| peers.iter().any(|peer| peer.socket == lane.peer.socket));
+        for lane in &lost {
+            asker.bury(lane, self.newest);
+        }
         for peer in peers {
             let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
             asker.peers.push(match known {
@@ -320,6 +338,10 @@ impl FanOut {
         let limit = self.limits.max_waiting_bytes;
         let dead =
             asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
+        if let Some(dead) = &dead {
+            asker.bury(dead, self.newest);
+        }
+        let parts = asker.still_wanted(from, parts);
         if !asker.peers.is_empty() && asker.settled(now) {
             // What its other sockets have not had: they joined after it was sent.
             for part in &parts {
@@ -440,11 +462,42 @@ impl Route {
 
 impl Asker {
     fn new(requester: Requester) -> Self {
-        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None }
+        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None, past: VecDeque::new() }
     }
 
     fn settled(&self, now: Instant) -> bool {
         self.settles.is_none_or(|until| until <= now)
+    }
+
+    /// A socket of it is over.
+    fn bury(&mut self, lane: &PeerLane, newest: u64) {
+        let (socket, after) = (lane.peer.socket, lane.joined);
+        if self.past.iter().any(|past| past.socket == socket) {
+            return;
+        }
+        if self.past.len() >= REMEMBERED_SOCKETS {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { socket, after, until: newest, returned: HashSet::new() });
+    }
+
+    /// What a socket gives back and no other socket has had.
+    fn still_wanted(&mut self, from: SocketKey, mut parts: Vec<Delivery>) -> Vec<Delivery> {
+        let keys = parts.iter().filter_map(|part| match part {
+            Delivery::Text(text) => Some(text.info.key),
+            _ => None,
+        });
+        if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
+            past.returned.extend(keys);
+        }
+        let had = |key: u64| {
+            let live = self.peers.iter().any(|lane| lane.peer.socket != from && lane.joined < key);
+            live || self.past.iter().any(|past| {
+                past.socket != from && past.after < key && key <= past.until && !past.returned.contains(&key)
+            })
+        };
+        parts.retain(|part| !matches!(part, Delivery::Text(text) if had(text.info.key)));
+        parts
     }
 
     /// Its last socket is gone: what waited for it is kept.

@@ -368,6 +368,31 @@ fn a_second_socket_is_not_given_again_what_the_first_left_unread() {
     }
 }
 
+/// A socket dies without a word; others come and read, and go. When its end is noticed at last, what it
+/// had not read is nobody's any more; what no other has read is, once.
+#[test]
+fn what_a_dead_socket_held_goes_to_a_later_one_unless_another_has_had_it() {
+    for second_has_read in [true, false] {
+        run(async move {
+            let (dead, second, third) = (Socket::new(100), Socket::new(100), Socket::new(100));
+            let mut f = Fixture::new(10_000, vec![(me(), vec![dead.peer.clone()])]);
+            f.peers(&[&dead, &second], false);
+            let info = stream();
+            f.send(&info, "words", true);
+            let unread = || vec![Delivery::Text(text(&info, "words", true))];
+            if !second_has_read {
+                f.fan_out.returned(ROUTE, &me(), second.peer.socket, unread(), f.now);
+            }
+            f.peers(&[&dead], false);
+            f.peers(&[&dead, &third], false);
+            f.fan_out.returned(ROUTE, &me(), dead.peer.socket, unread(), f.now);
+            f.peers(&[&third], false);
+            f.settle(&[&third]).await;
+            assert_eq!(third.text(), if second_has_read { "" } else { "words" });
+        });
+    }
+}
+
 /// A socket that closes gives back what its streams held; then, one by one, what was still in its
 /// mailbox. All of it is older than what is kept, and none of it may change places.
 #[test]
