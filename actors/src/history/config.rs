@@ -16,7 +16,7 @@ pub struct HistoryConfig {
     pub synchronous: Synchronous,
     /// Whether a file is read through for damage before it is used.
     pub check: bool,
-    /// How long to wait for another program, such as a backup, that locks the file.
+    /// How long to wait for another program that locks the file: a backup, or a broker that is ending.
     pub busy_timeout: Duration,
     /// When changes that came together are committed.
     pub batch: BatchLimits,

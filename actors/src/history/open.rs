@@ -6,6 +6,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -21,6 +22,9 @@ const STATEMENTS: usize = 64;
 
 /// What a database begins with. SQLite takes a file of a few other bytes for an empty one.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// How often a lock is asked for again.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// An open database.
 pub(super) struct Opened {
@@ -46,10 +50,8 @@ pub(super) fn open(config: &HistoryConfig) -> Result<Opened, HistoryError> {
         fs::create_dir_all(folder).map_err(|error| failed(&error))?;
     }
     let lock = private(&beside(path, LOCK)).map_err(|error| failed(&error))?;
-    match lock.try_lock() {
-        Ok(()) => (),
-        Err(TryLockError::WouldBlock) => return Err(HistoryError::InUse { file }),
-        Err(TryLockError::Error(error)) => return Err(failed(&error)),
+    if !locked_within(&lock, config.busy_timeout).map_err(|error| failed(&error))? {
+        return Err(HistoryError::InUse { file });
     }
     // SQLite gives its other files the rights of this one.
     let mut head = Vec::new();
@@ -66,6 +68,20 @@ pub(super) fn open(config: &HistoryConfig) -> Result<Opened, HistoryError> {
     let conn = Connection::open_with_flags(path, flags).and_then(|conn| prepare(conn, config));
     let conn = conn.map_err(|error| HistoryError::of(&file, &error))?;
     Ok(Opened { conn, file, lock: Some(lock) })
+}
+
+/// Locks a file, and waits for a process that is about to end: one that was killed holds its lock
+/// until the system has cleared it away. False if it does not end.
+fn locked_within(lock: &File, time: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed() >= time => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(RETRY),
+        }
+    }
 }
 
 /// The path with something behind its name.

@@ -251,12 +251,23 @@ fn two_brokers_do_not_share_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let config = in_folder(folder.path());
     let mut first = Store::open(&config).unwrap();
-    let error = refused(&config);
+    let error = refused(&HistoryConfig { busy_timeout: Duration::from_millis(1), ..config.clone() });
     assert!(matches!(error, HistoryError::InUse { .. }), "{error}");
     first.persist(&[created("a")]).unwrap();
     first.close().unwrap();
     let second = Store::open(&config).unwrap();
     assert_eq!(second.contents().unwrap().rooms.len(), 1);
+}
+
+#[test]
+fn a_broker_waits_for_one_that_is_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = HistoryConfig { busy_timeout: Duration::from_secs(60), ..in_folder(folder.path()) };
+    let mut first = Store::open(&config).unwrap();
+    first.persist(&[created("a")]).unwrap();
+    let second = std::thread::spawn(move || Store::open(&config).unwrap().contents().unwrap());
+    first.close().unwrap();
+    assert_eq!(second.join().unwrap().rooms.len(), 1);
 }
 
 #[test]
