@@ -14,6 +14,7 @@ use actors::{
     namespaces::{BrokerLimits, LlmPolicy},
     outbox::OutboxLimits,
     registry::RegistryLimits,
+    rooms::{LogLimits, RoomLimits, RoomsConfig},
     session::{SessionConfig, socketio::SocketIoConfig},
     stream::{InboundLimits, OutboundLimits, outbound::StreamGrouping},
     target::FanOutLimits,
@@ -328,6 +329,19 @@ section! {
     }
 }
 
+section! {
+    /// `[rooms]`
+    RoomsSection {
+        /// 0 for one per core.
+        supervisors: usize = 0,
+        mailbox: usize = 4096,
+        max_mutes: usize = 10_000,
+        think_per_hour: usize = 60,
+        max_queued: usize = 64,
+        max_open_requests: usize = 64,
+    }
+}
+
 /// Where the history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -368,6 +382,7 @@ struct File {
     streams: Streams,
     trust: TrustSection,
     history: HistorySection,
+    rooms: RoomsSection,
     demo: DemoSection,
     log: LogConfig,
 }
@@ -395,6 +410,8 @@ pub struct Config {
     pub trust: TrustSection,
     /// `[history]`
     pub history: HistorySection,
+    /// `[rooms]`
+    pub rooms: RoomsSection,
     /// `[demo]`
     pub demo: DemoSection,
     /// `[log]`
@@ -415,7 +432,7 @@ impl Config {
                 if file.exists() { read(&file)? } else { File::default() }
             }
         };
-        let File { server, session, limits, llm, streams, trust, history, mut demo, mut log } = file;
+        let File { server, session, limits, llm, streams, trust, history, rooms, mut demo, mut log } = file;
         demo.enabled = flags.demo.unwrap_or(demo.enabled);
         log.level = flags.log.clone().unwrap_or(log.level);
         let config = Self {
@@ -429,6 +446,7 @@ impl Config {
             streams,
             trust,
             history,
+            rooms,
             demo,
             log,
         };
@@ -457,6 +475,7 @@ impl Config {
             ("history.max_waiting_bytes", self.history.max_waiting_bytes as u64),
             ("history.messages_per_room", self.history.messages_per_room as u64),
             ("history.bytes_per_room", self.history.bytes_per_room as u64),
+            ("rooms.mailbox", self.rooms.mailbox as u64),
             ("demo.pace", self.demo.pace),
         ];
         for (key, value) in positive {
@@ -569,15 +588,32 @@ impl Config {
 
     /// Presence.
     pub fn registry_limits(&self) -> RegistryLimits {
-        let LimitsSection {
-            connections_per_client,
-            sockets_per_client,
-            rooms,
-            members_per_room,
-            max_away: away,
-            ..
-        } = self.limits;
-        RegistryLimits { connections_per_client, sockets_per_client, rooms, members_per_room, away }
+        let LimitsSection { connections_per_client, sockets_per_client, max_away: away, .. } = self.limits;
+        RegistryLimits { connections_per_client, sockets_per_client, away }
+    }
+
+    /// Rooms and their supervisors.
+    pub fn rooms_config(&self) -> RoomsConfig {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let RoomsSection { supervisors, mailbox, max_mutes, think_per_hour, max_queued, max_open_requests } =
+            self.rooms;
+        RoomsConfig {
+            supervisors: if supervisors == 0 { cores } else { supervisors },
+            rooms: self.limits.rooms,
+            max_mutes,
+            think_per_hour,
+            max_answer_bytes: self.streams.max_output_bytes,
+            mailbox,
+            room: RoomLimits {
+                members: self.limits.members_per_room,
+                queued: max_queued,
+                open_requests: max_open_requests,
+                log: LogLimits {
+                    messages: self.history.messages_per_room,
+                    bytes: self.history.bytes_per_room,
+                },
+            },
+        }
     }
 
     /// What a session does for its peer.

@@ -109,6 +109,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             history: config.history_config(),
             registry: config.registry_limits(),
             broker: config.broker_limits(),
+            rooms: config.rooms_config(),
             control_mailbox: config.limits.control_mailbox,
             demo: config.demo.enabled.then(|| Duration::from_millis(config.demo.pace)),
         },

@@ -326,6 +326,7 @@ fn settings() -> Vec<(String, toml::Value)> {
 /// Numbers that bound nothing, each with the reason.
 const NO_BOUNDS: &[(&str, &str)] = &[
     ("server.workers", "how many threads there are, and not what they may hold"),
+    ("rooms.supervisors", "how many threads there are, and not what they may hold"),
     ("server.backlog", "the system's queue, in the row of server.max_connections"),
     ("session.ping_interval", "how often, and not how long"),
     ("streams.hold", "how long a token is gathered that is there: nobody is waited for"),

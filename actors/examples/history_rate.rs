@@ -31,7 +31,13 @@ async fn run(what: &str, config: HistoryConfig, callers: u64) {
     let call = async |caller: u64| {
         let room = RoomName::new(format!("room-{caller}")).expect("a legal name");
         let mode = RequestMode::Immediate;
-        let created = Change::RoomCreated { name: room.clone(), created_at_ms: 0, mode, personal: false };
+        let created = Change::RoomCreated {
+            name: room.clone(),
+            created_at_ms: 0,
+            mode,
+            personal: false,
+            creator: None,
+        };
         history.persist(vec![created]).expect("there is room").await.expect("it is stored");
         for seq in 1.. {
             let (id, kind) = (seq.to_string(), MessageKind::Request);

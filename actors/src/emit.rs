@@ -29,6 +29,12 @@ pub(crate) fn event(to: &SocketEntry, message: MsgType, payload: &str) {
     }
 }
 
+/// An event with one JSON argument under its name of dialect 2, to be pushed to many. None: it has none.
+pub(crate) fn named(ns: Namespace, message: MsgType, payload: &str) -> Option<Encoded> {
+    let name = message.wire(Dialect::Named)?;
+    Some(Encoded::event(&wire_namespace(ns), None, &wire_name(name), &[payload], &[]))
+}
+
 /// Pushes an `ERROR`, whose `type` follows the dialect.
 pub(crate) fn error(to: &SocketEntry, message: &str) {
     let ns = wire_namespace(to.ns);

@@ -17,9 +17,11 @@ use crate::{
     history::{History, HistoryConfig, HistoryError, HistoryLink},
     ids::ClientId,
     llm_router::{BuiltInTarget, LlmRouter, RouterLimits},
+    lobby::{ExtensionsChanged, Lobby, Supervisors},
     metrics::Metrics,
     namespaces::{BrokerLimits, Directory},
     registry::{Registry, RegistryLimits, SocketKey},
+    rooms::{Rooms, RoomsConfig, Shared},
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
 
@@ -35,6 +37,8 @@ pub struct Launch {
     pub registry: RegistryLimits,
     /// Sessions.
     pub broker: BrokerLimits,
+    /// Rooms.
+    pub rooms: RoomsConfig,
     /// Messages that may wait for each shared actor, next to one per holder of its address.
     pub control_mailbox: usize,
     /// Set: the demo extension runs, one token per this time.
@@ -50,6 +54,7 @@ pub struct Launched {
     /// What survives.
     pub history: HistoryLink,
     arbiter: ArbiterHandle,
+    room_arbiters: Vec<ArbiterHandle>,
     history_arbiter: ArbiterHandle,
 }
 
@@ -57,6 +62,9 @@ impl Launched {
     /// Stops the shared actors, the history last. Sessions must have ended before.
     pub async fn stop(&self) {
         self.arbiter.stop();
+        for arbiter in &self.room_arbiters {
+            arbiter.stop();
+        }
         self.history.close().await;
         self.history_arbiter.stop();
     }
@@ -120,12 +128,35 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         ctx.set_mailbox_capacity(mailbox);
         LlmRouter::new(limits, current, epoch, counters)
     });
+    let link = history.clone();
+    let lobby = Lobby::start_in_arbiter(&handle, move |ctx| {
+        ctx.set_mailbox_capacity(mailbox);
+        Lobby::new(link)
+    });
+    let room_arbiters: Vec<ArbiterHandle> =
+        (0..launch.rooms.supervisors).map(|_| control_arbiter()).collect();
+    let rooms = Rooms::start(
+        &room_arbiters,
+        Shared::new(
+            history.clone(),
+            router.clone(),
+            lobby.clone(),
+            settings.clone(),
+            clients.clone(),
+            launch.rooms,
+            metrics.clone(),
+        ),
+    );
+    #[expect(clippy::disallowed_methods, reason = "once per process")]
+    lobby.do_send(Supervisors(rooms.clone()));
+    #[expect(clippy::disallowed_methods, reason = "once per process")]
+    lobby.do_send(ExtensionsChanged(demo_id.clone().into_iter().collect()));
     let (limits, counters, to, current) =
         (launch.registry, metrics.clone(), router.clone(), settings.clone());
-    let known = clients.clone();
+    let (supervisors, list, built_in) = (rooms.clone(), lobby.clone(), demo_id.clone().into_iter().collect());
     let registry = Registry::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
-        Registry::new(to, current, known, limits, counters)
+        Registry::new(to, supervisors, list, built_in, current, limits, counters)
     });
     let map = statics.map();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {
@@ -141,7 +172,8 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         #[expect(clippy::disallowed_methods, reason = "once per process")]
         router.do_send(built_in);
     }
-    let directory = Directory { registry, router, trust, settings, clients, limits: launch.broker, epoch };
+    let limits = launch.broker;
+    let directory = Directory { registry, router, trust, rooms, lobby, settings, clients, limits, epoch };
     let directory = Arc::new(directory);
-    Ok(Launched { directory, statics: map, history, arbiter: handle, history_arbiter })
+    Ok(Launched { directory, statics: map, history, arbiter: handle, room_arbiters, history_arbiter })
 }

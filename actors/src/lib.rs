@@ -21,7 +21,9 @@ pub mod protocol;
 
 pub mod history;
 pub mod llm_router;
+pub mod lobby;
 pub mod registry;
+pub mod rooms;
 pub mod stream;
 pub mod target;
 

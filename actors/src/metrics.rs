@@ -55,6 +55,10 @@ pub struct Metrics {
     pub open_requests: Gauge,
     /// Authenticated namespace sockets.
     pub sockets: Gauge,
+    /// Rooms that are there.
+    pub rooms: Gauge,
+    /// Rooms that stopped without being asked to, and were started again.
+    pub rooms_restarted: Counter,
     /// Pieces of text that extensions sent.
     pub chunks_in: Counter,
     /// Writes of text to requesters.
@@ -119,6 +123,9 @@ impl Default for Metrics {
             register!(Counter, "llm_requests_failed", "LLM requests that timed out or lost their target");
         let open_requests = register!(Gauge, "llm_requests", "LLM requests open or just answered");
         let sockets = register!(Gauge, "sockets", "authenticated namespace sockets");
+        let rooms = register!(Gauge, "rooms", "rooms that are there");
+        let rooms_restarted =
+            register!(Counter, "rooms_restarted", "rooms that stopped unasked and were started again");
         let chunks_in = register!(Counter, "chunks_in", "pieces of text received from extensions");
         let chunks_out = register!(Counter, "chunks_out", "writes of text to requesters");
         let streams_dropped =
@@ -149,6 +156,8 @@ impl Default for Metrics {
             requests_failed,
             open_requests,
             sockets,
+            rooms,
+            rooms_restarted,
             chunks_in,
             chunks_out,
             streams_dropped,

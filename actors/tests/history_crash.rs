@@ -81,7 +81,8 @@ async fn write(history: HistoryLink, writer: u64, contents: Contents) {
         Some(found) => found.last_seq,
         None => {
             let mode = RequestMode::Immediate;
-            let created = Change::RoomCreated { name, created_at_ms: 1, mode, personal: false };
+            let created =
+                Change::RoomCreated { name, created_at_ms: 1, mode, personal: false, creator: None };
             history.persist(vec![created]).unwrap().await.unwrap();
             0
         }

@@ -15,9 +15,10 @@ impl Store {
     /// Makes one change. If it is refused, nothing was written.
     pub(super) fn apply_one(&self, change: &Change) -> Result<(), HistoryError> {
         match change {
-            Change::RoomCreated { name, created_at_ms, mode, personal } => {
-                let sql = "INSERT INTO rooms (name, created_at_ms, mode, personal) VALUES (?1, ?2, ?3, ?4)";
-                let row = params![name.as_str(), created_at_ms, mode.wire(), personal];
+            Change::RoomCreated { name, created_at_ms, mode, personal, creator } => {
+                let sql = "INSERT INTO rooms (name, created_at_ms, mode, personal, creator)
+                     VALUES (?1, ?2, ?3, ?4, ?5)";
+                let row = params![name.as_str(), created_at_ms, mode.wire(), personal, creator];
                 self.unless_taken(sql, row, || HistoryError::RoomExists { room: name.clone() })
             }
             Change::RoomDeleted { name } => {

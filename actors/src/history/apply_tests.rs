@@ -71,8 +71,13 @@ fn difference(changes: &[Change]) -> Result<Vec<String>, HistoryError> {
 
 #[test]
 fn every_change_does_what_it_says() {
-    let personal =
-        |name: &str, mode| Change::RoomCreated { name: room(name), created_at_ms: -1, mode, personal: true };
+    let personal = |name: &str, mode| Change::RoomCreated {
+        name: room(name),
+        created_at_ms: -1,
+        mode,
+        personal: true,
+        creator: None,
+    };
     let cleared = |requests, responses| Change::MessagesCleared { room: room("a"), requests, responses };
     let muted =
         |identity: &str, until_ms| Change::Muted { identity: who(identity), until_ms, by: "c".into() };

@@ -21,6 +21,8 @@ pub enum Change {
         mode: RequestMode,
         /// The room of an identity's own name.
         personal: bool,
+        /// The client that made it, if one did.
+        creator: Option<String>,
     },
     /// A room, its members and its messages are gone.
     RoomDeleted {
@@ -151,7 +153,10 @@ impl Change {
     /// Bytes that it takes while it waits: its texts, and a little for itself.
     pub fn bytes(&self) -> usize {
         let texts = match self {
-            Self::RoomCreated { name, .. } | Self::RoomDeleted { name } => name.as_str().len(),
+            Self::RoomCreated { name, creator, .. } => {
+                name.as_str().len() + creator.as_ref().map_or(0, String::len)
+            }
+            Self::RoomDeleted { name } => name.as_str().len(),
             Self::ModeSet { room, .. }
             | Self::MessagesCleared { room, .. }
             | Self::MessagesTrimmed { room, .. } => room.as_str().len(),

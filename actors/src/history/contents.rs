@@ -32,6 +32,8 @@ pub struct StoredRoom {
     pub mode: RequestMode,
     /// The room of an identity's own name.
     pub personal: bool,
+    /// The client that made it, if one did.
+    pub creator: Option<String>,
     /// Its members.
     pub members: BTreeMap<Identity, Role>,
     /// The highest `seq` that a message of the room ever had, removed ones included; 0 if none had one.

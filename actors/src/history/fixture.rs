@@ -17,7 +17,13 @@ pub(super) fn who(identity: &str) -> Identity {
 }
 
 pub(super) fn created(name: &str) -> Change {
-    Change::RoomCreated { name: room(name), created_at_ms: 7, mode: RequestMode::Immediate, personal: false }
+    Change::RoomCreated {
+        name: room(name),
+        created_at_ms: 7,
+        mode: RequestMode::Immediate,
+        personal: false,
+        creator: None,
+    }
 }
 
 pub(super) fn member(of: &str, identity: &str, role: Role) -> Change {

@@ -15,7 +15,7 @@ impl Store {
     /// Everything but the messages.
     pub(super) fn contents(&self) -> Result<Contents, HistoryError> {
         let mut contents = Contents::default();
-        let rooms = "SELECT id, name, created_at_ms, mode, personal,
+        let rooms = "SELECT id, name, created_at_ms, mode, personal, creator,
                 max(last_seq, ifnull((SELECT max(seq) FROM messages WHERE room = rooms.id), 0))
              FROM rooms ORDER BY id";
         for (id, mut room) in self.rows(rooms, &[], |row| Ok((row.get::<_, i64>(0)?, room(row)?)))? {
@@ -104,8 +104,9 @@ fn room(row: &Row<'_>) -> rusqlite::Result<StoredRoom> {
         created_at_ms: row.get(2)?,
         mode: parsed(row, 3, RequestMode::parse)?,
         personal: row.get(4)?,
+        creator: row.get(5)?,
         members: Default::default(),
-        last_seq: unsigned(row, 5)?,
+        last_seq: unsigned(row, 6)?,
     })
 }
 

@@ -34,7 +34,7 @@ impl Model {
 
     fn apply(&mut self, change: Change) -> bool {
         match change {
-            Change::RoomCreated { name, created_at_ms, mode, personal } => {
+            Change::RoomCreated { name, created_at_ms, mode, personal, creator } => {
                 if self.room(&name).is_some() {
                     return false;
                 }
@@ -45,6 +45,7 @@ impl Model {
                     created_at_ms,
                     mode,
                     personal,
+                    creator,
                     members,
                     last_seq: 0,
                 });
@@ -142,8 +143,8 @@ fn change() -> impl Strategy<Value = Change> {
     let mode = || select(RequestMode::ALL.to_vec());
     let until = prop_oneof![Just(None), any::<i64>().prop_map(|ms| Some(ms.saturating_abs().max(1)))];
     prop_oneof![
-        4 => (room(), any::<i64>(), mode(), any::<bool>()).prop_map(|(name, created_at_ms, mode, personal)| {
-            Change::RoomCreated { name, created_at_ms, mode, personal }
+        4 => (room(), any::<i64>(), mode(), any::<bool>(), prop::option::of("[a-c]")).prop_map(|(name, created_at_ms, mode, personal, creator)| {
+            Change::RoomCreated { name, created_at_ms, mode, personal, creator }
         }),
         1 => room().prop_map(|name| Change::RoomDeleted { name }),
         1 => (room(), mode()).prop_map(|(room, mode)| Change::ModeSet { room, mode }),

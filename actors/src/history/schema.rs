@@ -22,6 +22,7 @@ const VERSION_1: &str = "
         created_at_ms INTEGER NOT NULL,
         mode TEXT NOT NULL CHECK (mode IN ('Immediate', 'HostSubmit', 'MasterOnly', 'Conversational')),
         personal INTEGER NOT NULL CHECK (personal IN (0, 1)),
+        creator TEXT,
         last_seq INTEGER NOT NULL DEFAULT 0 CHECK (last_seq >= 0)
     ) STRICT;
     CREATE TABLE members (

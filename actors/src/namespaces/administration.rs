@@ -1,7 +1,7 @@
-//! Keys, lists and rooms (spec §4.2, §4.3, §4.5).
+//! Keys and lists (spec §4.2, §4.3).
 
 use framing::{
-    json::{Kind, quoted},
+    json::quoted,
     socket::{Event, Namespace as WireNamespace},
 };
 
@@ -9,10 +9,10 @@ use actix::Handler;
 
 use super::{Broker, BrokerSession, Cx, Socket, payload, reply::Reply};
 use crate::{
-    ids::{ClientId, RoomName},
+    ids::ClientId,
     llm_router::ListTargets,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
-    registry::{DisconnectClient, DropSocket, ListConnected, ListMembers, RoomCommand, RunRoomCommand},
+    registry::{DisconnectClient, DropSocket, ListConnected, ListMembers},
     session::NoAnswer,
     trust::{GenerateKey, GetKey, ListClients, ListKeys, RemoveKey, keys_object},
 };
@@ -22,7 +22,7 @@ const UNAUTHORIZED: &str = "Unauthorized";
 
 impl Socket {
     /// "E-only or admin" (spec §4).
-    fn may_administer(&self) -> bool {
+    pub(super) fn may_administer(&self) -> bool {
         self.is_extension() || self.admin
     }
 }
@@ -46,7 +46,7 @@ impl Handler<DropSocket> for BrokerSession {
 impl Broker {
     /// Asks another actor on behalf of an event, and answers with what `say` makes of the result: the JSON
     /// of the ack, or why not.
-    fn ask_for<M, T>(
+    pub(super) fn ask_for<M, T>(
         &mut self,
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
@@ -205,54 +205,6 @@ impl Broker {
             });
         }
     }
-
-    /// 13–16, 19, 25 and their literals (spec §4.5).
-    pub(super) fn room_command(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        message: MsgType,
-        event: &Event,
-    ) {
-        let Some(socket) = self.sockets.get(ns) else {
-            return;
-        };
-        let object = payload::object(event);
-        let room = room_field(event);
-        let client = payload::text(object.get("clientId").as_ref()).and_then(|id| ClientId::new(id).ok());
-        let named = socket.dialect.is_named();
-        // Dialect 2's name asks for dialect 2's answer; the literal and the number do not (spec §4.9.2).
-        let by_name = by_name(event, message);
-        let command = match message {
-            MsgType::CreateRoom => RoomCommand::Create(room),
-            MsgType::DeleteRoom => RoomCommand::Delete(room),
-            MsgType::AddClientToRoom => RoomCommand::Add { client, room },
-            MsgType::RemoveClientFromRoom => RoomCommand::Remove { client, room },
-            MsgType::GetRooms => RoomCommand::List,
-            _ => RoomCommand::Members { room, by_name },
-        };
-        // The member that dialect 2 puts its list into; dialect 1 acks the bare array (spec §1.3).
-        let member = match message {
-            MsgType::GetRooms if named => Some("rooms"),
-            MsgType::GetClientsInRoom if by_name => Some("clients"),
-            _ => None,
-        };
-        let question = RunRoomCommand {
-            caller: socket.client.clone(),
-            privileged: socket.may_administer(),
-            admin: socket.admin,
-            command,
-        };
-        let registry = self.directory.registry.clone();
-        self.ask_for(cx, ns, event, &registry, question, move |outcome| {
-            let list = outcome.map_err(|refusal| refusal.to_string())?;
-            Ok(match (list, member) {
-                (Some(list), Some(member)) => format!("{{\"status\":\"ok\",\"{member}\":{list}}}"),
-                (Some(list), None) => list,
-                (None, _) => payloads::status_ok([]).to_string(),
-            })
-        });
-    }
 }
 
 /// `{status:'ok', key}`
@@ -261,7 +213,7 @@ fn with_key(key: String) -> String {
 }
 
 /// Whether the event came under dialect 2's name; a number and a literal do not count.
-fn by_name(event: &Event, message: MsgType) -> bool {
+pub(super) fn by_name(event: &Event, message: MsgType) -> bool {
     event.name.as_text().is_some() && event.name.as_text() == message.wire(Dialect::Named).and_then(name_text)
 }
 
@@ -277,14 +229,4 @@ fn client_field(event: &Event, names: &[&str]) -> Option<Option<ClientId>> {
     let object = payload::object(event);
     let field = names.iter().find_map(|name| payload::present(object.get(name)))?;
     Some(payload::text(Some(&field)).and_then(|id| ClientId::new(id).ok()))
-}
-
-/// A bare string, or `{roomName}`.
-fn room_field(event: &Event) -> Option<RoomName> {
-    let first = event.args.first()?;
-    let name = match first.kind() {
-        Kind::String => payload::text(Some(first)),
-        _ => payload::text(payload::object(event).get("roomName").as_ref()),
-    };
-    RoomName::new(name?).ok()
 }

@@ -6,19 +6,20 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, LlmPolicy, payload, reply::Reply};
+use super::{Broker, Cx, LlmPolicy, administration::by_name, payload, reply::Reply};
 use crate::{
     ids::{RequestId, RoomName, SERVER},
     llm_router::{ForwardedRequest, OpenRequest, Requester},
-    protocol::Dialect,
-    registry::{RoomCommand, RunRoomCommand},
+    protocol::{Dialect, MsgType},
+    rooms::{Command, InRoom, RoomCommand},
 };
 
 /// A request that is well formed.
-struct Asked {
-    request_id: RequestId,
-    targets: Vec<ByteString>,
-    payload: RawJson,
+pub(super) struct Asked {
+    pub(super) request_id: RequestId,
+    /// In a room it may name none.
+    pub(super) targets: Vec<ByteString>,
+    pub(super) payload: RawJson,
 }
 
 impl Broker {
@@ -27,15 +28,21 @@ impl Broker {
             return;
         };
         let reply = Reply::to(&event);
-        let Some(asked) = read(&event, self.directory.limits.max_targets) else {
+        // Dialect 2 asks in a room, where the request may leave its target to it.
+        let chat = by_name(&event, MsgType::LlmRequest);
+        let Some(asked) = read(&event, self.directory.limits.max_targets, chat) else {
             let targets = payload::object(&event).get("target").map_or(0, |target| target.elements().count());
             if targets > self.directory.limits.max_targets {
                 cx.session().metrics().limit_reached("limits.max_targets");
             }
-            return self.refuse(cx, ns, &reply, "Invalid LLM request data.");
+            return self.refuse_request(cx, ns, &reply, "Invalid LLM request data.", chat);
         };
         if asked.targets.iter().any(|target| &**target == SERVER) {
-            return self.refuse(cx, ns, &reply, "LLM requests should not be sent to the server directly.");
+            let message = "LLM requests should not be sent to the server directly.";
+            return self.refuse_request(cx, ns, &reply, message, chat);
+        }
+        if chat {
+            return self.chat_request(cx, ns, event, asked);
         }
         let sender = quoted(socket.client.as_str());
         // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
@@ -53,6 +60,21 @@ impl Broker {
         }
     }
 
+    fn refuse_request(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        reply: &Reply,
+        message: &str,
+        chat: bool,
+    ) {
+        if chat {
+            self.refuse_chat(cx, ns, reply, message);
+        } else {
+            self.refuse(cx, ns, reply, message);
+        }
+    }
+
     /// `llmPolicy: "rooms"`: each target's room is asked in turn.
     fn ask_membership(
         &mut self,
@@ -65,19 +87,16 @@ impl Broker {
         let Some(target) = question.targets.get(at).cloned() else {
             return self.ask_router(cx, ns, reply, question);
         };
-        let (Some(socket), Ok(room)) = (self.sockets.get(ns), RoomName::new(target.clone())) else {
+        let room = RoomName::new(target.clone()).ok();
+        let supervisor = self.directory.rooms.of(&target).cloned();
+        let (Some(socket), Some(room), Some(supervisor)) = (self.sockets.get(ns), room, supervisor) else {
             return self.refuse(cx, ns, &reply, &not_allowed(&question.from, &target));
         };
         let key = socket.key;
-        let command = RunRoomCommand {
-            caller: socket.client.clone(),
-            privileged: false,
-            admin: socket.admin,
-            command: RoomCommand::IsMember { room },
-        };
-        let registry = self.directory.registry.clone();
+        let command = RoomCommand::Run(Command::IsMember);
+        let ask = InRoom { room, caller: socket.room_caller(true), command };
         let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(&registry, command, move |layer, session, answer| {
+        let outcome = cx.session().ask(&supervisor, ask, move |layer, session, answer| {
             layer.with_handler(session, |broker, cx| {
                 if !broker.still(&joined, key) {
                     return;
@@ -134,19 +153,22 @@ fn not_allowed(from: &Requester, target: &str) -> String {
 }
 
 /// Reads a request; None if a field that routes it is missing or of the wrong type.
-fn read(event: &Event, max_targets: usize) -> Option<Asked> {
+fn read(event: &Event, max_targets: usize, in_room: bool) -> Option<Asked> {
     let object = payload::object(event);
     let [request_id, target, message, data, prompt] =
         object.fields(["requestId", "target", "message", "data", "prompt"]);
     let request_id = RequestId::new(payload::text(request_id.as_ref())?).ok()?;
-    let target = target?;
-    let targets: Vec<ByteString> = match target.kind() {
-        Kind::String => vec![payload::text(Some(&target))?],
-        Kind::Array => target.elements().map(|one| payload::text(Some(&one))).collect::<Option<_>>()?,
-        _ => return None,
+    let targets: Vec<ByteString> = match payload::present(target) {
+        None if in_room => Vec::new(),
+        None => return None,
+        Some(target) => match target.kind() {
+            Kind::String => vec![payload::text(Some(&target))?],
+            Kind::Array => target.elements().map(|one| payload::text(Some(&one))).collect::<Option<_>>()?,
+            _ => return None,
+        },
     };
     let something = [message, data, prompt].into_iter().any(|field| payload::present(field).is_some());
-    let fits = !targets.is_empty()
+    let fits = (in_room || !targets.is_empty())
         && targets.len() <= max_targets
         && targets.iter().all(|target| !target.is_empty());
     (something && fits).then_some(Asked { request_id, targets, payload: object })
@@ -160,7 +182,7 @@ mod tests {
 
     fn request(json: &'static str) -> Option<Asked> {
         let args = vec![RawJson::from_static(json)];
-        read(&Event { name: EventName::number(9), args, attachments: Vec::new(), ack: None }, 2)
+        read(&Event { name: EventName::number(9), args, attachments: Vec::new(), ack: None }, 2, false)
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod administration;
 mod answers;
+mod chat;
 mod deliveries;
 mod function_call;
 mod handshake;
@@ -17,6 +18,7 @@ mod identification;
 mod llm_request;
 mod payload;
 mod reply;
+mod rooms;
 #[cfg(test)]
 mod tests;
 
@@ -44,8 +46,10 @@ use deliveries::Deliveries;
 use crate::{
     ids::{ClientId, Identity},
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
+    lobby::Lobby,
     protocol::{Emit, MsgType, Namespace, msg_type},
     registry::{Admission, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
+    rooms::Rooms,
     session::{
         SessionActor,
         socketio::{AckArgs, NamespaceHandler, SocketIo, Sockets},
@@ -66,6 +70,10 @@ pub struct Directory {
     pub router: Addr<LlmRouter>,
     /// Who may connect.
     pub trust: Addr<Trust>,
+    /// Rooms.
+    pub rooms: Rooms,
+    /// What concerns all rooms.
+    pub lobby: Addr<Lobby>,
     /// `server_settings.json`, as it is now.
     pub settings: Arc<ArcSwap<ServerSettings>>,
     /// Every client that has a settings file, as it is now.
@@ -337,6 +345,17 @@ impl Broker {
         };
         match (place, message) {
             (Llm, MsgType::LlmRequest) => self.llm_request(cx, ns, event),
+            (Llm, MsgType::EditMessage | MsgType::DeleteMessage | MsgType::ClearMessages) => {
+                self.message_command(cx, ns, message, &event);
+            }
+            (Llm, MsgType::GetFullContext | MsgType::GetOfflineMessages) => self.context(cx, ns, &event),
+            (
+                Llm,
+                MsgType::StartTyping
+                | MsgType::StopTyping
+                | MsgType::StartProcessing
+                | MsgType::StopProcessing,
+            ) => self.activity(cx, ns, message, &event),
             (Llm, MsgType::Error) => self.extension_error(cx, &event),
             (FunctionCall, MsgType::FunctionCall) => self.function_call(cx, ns, event),
             (SillyTavern | Auth, MsgType::IdentifySillyTavern) => self.identify(cx, ns, &event),
@@ -357,6 +376,25 @@ impl Broker {
                 | MsgType::GetRooms
                 | MsgType::GetClientsInRoom,
             ) => self.room_command(cx, ns, message, &event),
+            (
+                Rooms,
+                MsgType::KickMember
+                | MsgType::SetMemberRole
+                | MsgType::SetRoomMessageRequestMode
+                | MsgType::MuteMember
+                | MsgType::UnmuteMember,
+            ) => self.member_command(cx, ns, message, &event),
+            (
+                Rooms,
+                MsgType::SetConnectionPolicy
+                | MsgType::GetConnectionPolicy
+                | MsgType::AssignExtensionToClient
+                | MsgType::GetAssignments
+                | MsgType::GetAssignmentsForRoom
+                | MsgType::GetConnectedExtensions
+                | MsgType::GetConnectedClientRooms
+                | MsgType::SetMessageRequestMode,
+            ) => self.lobby_command(cx, ns, message, &event),
             // Every namespace may receive an ERROR (spec §4); it needs no answer.
             (_, MsgType::Error) => (),
             _ => self.unknown_event(cx, ns, &event),

@@ -43,7 +43,7 @@ impl Stage {
         let (settings, clients) = (store.settings(), store.snapshot());
         let metrics = Arc::new(Metrics::default());
         let (epoch, thread) = (Instant::now(), Arbiter::new());
-        let (router, registry) = idle(settings.clone(), clients.clone(), 8, &metrics);
+        let (router, rooms, lobby, registry) = idle(settings.clone(), clients.clone(), 8, &metrics);
         let registry = Registry::start_in_arbiter(&thread.handle(), move |_| registry);
         let trust = Trust::new(store, StaticResources::new(8)).start();
         let limits = BrokerLimits {
@@ -58,8 +58,17 @@ impl Stage {
             max_unattributed: 8,
             max_outputs: 8,
         };
-        let directory =
-            Directory { registry, router, trust: trust.clone(), settings, clients, limits, epoch };
+        let directory = Directory {
+            registry,
+            router,
+            trust: trust.clone(),
+            rooms,
+            lobby,
+            settings,
+            clients,
+            limits,
+            epoch,
+        };
         let bounds = OutboxLimits { max_bytes: 1 << 20, max_packets: 1000 };
         let config = SessionConfig {
             ping_interval: LONG,

@@ -46,12 +46,6 @@ impl Registry {
         members
     }
 
-    /// What a client says it is, if it is there.
-    pub(super) fn client_type(&self, client: &ClientId) -> Option<ByteString> {
-        let (oldest, _) = self.clients.get(client)?.sockets.first()?;
-        Some(self.sockets.get(oldest)?.entry.client_type.clone())
-    }
-
     /// What a client says of itself, by the oldest of its live sockets that says it.
     pub(super) fn description(
         &self,

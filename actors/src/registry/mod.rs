@@ -2,10 +2,10 @@
 //! (spec §3.7, §3.8, §4.2, §4.3).
 
 mod admission;
+mod attendance;
 mod away;
 mod dialect;
 mod lists;
-mod rooms;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,8 +23,6 @@ pub use admission::Admission;
 use away::{Away, Departure};
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
-use rooms::Rooms;
-pub use rooms::{RoomCommand, RoomRefusal, RunRoomCommand};
 
 use crate::{
     emit,
@@ -33,11 +31,13 @@ use crate::{
         Deliver, LlmRouter, LlmSocketClosed, LlmSocketMoved, LlmSocketOpened, Requester, RequesterGone,
         ToTarget,
     },
+    lobby::Lobby,
     metrics::Metrics,
     outbox::Outbox,
     protocol::{MsgType, Namespace},
+    rooms::{Absent, Rooms},
     session::{HandedOn, socketio::AckArgs},
-    trust::{ServerSettings, TrustSnapshot},
+    trust::ServerSettings,
 };
 
 /// One namespace socket; never used twice in a process.
@@ -63,10 +63,6 @@ pub struct RegistryLimits {
     pub connections_per_client: usize,
     /// Namespace sockets of one client.
     pub sockets_per_client: usize,
-    /// User-made rooms.
-    pub rooms: usize,
-    /// Members of one room.
-    pub members_per_room: usize,
     /// Instances without a socket that may come back within their grace.
     pub away: usize,
 }
@@ -254,14 +250,17 @@ pub struct Registry {
     client_list_changed: bool,
     members_changed: bool,
     rooms: Rooms,
+    lobby: Addr<Lobby>,
+    /// `/llm` sockets of extensions, the oldest first.
+    extensions: BTreeMap<SocketKey, ClientId>,
+    /// Targets that live in this process.
+    built_in: Vec<ClientId>,
     /// At most `limits.max_away`.
     away: Away,
     /// The one timer for all who are away is set.
     sweeping: bool,
     router: Addr<LlmRouter>,
     settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
-    /// Every client that has a settings file: nobody else may make a room of that name.
-    known: Arc<arc_swap::ArcSwap<TrustSnapshot>>,
     limits: RegistryLimits,
     metrics: Arc<Metrics>,
 }
@@ -270,12 +269,13 @@ impl Registry {
     /// An empty registry.
     pub fn new(
         router: Addr<LlmRouter>,
+        rooms: Rooms,
+        lobby: Addr<Lobby>,
+        built_in: Vec<ClientId>,
         settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
-        known: Arc<arc_swap::ArcSwap<TrustSnapshot>>,
         limits: RegistryLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rooms = Rooms::new(&limits);
         Self {
             sockets: BTreeMap::new(),
             by_namespace: HashMap::new(),
@@ -284,11 +284,13 @@ impl Registry {
             client_list_changed: false,
             members_changed: false,
             rooms,
+            lobby,
+            extensions: BTreeMap::new(),
+            built_in,
             away: Away::default(),
             sweeping: false,
             router,
             settings,
-            known,
             limits,
             metrics,
         }
@@ -337,6 +339,7 @@ impl Registry {
             .entry(entry.identity.clone())
             .or_insert_with(|| Instance { place, ..Instance::default() });
         instance.sockets += 1;
+        let instance_sockets = instance.sockets;
         if let Some(departure) = instance.away.take() {
             self.away.forget(departure);
         }
@@ -352,15 +355,19 @@ impl Registry {
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(opened);
         }
+        let first = instance_sockets == 1;
+        self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
+        self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
+        self.attend(&entry, first, false);
         if let Some(connected) = connected {
-            // Behind the router's notice: whoever sees the answer may ask at once. A full outbox closes
+            // Behind the notices to router and rooms: whoever sees the answer may ask at once. A full outbox closes
             // the session; its notice takes the socket away again.
             let _ = entry.outbox.push(connected);
         }
+        // Nothing of a room may stand before the answer to CONNECT.
+        self.attend(&entry, false, true);
         drop(granted);
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
-        self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
-        self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
         self.changed(&entry, ctx);
         self.metrics.sockets.inc();
         Ok(Admitted { dialect })
@@ -370,7 +377,6 @@ impl Registry {
         let Some(Socket { entry, link }) = self.sockets.remove(&key) else {
             return;
         };
-        self.metrics.sockets.dec();
         if let Some(keys) = self.by_namespace.get_mut(&entry.ns) {
             keys.remove(&key);
         }
@@ -378,16 +384,21 @@ impl Registry {
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(LlmSocketClosed { socket: key });
         }
+        let mut last = false;
         if let Some(client) = self.clients.get_mut(&entry.client) {
             client.sockets.retain(|(other, _)| *other != key);
             if let Some(instance) = client.instances.get_mut(&entry.identity) {
                 instance.sockets = instance.sockets.saturating_sub(1);
-                if instance.sockets == 0 {
-                    self.leaves(Self::owner(&entry), ctx);
-                }
+                last = instance.sockets == 0;
             }
         }
+        self.attend(&entry, last, true);
+        if last {
+            self.leaves(Self::owner(&entry), ctx);
+        }
         self.changed(&entry, ctx);
+        // Last: whoever sees it can rely on the rest.
+        self.metrics.sockets.dec();
     }
 
     /// The last socket of an instance has closed: it has its grace to come back (spec §3.8).
@@ -435,12 +446,15 @@ impl Registry {
         let extension = client.extension;
         #[expect(clippy::disallowed_methods, reason = "once per client presence")]
         self.router.do_send(RequesterGone(owner.clone()));
+        for supervisor in self.rooms.all() {
+            #[expect(clippy::disallowed_methods, reason = "once per client presence")]
+            supervisor.do_send(Absent(owner.identity.clone()));
+        }
         if !last {
             return;
         }
         info!(client:% = owner.client; "client did not come back");
         self.clients.remove(&owner.client);
-        self.rooms.forget(&owner.client);
         if extension {
             return;
         }

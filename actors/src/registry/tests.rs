@@ -7,10 +7,10 @@ use framing::frame::Frame;
 
 use super::*;
 use crate::{
-    ids::RoomName,
     llm_router::RouterLimits,
     outbox::{Drain, OutboxLimits},
     protocol::{Dialect, SocketDialect},
+    trust::TrustSnapshot,
 };
 
 const EXTENSION: &str = "SillyTavern-8000";
@@ -39,10 +39,6 @@ fn id(text: &str) -> ClientId {
     ClientId::new(text).unwrap()
 }
 
-fn room(name: &str) -> Option<RoomName> {
-    RoomName::new(name).ok()
-}
-
 fn sid(seed: u8) -> Sid {
     Sid::from_random([seed; 15])
 }
@@ -69,13 +65,8 @@ fn question(client: &str, ns: Namespace, session: u8) -> OpenSocket {
     OpenSocket { entry, link: SocketLink::Outbox, connected, admission: Admission::default() }
 }
 
-/// A router that nobody asks, and a registry with such bounds before it.
-pub(crate) fn idle(
-    settings: Arc<ArcSwap<ServerSettings>>,
-    known: Arc<ArcSwap<TrustSnapshot>>,
-    bound: usize,
-    metrics: &Arc<Metrics>,
-) -> (Addr<LlmRouter>, Registry) {
+/// A router that nobody asks.
+pub(crate) fn router(settings: Arc<ArcSwap<ServerSettings>>, metrics: &Arc<Metrics>) -> Addr<LlmRouter> {
     let limits = RouterLimits {
         per_client: 8,
         per_extension: 8,
@@ -86,15 +77,30 @@ pub(crate) fn idle(
         grace: LONG,
         allow_shared: false,
     };
-    let router = LlmRouter::new(limits, settings.clone(), Instant::now(), metrics.clone()).start();
-    let limits = RegistryLimits {
-        connections_per_client: bound,
-        sockets_per_client: 2 * bound,
-        rooms: bound,
-        members_per_room: bound,
-        away: 8,
-    };
-    (router.clone(), Registry::new(router, settings, known, limits, metrics.clone()))
+    LlmRouter::new(limits, settings, Instant::now(), metrics.clone()).start()
+}
+
+/// What a broker has beside its trust, with such bounds.
+pub(crate) fn idle(
+    settings: Arc<ArcSwap<ServerSettings>>,
+    known: Arc<ArcSwap<TrustSnapshot>>,
+    bound: usize,
+    metrics: &Arc<Metrics>,
+) -> (Addr<LlmRouter>, Rooms, Addr<Lobby>, Registry) {
+    let router = router(settings.clone(), metrics);
+    let (rooms, lobby, _) =
+        crate::rooms::fixture::idle(router.clone(), settings.clone(), known, bound, metrics);
+    let limits = RegistryLimits { connections_per_client: bound, sockets_per_client: 2 * bound, away: 8 };
+    let registry = Registry::new(
+        router.clone(),
+        rooms.clone(),
+        lobby.clone(),
+        Vec::new(),
+        settings,
+        limits,
+        metrics.clone(),
+    );
+    (router, rooms, lobby, registry)
 }
 
 impl Fixture {
@@ -103,7 +109,7 @@ impl Fixture {
         let mut settings = ServerSettings::default();
         (settings.reconnect_attempts, settings.reconnect_delay) = (1, grace);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let (_, registry) = idle(settings, Arc::default(), bound, &metrics);
+        let (_, _, _, registry) = idle(settings, Arc::default(), bound, &metrics);
         let registry = registry.start();
         Self { registry, metrics }
     }
@@ -131,18 +137,6 @@ impl Fixture {
         let list = self.registry.send(ListMembers).await.unwrap();
         let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
         list.iter().map(|member| member["clientId"].as_str().unwrap().to_owned()).collect()
-    }
-
-    async fn run(&self, caller: &str, command: RoomCommand) -> Result<Option<String>, RoomRefusal> {
-        let admin = caller == "monitor";
-        let caller = id(caller);
-        let privileged = admin || caller.is_extension();
-        self.registry.send(RunRoomCommand { caller, privileged, admin, command }).await.unwrap()
-    }
-
-    async fn clients_in(&self, name: &str) -> String {
-        let command = RoomCommand::Members { room: room(name), by_name: false };
-        self.run("monitor", command).await.unwrap().unwrap()
     }
 }
 
@@ -244,7 +238,7 @@ async fn a_description_is_the_clients_whichever_socket_gave_it() {
     let _silent = f.open("a", Namespace::Auth, 1).await;
     let list = |desc: &str| format!("[{{\"id\":\"a\",\"description\":\"{desc}\"}}]");
     for (ns, desc, shown) in [
-        // A room shows all sockets of its members, the client list those that it is about.
+        // The list shows the sockets that it is about.
         (Namespace::Llm, "elsewhere", "[{\"id\":\"a\"}]".to_owned()),
         (Namespace::Auth, "first", list("first")),
         (Namespace::Auth, "second", list("first")),
@@ -252,7 +246,7 @@ async fn a_description_is_the_clients_whichever_socket_gave_it() {
         let mut asked = question("a", ns, 1);
         asked.entry.desc = Some(desc.into());
         f.ask(asked).await.unwrap();
-        assert_eq!((f.connected().await, f.clients_in("a").await), (shown, list("elsewhere")));
+        assert_eq!(f.connected().await, shown);
     }
 }
 
@@ -379,94 +373,4 @@ async fn all_sockets_of_a_client_go_with_its_key() {
     // Behind what it was told.
     session.send(DropSocket(SocketKey::NONE)).await.unwrap();
     assert_eq!(*log.lock(), [keys[0], keys[2], SocketKey::NONE]);
-}
-
-// Rooms.
-
-#[actix::test]
-async fn rooms_are_made_filled_emptied_and_deleted() {
-    use RoomCommand::{Add, Create, Delete, IsMember, List, Members, Remove};
-    use RoomRefusal::{Exists, InvalidName, NotAdded, NotFound, NotRemoved, Unauthorized};
-    let f = Fixture::new(LONG, 8);
-    let _sockets = [
-        f.open("a", Namespace::Llm, 1).await,
-        f.open("b", Namespace::Llm, 2).await,
-        f.open(EXTENSION, Namespace::Llm, 3).await,
-    ];
-    let some = |client: &str| Some(id(client));
-    let tea = || room("tea");
-    for (at, (caller, command, outcome)) in [
-        ("a", Create(tea()), Err(Unauthorized)),
-        (EXTENSION, Create(None), Err(InvalidName)),
-        (EXTENSION, Create(tea()), Ok(None)),
-        ("monitor", Create(tea()), Err(Exists)),
-        // Personal rooms are there already.
-        (EXTENSION, Create(room("a")), Err(Exists)),
-        (EXTENSION, Create(room("monitor-room")), Err(Exists)),
-        ("a", Add { client: some("a"), room: tea() }, Err(Unauthorized)),
-        (EXTENSION, Add { client: some("a"), room: tea() }, Ok(None)),
-        (EXTENSION, Add { client: some("nobody"), room: tea() }, Err(NotAdded)),
-        (EXTENSION, Add { client: None, room: tea() }, Err(NotAdded)),
-        (EXTENSION, Add { client: some("a"), room: room("coffee") }, Err(NotAdded)),
-        ("a", IsMember { room: room("tea").unwrap() }, Ok(None)),
-        ("b", IsMember { room: room("tea").unwrap() }, Err(Unauthorized)),
-        ("a", Members { room: tea(), by_name: false }, Ok(Some("[{\"id\":\"a\"}]".to_owned()))),
-        ("b", Members { room: tea(), by_name: false }, Err(Unauthorized)),
-        ("monitor", Members { room: room("coffee"), by_name: false }, Ok(Some("[]".to_owned()))),
-        ("monitor", Members { room: room("coffee"), by_name: true }, Err(NotFound)),
-        ("monitor", Members { room: None, by_name: true }, Err(InvalidName)),
-        (
-            "a",
-            Members { room: tea(), by_name: true },
-            Ok(Some("[{\"clientId\":\"a\",\"clientType\":\"test\"}]".to_owned())),
-        ),
-        ("a", List, Err(Unauthorized)),
-        ("monitor", List, Ok(Some(format!("[\"{EXTENSION}\",\"a\",\"b\",\"tea\"]")))),
-        ("b", Remove { client: some("a"), room: tea() }, Err(Unauthorized)),
-        ("a", Remove { client: None, room: tea() }, Ok(None)),
-        ("a", Remove { client: None, room: tea() }, Err(NotRemoved)),
-        (EXTENSION, Remove { client: some("a"), room: room("coffee") }, Err(NotRemoved)),
-        // The creator, or an administrator.
-        ("SillyTavern-8001", Delete(tea()), Err(Unauthorized)),
-        (EXTENSION, Delete(tea()), Ok(None)),
-        ("monitor", Delete(tea()), Err(NotFound)),
-        ("monitor", Delete(None), Err(NotFound)),
-        ("monitor", Delete(room("monitor")), Err(Unauthorized)),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let described = format!("{at}: {caller} {command:?}");
-        assert_eq!(f.run(caller, command).await, outcome, "{described}");
-    }
-}
-
-#[actix::test]
-async fn rooms_and_their_members_are_bounded() {
-    let f = Fixture::new(LONG, 1);
-    let _sockets = [f.open("a", Namespace::Llm, 1).await, f.open("b", Namespace::Llm, 2).await];
-    assert_eq!(f.run("monitor", RoomCommand::Create(room("tea"))).await, Ok(None));
-    assert_eq!(f.run("monitor", RoomCommand::Create(room("coffee"))).await, Err(RoomRefusal::TooMany));
-    let add = |client: &str| RoomCommand::Add { client: Some(id(client)), room: room("tea") };
-    assert_eq!(f.run("monitor", add("a")).await, Ok(None));
-    assert_eq!(f.run("monitor", add("a")).await, Ok(None), "who is in it may be added again");
-    assert_eq!(f.run("monitor", add("b")).await, Err(RoomRefusal::NotAdded));
-    let text = f.metrics.text();
-    for limit in ["limits.rooms", "limits.members_per_room"] {
-        assert!(text.contains(&format!("newage_limit_reached_total{{limit=\"{limit}\"}} 1")), "{text}");
-    }
-}
-
-#[actix::test]
-async fn the_monitors_room_is_the_monitors_alone() {
-    let f = Fixture::new(LONG, 8);
-    let _sockets = [f.open("a", Namespace::Llm, 1).await, f.open(EXTENSION, Namespace::Llm, 3).await];
-    let add = |client: &str| RoomCommand::Add { client: Some(id(client)), room: room("monitor-room") };
-    for (caller, client) in [("a", "a"), (EXTENSION, "a"), (EXTENSION, EXTENSION), ("monitor", "a")] {
-        let refusal = if caller == "a" { RoomRefusal::Unauthorized } else { RoomRefusal::NotAdded };
-        assert_eq!(f.run(caller, add(client)).await, Err(refusal), "{caller} adds {client}");
-    }
-    assert_eq!(f.clients_in("monitor-room").await, "[]");
-    let _monitor = f.open("monitor", Namespace::Default, 4).await;
-    assert_eq!(f.clients_in("monitor-room").await, "[{\"id\":\"monitor\"}]");
 }

@@ -163,6 +163,15 @@ impl<'a, A: Application> Cx<'a, A> {
         Ok(())
     }
 
+    /// Runs something a while later, wherever the session lives by then. Not at all if it is over.
+    pub fn later(
+        &mut self,
+        delay: Duration,
+        run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send + 'static,
+    ) {
+        self.questions.later(self.now + delay, run);
+    }
+
     fn admit_question(&mut self) -> Result<(), TooManyQuestions> {
         if self.questions.len() >= self.shared.config.max_questions {
             self.shared.metrics.limit_reached("limits.max_questions");

@@ -92,6 +92,16 @@ impl<A: Application> Questions<A> {
         }
     }
 
+    /// Runs `then` when `due` has come: a question that nobody answers.
+    pub(super) fn later(
+        &mut self,
+        due: Instant,
+        then: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send + 'static,
+    ) {
+        let never = std::future::pending::<Result<(), MailboxError>>();
+        self.wait_for(Lane::AsItComes, due, never, |app, cx, _| then(app, cx));
+    }
+
     /// The next answer whose turn it is.
     pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Continuation<A>> {
         let mut lanes = self.lanes.iter_mut().map(|(_, lane)| lane);

@@ -16,14 +16,15 @@ use std::{
 };
 
 use actix::prelude::*;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::lane::Lane;
 use crate::{
     ids::RequestId,
     llm_router::{Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
     metrics::Metrics,
     registry::SocketKey,
-    stream::{StreamInfo, StreamText, outbound::reason},
+    stream::{StreamInfo, StreamText},
 };
 
 /// Bounds of what waits for requesters.
@@ -40,9 +41,6 @@ const RETRY: Duration = Duration::from_millis(2);
 
 /// What was on its way to a socket that has closed comes back within this time, by far.
 const SETTLE: Duration = Duration::from_millis(20);
-
-/// Each waiting part counts as this many bytes more than its text.
-const PART_COST: usize = 256;
 
 /// The routes of one target, and what waits for those who asked.
 pub struct FanOut {
@@ -99,120 +97,6 @@ struct PeerLane {
     /// Keys of streams rise.
     joined: u64,
     backlog: Lane,
-}
-
-/// What waits, in order.
-#[derive(Default)]
-struct Lane {
-    parts: VecDeque<Delivery>,
-    bytes: usize,
-    /// Parts at the front that came back from a socket.
-    returned: usize,
-    /// Streams of which text was dropped; their rest is, too, until they end.
-    failed: HashSet<u64>,
-}
-
-impl Lane {
-    /// Queues a part. One that does not fit fails its stream for this receiver, once.
-    fn push(&mut self, delivery: Delivery, limit: usize, metrics: &Metrics) {
-        if self.swallows(&delivery) {
-            return;
-        }
-        if let Some(delivery) = self.push_whole(delivery, limit) {
-            metrics.limit_reached("streams.max_waiting_bytes");
-            self.overflow(delivery, limit, metrics);
-        }
-    }
-
-    /// Whether a part belongs to a stream that has failed here.
-    fn swallows(&mut self, delivery: &Delivery) -> bool {
-        match delivery {
-            Delivery::Text(text) if text.end => self.failed.remove(&text.info.key),
-            Delivery::Text(text) => self.failed.contains(&text.info.key),
-            Delivery::StreamFailed { info, .. } => self.failed.remove(&info.key),
-            Delivery::Opened { .. }
-            | Delivery::Message { .. }
-            | Delivery::Finished(_)
-            | Delivery::Failed(_) => false,
-        }
-    }
-
-    /// The text does not fit. Notices may take as much room again.
-    fn overflow(&mut self, delivery: Delivery, limit: usize, metrics: &Metrics) {
-        let notice = match delivery {
-            Delivery::Text(StreamText { info, end, .. }) => {
-                metrics.streams_dropped.inc();
-                if !end {
-                    self.failed.insert(info.key);
-                }
-                Delivery::StreamFailed { info, reason: reason::TOO_SLOW }
-            }
-            other => other,
-        };
-        if self.bytes <= limit.saturating_mul(2) {
-            self.bytes += cost(&notice);
-            self.parts.push_back(notice);
-        }
-    }
-
-    /// Gives the part back if it does not fit.
-    fn push_whole(&mut self, delivery: Delivery, limit: usize) -> Option<Delivery> {
-        if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
-            && last.info.key == next.info.key
-            && !last.end
-            && self.bytes + next.text.len() <= limit
-        {
-            self.bytes += next.text.len();
-            last.text = joined(&last.text, &next.text);
-            last.end = next.end;
-            return None;
-        }
-        let cost = cost(&delivery);
-        if self.bytes + cost > limit && !self.parts.is_empty() {
-            return Some(delivery);
-        }
-        self.bytes += cost;
-        self.parts.push_back(delivery);
-        None
-    }
-
-    /// A part that came back: behind those that did before, in front of everything else.
-    fn push_returned(&mut self, delivery: Delivery) {
-        self.bytes += cost(&delivery);
-        self.parts.insert(self.returned.min(self.parts.len()), delivery);
-        self.returned += 1;
-    }
-
-    fn pop(&mut self) -> Option<Delivery> {
-        let part = self.parts.pop_front()?;
-        self.returned = self.returned.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(cost(&part));
-        Some(part)
-    }
-
-    fn put_back(&mut self, delivery: Delivery) {
-        self.bytes += cost(&delivery);
-        self.parts.push_front(delivery);
-    }
-}
-
-fn cost(delivery: &Delivery) -> usize {
-    PART_COST
-        + match delivery {
-            Delivery::Text(text) => text.text.len(),
-            Delivery::Message { payload, .. } => payload.len(),
-            Delivery::Opened { .. }
-            | Delivery::StreamFailed { .. }
-            | Delivery::Finished(_)
-            | Delivery::Failed(_) => 0,
-        }
-}
-
-fn joined(first: &Bytes, second: &Bytes) -> Bytes {
-    let mut both = BytesMut::with_capacity(first.len() + second.len());
-    both.extend_from_slice(first);
-    both.extend_from_slice(second);
-    both.freeze()
 }
 
 impl FanOut {

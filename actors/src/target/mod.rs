@@ -2,6 +2,7 @@
 //! routes that it may answer, and the way of its words to those who asked.
 
 mod fan_out;
+mod lane;
 
 pub use fan_out::{FanOut, FanOutLimits};
 

@@ -5,11 +5,13 @@ use framing::{
     json::{RawJson, quoted},
 };
 
-use super::super::{Broker, Cx, payload};
+use super::super::{Broker, Cx};
 use crate::{
     emit,
+    ids::Identity,
     llm_router::{ForwardedRequest, OpenedRoute},
-    protocol::{Dialect, MsgType},
+    protocol::{Dialect, MsgType, RequestMode},
+    rooms::text_of,
 };
 
 impl Broker {
@@ -34,29 +36,32 @@ impl Broker {
     }
 }
 
+/// What an extension of dialect 2 reads: the requester's object, and beside it what the room says (spec
+/// §4.9.4). A request that was made in no room is shown as one of the requester's own.
 fn superset(route: &OpenedRoute, request: &ForwardedRequest, own: &str) -> RawJson {
-    let asker =
-        route.requesters.first().map(|(requester, _)| requester.identity.as_str()).unwrap_or_default();
     let payload = &request.payload;
-    let text = {
-        let [message, data, prompt] = payload.fields(["message", "data", "prompt"]);
-        let inner = |name: &str| data.as_ref().and_then(|data| payload::present(data.get(name)));
-        payload::present(message)
-            .or_else(|| data.clone().filter(|data| data.as_js_string().is_some()))
-            .or_else(|| inner("text"))
-            .or_else(|| inner("prompt"))
-            .or_else(|| payload::present(prompt))
-            .unwrap_or(RawJson::from_static("\"\""))
+    let text = text_of(payload).unwrap_or(RawJson::from_static("\"\""));
+    let asker = || route.requesters.first().map(|(requester, _)| requester.identity.as_str());
+    let (mode, room, requester, context, kind, instruction) = match request.chat.as_deref() {
+        Some(chat) => {
+            let requester = chat.requester.as_ref().map(Identity::as_str);
+            (chat.mode, &*chat.room, requester, &*chat.context, chat.kind, chat.instruction.as_deref())
+        }
+        None => (RequestMode::Immediate, asker().unwrap_or_default(), asker(), "[]", None, None),
     };
-    let room = payload.get("targetRoom").filter(|room| room.as_js_string().is_some());
-    let room = room.map_or_else(|| quoted(asker), |room| room.as_str().to_owned());
-    payload.replacing(&[
-        ("mode", "\"Immediate\""),
-        ("targetRoom", &room),
-        ("requestingIdentity", &quoted(asker)),
+    let (room, target) = (quoted(room), quoted(own));
+    let requester = requester.map_or_else(|| "null".to_owned(), quoted);
+    let (mode, kind, instruction) = (quoted(mode.wire()), kind.map(quoted), instruction.map(quoted));
+    let mut fields = vec![
+        ("mode", mode.as_str()),
+        ("targetRoom", room.as_str()),
+        ("requestingIdentity", requester.as_str()),
         ("currentRequest", payload.as_str()),
-        ("context", "[]"),
+        ("context", context),
         ("message", text.as_str()),
-        ("target", &quoted(own)),
-    ])
+        ("target", target.as_str()),
+    ];
+    fields.extend(kind.as_deref().map(|kind| ("type", kind)));
+    fields.extend(instruction.as_deref().map(|instruction| ("instruction", instruction)));
+    payload.replacing(&fields)
 }

@@ -1,0 +1,340 @@
+//! Chat on `/llm` (spec §4.9.4): requests that are made in a room, and what is done to its messages.
+
+use std::time::Duration;
+
+use framing::{
+    ByteString,
+    json::{Kind, RawJson, quoted},
+    socket::{Event, Namespace as WireNamespace},
+};
+
+use super::{Broker, Cx, llm_request::Asked, payload, reply::Reply, rooms::room_field};
+use crate::{
+    ids::RoomName,
+    lobby::AssignedTo,
+    protocol::{MsgType, payload as payloads},
+    registry::SocketKey,
+    rooms::{ChatRequest, Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
+    session::NoAnswer,
+};
+
+const BUSY: &str = "Server is busy, try again later.";
+
+impl Broker {
+    /// `LLM_REQUEST` by name: in the room that it names, or in the sender's own.
+    pub(super) fn chat_request(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        event: Event,
+        asked: Asked,
+    ) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let reply = Reply::to(&event);
+        let named = payload::present(asked.payload.get("targetRoom"));
+        let room = match &named {
+            Some(name) => payload::text(Some(name)),
+            None => Some(socket.identity.as_str().into()),
+        };
+        let Some(room) = room.and_then(|name| RoomName::new(name).ok()) else {
+            return self.refuse_chat(cx, ns, &reply, &RoomRefusal::InvalidTargetRoom.to_string());
+        };
+        // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
+        let sender = quoted(socket.client.as_str());
+        let payload = asked.payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+        let (caller, key) = (socket.room_caller(true), socket.key);
+        let request = ChatRequest { request_id: asked.request_id, targets: asked.targets, payload };
+        let attachments = event.attachments;
+        let lobby = self.directory.lobby.clone();
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome =
+            cx.session().ask(&lobby, AssignedTo(room.clone()), move |layer, session, extensions| {
+                layer.with_handler(session, |broker, cx| match extensions {
+                    Ok(extensions) => {
+                        let command = Command::Request { request, attachments, extensions };
+                        let ask = InRoom { room, caller, command: RoomCommand::Run(command) };
+                        broker.ask_chat(cx, &joined, key, later, ask);
+                    }
+                    Err(_) => broker.refuse_chat(cx, &joined, &later, BUSY),
+                });
+                Ok(())
+            });
+        if outcome.is_err() {
+            self.refuse_chat(cx, ns, &reply, "Too many requests.");
+        }
+    }
+
+    fn ask_chat(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        key: SocketKey,
+        reply: Reply,
+        ask: InRoom,
+    ) {
+        let Some(supervisor) = self.directory.rooms.of(ask.room.as_str()).cloned() else {
+            return;
+        };
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
+            layer.with_handler(session, |broker, cx| {
+                if !broker.still(&joined, key) {
+                    return;
+                }
+                match outcome {
+                    Ok(Ok(_)) => broker.ack(cx, &joined, later.ack, RECEIVED),
+                    Ok(Err(refusal)) => broker.refuse_chat(cx, &joined, &later, &refusal.to_string()),
+                    Err(_) => broker.refuse_chat(cx, &joined, &later, BUSY),
+                }
+            });
+            Ok(())
+        });
+        if outcome.is_err() {
+            self.refuse_chat(cx, ns, &reply, "Too many requests.");
+        }
+    }
+
+    /// Failures are also sent as `ERROR` (spec §4.9.4).
+    pub(super) fn refuse_chat(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, reply: &Reply, message: &str) {
+        if reply.ack.is_some() {
+            self.refuse(cx, ns, reply, message);
+        }
+        self.error(cx, ns, message, reply.request_id.as_deref(), None);
+    }
+
+    /// What is done to messages: `EDIT_MESSAGE`, `DELETE_MESSAGE`, `CLEAR_MESSAGES`.
+    pub(super) fn message_command(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        message: MsgType,
+        event: &Event,
+    ) {
+        let Some(caller) = self.sockets.get(ns).map(|socket| socket.room_caller(true)) else {
+            return;
+        };
+        let (object, room) = (payload::object(event), room_field(event));
+        let command = match message {
+            MsgType::EditMessage => edited(&object).ok_or(RoomRefusal::EditFieldsMissing),
+            MsgType::DeleteMessage => deleted(&object).ok_or(RoomRefusal::DeleteFieldsMissing),
+            _ => Ok(Command::Clear {
+                requests: flag(&object, "clearRequests"),
+                responses: flag(&object, "clearResponses"),
+            }),
+        };
+        let missing = match message {
+            MsgType::EditMessage => RoomRefusal::EditFieldsMissing,
+            MsgType::DeleteMessage => RoomRefusal::DeleteFieldsMissing,
+            _ => RoomRefusal::ClearFieldsMissing,
+        };
+        let command = room.ok_or(missing).and_then(|room| Ok((room, command?)));
+        let (room, command) = match command {
+            Ok(both) => both,
+            Err(refusal) => return self.fail(cx, ns, event, &refusal.to_string()),
+        };
+        let nothing = match message {
+            MsgType::DeleteMessage => "No matching messages found to delete or operation failed.",
+            _ => "Messages already cleared or operation failed.",
+        };
+        let Some(supervisor) = self.directory.rooms.of(room.as_str()).cloned() else {
+            return;
+        };
+        let ask = InRoom { room, caller, command: RoomCommand::Run(command) };
+        self.ask_for(cx, ns, event, &supervisor, ask, move |outcome| match outcome {
+            Ok(RoomReply::Nothing) => Ok(payloads::status_ok([("message", nothing.into())]).to_string()),
+            Ok(_) => Ok(payloads::status_ok([]).to_string()),
+            Err(refusal) => Err(refusal.to_string()),
+        });
+    }
+
+    /// `START_TYPING`, `STOP_TYPING`, `START_PROCESSING`, `STOP_PROCESSING`: nobody waits for an answer.
+    /// `STOP_…` without a room means all of them.
+    pub(super) fn activity(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        message: MsgType,
+        event: &Event,
+    ) {
+        let Some(caller) = self.sockets.get(ns).map(|socket| socket.room_caller(true)) else {
+            return;
+        };
+        let command = match message {
+            MsgType::StartTyping => Command::Typing(true),
+            MsgType::StopTyping => Command::Typing(false),
+            MsgType::StartProcessing => Command::Processing(true),
+            _ => Command::Processing(false),
+        };
+        let name =
+            payload::object(event).get("targetRoom").or_else(|| payload::object(event).get("roomName"));
+        let room = payload::text(name.as_ref()).and_then(|name| RoomName::new(name).ok());
+        let ask = |room: RoomName| InRoom {
+            room,
+            caller: caller.clone(),
+            command: RoomCommand::Run(command.clone()),
+        };
+        match room {
+            Some(room) => {
+                if let Some(supervisor) = self.directory.rooms.of(room.as_str()) {
+                    // Full: whoever types now is no news by then.
+                    let _ = supervisor.try_send(ask(room));
+                }
+            }
+            None if matches!(message, MsgType::StopTyping | MsgType::StopProcessing) => {
+                let rooms = self.directory.rooms.clone();
+                let question = crate::lobby::ListRooms(Some(caller.identity.clone()));
+                let (caller, lobby) = (caller.clone(), self.directory.lobby.clone());
+                let outcome = cx.session().ask(&lobby, question, move |_, _, names| {
+                    for room in names.unwrap_or_default() {
+                        if let Some(supervisor) = rooms.of(room.as_str()) {
+                            let command = RoomCommand::Run(command.clone());
+                            let _ = supervisor.try_send(InRoom { room, caller: caller.clone(), command });
+                        }
+                    }
+                    Ok(())
+                });
+                // Too many questions: the client is busy with more than typing.
+                let _ = outcome;
+            }
+            None => (),
+        }
+        if event.ack.is_some() {
+            self.ack_value(cx, ns, event.ack, &payloads::status_ok([]));
+        }
+    }
+
+    /// `GET_FULL_CONTEXT`, `GET_OFFLINE_MESSAGES`: the history of a room, in pages (spec §4.9.4).
+    pub(super) fn context(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        let reply = Reply::to(event);
+        let Some(room) = room_field(event) else {
+            return self.refuse(cx, ns, &reply, &RoomRefusal::RoomMissing.to_string());
+        };
+        let object = payload::object(event);
+        let since = payload::text(payload::present(object.get("since")).as_ref());
+        let only = payload::present(object.get("page")).and_then(|page| page.as_u64());
+        let page_size = self.directory.settings.load().context_page_size;
+        let (caller, key) = (socket.room_caller(true), socket.key);
+        let Some(supervisor) = self.directory.rooms.of(room.as_str()).cloned() else {
+            return;
+        };
+        let command = RoomCommand::Run(Command::Context { since, page_size });
+        let ask = InRoom { room: room.clone(), caller, command };
+        let (joined, later) = (ns.clone(), reply.clone());
+        let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
+            layer.with_handler(session, |broker, cx| {
+                if broker.still(&joined, key) {
+                    broker.send_pages(cx, &joined, (key, &later), &room, outcome, only);
+                }
+            });
+            Ok(())
+        });
+        self.asked(cx, ns, &reply, outcome);
+    }
+
+    fn send_pages(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: &WireNamespace,
+        (key, reply): (SocketKey, &Reply),
+        room: &RoomName,
+        outcome: Result<Result<RoomReply, RoomRefusal>, NoAnswer>,
+        only: Option<u64>,
+    ) {
+        let pages = match outcome {
+            Ok(Ok(RoomReply::Pages(pages))) => pages,
+            Ok(Err(refusal)) => return self.refuse(cx, ns, reply, &refusal.to_string()),
+            Ok(Ok(_)) | Err(_) => return self.refuse(cx, ns, reply, BUSY),
+        };
+        let id = uuid::Uuid::new_v4().to_string();
+        let total = pages.len();
+        let ack = payloads::status_ok([("updateId", id.as_str().into()), ("totalPages", total.into())]);
+        self.ack_value(cx, ns, reply.ack, &ack);
+        let page = |(at, page): (usize, String)| {
+            let number = at + 1;
+            let payload = format!(
+                "{{\"updateId\":{},\"roomName\":{},\"pageNumber\":{number},\"totalPages\":{total},\
+                 \"isLastPage\":{},\"contextPage\":{page}}}",
+                quoted(&id),
+                quoted(room.as_str()),
+                number == total,
+            );
+            (number as u64, payload)
+        };
+        let wanted = |(number, _): &(u64, String)| only.is_none_or(|only| only == *number);
+        let mut pages = pages.into_iter().enumerate().map(page).filter(wanted).map(|(_, payload)| payload);
+        let delay = self.directory.settings.load().context_send_delay;
+        if let Some(first) = pages.next() {
+            self.push(cx, ns, MsgType::UpdateContextPage, &first);
+        }
+        self.send_later(cx, ns.clone(), key, pages.collect(), delay);
+    }
+
+    /// A page after a pause (spec §2.1 `contextSendDelay`), so that a long history does not crowd out what
+    /// is happening.
+    fn send_later(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        ns: WireNamespace,
+        key: SocketKey,
+        mut pages: std::collections::VecDeque<String>,
+        delay: Duration,
+    ) {
+        if delay.is_zero() {
+            for page in pages {
+                self.push(cx, &ns, MsgType::UpdateContextPage, &page);
+            }
+            return;
+        }
+        let Some(next) = pages.pop_front() else {
+            return;
+        };
+        cx.session().later(delay, move |layer, session| {
+            layer.with_handler(session, |broker, cx| {
+                if broker.still(&ns, key) {
+                    broker.push(cx, &ns, MsgType::UpdateContextPage, &next);
+                    broker.send_later(cx, ns, key, pages, delay);
+                }
+            });
+            Ok(())
+        });
+    }
+}
+
+const RECEIVED: &str = r#"{"status":"ok","message":"Request received."}"#;
+
+/// `messageId` (or `responseId`), and `updatedFields` (documents: `updatedMessage`).
+fn edited(object: &RawJson) -> Option<Command> {
+    let [message_id, response_id, updated, updated_message] =
+        object.fields(["messageId", "responseId", "updatedFields", "updatedMessage"]);
+    let id = payload::text(message_id.as_ref()).or_else(|| payload::text(response_id.as_ref()))?;
+    let updated = payload::present(updated).or_else(|| payload::present(updated_message))?;
+    let updated = match updated.kind() {
+        Kind::Object => updated,
+        // The bare text.
+        Kind::String => RawJson::from_static("{}").replacing(&[("message", updated.as_str())]),
+        _ => return None,
+    };
+    Some(Command::Edit { id, updated })
+}
+
+/// `messageIds`, one or several (documents: `messageId`, `responseId`).
+fn deleted(object: &RawJson) -> Option<Command> {
+    let [many, one, response] = object.fields(["messageIds", "messageId", "responseId"]);
+    let field = [many, one, response].into_iter().find_map(payload::present)?;
+    let ids: Vec<ByteString> = match field.kind() {
+        Kind::String => vec![payload::text(Some(&field))?],
+        Kind::Array => field.elements().map(|id| payload::text(Some(&id))).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    (!ids.is_empty()).then_some(Command::DeleteMessages(ids))
+}
+
+/// A flag that is on unless it says otherwise.
+fn flag(object: &RawJson, name: &str) -> bool {
+    payload::present(object.get(name)).and_then(|flag| flag.as_bool()) != Some(false)
+}

@@ -1,0 +1,84 @@
+//! What rooms and the lobby learn of who is there.
+
+use std::sync::Arc;
+
+use super::{Registry, SocketEntry};
+use crate::{
+    ids::{ClientId, MONITOR, RoomName},
+    lobby::{ExtensionsChanged, RoomListed},
+    protocol::Namespace,
+    rooms::{Line, MONITOR_ROOM, Present},
+};
+
+impl Registry {
+    /// A socket comes or goes. `edge`: it is the first, or the last, of its instance. Not `answered`: its
+    /// CONNECT is not, so nothing may be pushed to it yet.
+    pub(super) fn attend(&mut self, entry: &SocketEntry, edge: bool, answered: bool) {
+        if answered && entry.extension && entry.ns == Namespace::Llm {
+            self.extensions_changed(entry);
+        }
+        if edge && !answered {
+            self.lists_own_room(entry);
+        }
+        if edge || (answered && matches!(entry.ns, Namespace::Rooms | Namespace::Llm)) {
+            let present = self.present(entry, answered);
+            for supervisor in self.rooms.all() {
+                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime and supervisor")]
+                supervisor.do_send(present.clone());
+            }
+        }
+    }
+
+    fn present(&self, entry: &SocketEntry, answered: bool) -> Present {
+        let of_client = self.clients.get(&entry.client).map_or(&[][..], |client| &client.sockets);
+        let sockets = of_client.iter().filter_map(|(key, _)| Some(&self.sockets.get(key)?.entry));
+        let own: Vec<&SocketEntry> = sockets.filter(|socket| socket.identity == entry.identity).collect();
+        let in_rooms = own.iter().filter(|socket| {
+            matches!(socket.ns, Namespace::Rooms | Namespace::Llm) && (answered || socket.key != entry.key)
+        });
+        let lines: Arc<[Line]> = in_rooms
+            .map(|socket| Line {
+                ns: socket.ns,
+                outbox: socket.outbox.clone(),
+                dialect: socket.dialect.clone(),
+            })
+            .collect();
+        let shown = own.first().copied().unwrap_or(entry);
+        Present {
+            identity: entry.identity.clone(),
+            client: entry.client.clone(),
+            client_type: shown.client_type.clone(),
+            desc: own.iter().find_map(|socket| socket.desc.clone()),
+            sockets: own.len(),
+            lines,
+        }
+    }
+
+    /// Its own room is in the list as soon as it can ask for that; the room itself may begin a moment later.
+    fn lists_own_room(&self, entry: &SocketEntry) {
+        let monitor = (entry.client.as_str() == MONITOR).then_some(MONITOR_ROOM);
+        for name in std::iter::once(entry.identity.as_str()).chain(monitor) {
+            if let Ok(room) = RoomName::new(name.to_owned()) {
+                let members = Some(vec![entry.identity.clone()]);
+                #[expect(clippy::disallowed_methods, reason = "once per client presence")]
+                self.lobby.do_send(RoomListed { room, members });
+            }
+        }
+    }
+
+    fn extensions_changed(&mut self, entry: &SocketEntry) {
+        if self.sockets.contains_key(&entry.key) {
+            self.extensions.insert(entry.key, entry.client.clone());
+        } else {
+            self.extensions.remove(&entry.key);
+        }
+        let mut ids: Vec<ClientId> = self.built_in.clone();
+        for id in self.extensions.values() {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+        self.lobby.do_send(ExtensionsChanged(ids));
+    }
+}

@@ -1,0 +1,240 @@
+//! What is asked in a room, and what is answered (spec §4.9.4).
+
+use framing::{
+    ByteString,
+    json::{RawJson, quoted},
+};
+
+use super::{
+    Caller, Effects, Message, RoomRefusal, RoomState, Timestamp,
+    effects::{Audience, Place},
+    message::text_of,
+};
+use crate::{
+    ids::{ClientId, Identity, RequestId},
+    llm_router::ChatContext,
+    protocol::{MsgType, RequestMode, Role},
+};
+
+/// A request as a member sends it.
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    /// Its id for the request.
+    pub request_id: RequestId,
+    /// Whom it names; none: the room's only extension.
+    pub targets: Vec<ByteString>,
+    /// The whole payload; what does not matter here travels unchanged.
+    pub payload: RawJson,
+}
+
+/// A guest's request that waits for the host (`HostSubmit`).
+#[derive(Clone, Debug)]
+pub(super) struct Queued {
+    pub(super) from: Identity,
+    request_id: RequestId,
+    text: RawJson,
+}
+
+/// A request whose answers are on their way.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    requester: Identity,
+    /// Answers that are still to come; at least one.
+    expected: usize,
+}
+
+/// A request as it goes to the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The requester's id, or the host's of a merged request.
+    pub request_id: RequestId,
+    /// Who is addressed.
+    pub targets: Vec<ByteString>,
+    /// The requester's payload; its text replaced where requests were merged.
+    pub payload: RawJson,
+    /// What extensions of dialect 2 are told beside it.
+    pub chat: ChatContext,
+}
+
+impl RoomState {
+    /// `LLM_REQUEST`: recorded and announced, and forwarded if the mode says so.
+    ///
+    /// # Errors
+    /// Nothing was recorded then.
+    pub fn request(
+        &mut self,
+        caller: &Caller,
+        request: ChatRequest,
+        extensions: &Extensions,
+        muted: bool,
+        now: Timestamp,
+    ) -> Result<(Effects, Option<Outgoing>), RoomRefusal> {
+        if muted {
+            return Err(RoomRefusal::Muted);
+        }
+        let role = self.members().role(caller.identity.as_str()).ok_or(RoomRefusal::InvalidTargetRoom)?;
+        match self.flight.get(request.request_id.as_str()) {
+            // A repeat is acked, and nothing else (spec §5.9).
+            Some(flight) if flight.requester == caller.identity => return Ok((Effects::default(), None)),
+            Some(_) => return Err(RoomRefusal::Duplicate),
+            None => (),
+        }
+        // A role that a request declares counts for nothing (spec §8.2 D2-12).
+        let host = role != Role::Guest;
+        let mode = self.head().mode;
+        let forwards = match mode {
+            RequestMode::Immediate => true,
+            RequestMode::HostSubmit | RequestMode::MasterOnly => host,
+            RequestMode::Conversational => !request.targets.is_empty(),
+        };
+        let targets = if forwards { targets(&request.targets, extensions)? } else { Vec::new() };
+        if forwards && self.flight.len() >= self.limits.open_requests {
+            return Err(RoomRefusal::TooManyRequests);
+        }
+        if mode == RequestMode::HostSubmit && !host && self.queue.len() >= self.limits.queued {
+            return Err(RoomRefusal::TooManyRequests);
+        }
+        let mut effects = Effects::default();
+        let message = Message::request(self.log.next_seq(), &caller.identity, &request.payload, now);
+        self.record(message, &mut effects);
+        if !forwards {
+            if mode == RequestMode::HostSubmit {
+                let text = text_of(&request.payload).unwrap_or(RawJson::from_static("\"\""));
+                let ChatRequest { request_id, .. } = request;
+                self.queue.push(Queued { from: caller.identity.clone(), request_id, text });
+            }
+            return Ok((effects, None));
+        }
+        let payload = match mode {
+            RequestMode::HostSubmit => self.merged(&request),
+            _ => request.payload,
+        };
+        let kind = (mode == RequestMode::Conversational).then_some("DIRECT_REQUEST");
+        let outgoing =
+            self.outgoing(request.request_id, targets, payload, kind, Some(&caller.identity), None);
+        let flight = InFlight { requester: caller.identity.clone(), expected: outgoing.targets.len() };
+        self.flight.insert(outgoing.request_id.as_str().into(), flight);
+        Ok((effects, Some(outgoing)))
+    }
+
+    pub(super) fn outgoing(
+        &self,
+        request_id: RequestId,
+        targets: Vec<ByteString>,
+        payload: RawJson,
+        kind: Option<&'static str>,
+        requester: Option<&Identity>,
+        instruction: Option<ByteString>,
+    ) -> Outgoing {
+        let chat = ChatContext {
+            mode: self.head().mode,
+            kind,
+            room: self.name().as_str().into(),
+            requester: requester.cloned(),
+            context: self.log.context().into(),
+            instruction,
+        };
+        Outgoing { request_id, targets, payload, chat }
+    }
+
+    /// The host's request with those that waited for it, in the order in which they came: texts joined by
+    /// a blank line, everything else the host's.
+    fn merged(&mut self, host: &ChatRequest) -> RawJson {
+        let queue = std::mem::take(&mut self.queue);
+        if queue.is_empty() {
+            return host.payload.clone();
+        }
+        let own = text_of(&host.payload);
+        let mut text = String::from("\"");
+        for (at, part) in queue.iter().map(|queued| &queued.text).chain(own.as_ref()).enumerate() {
+            if at > 0 {
+                text.push_str("\\n\\n");
+            }
+            // The insides of a JSON string, half characters included.
+            text.push_str(part.as_str().trim_matches('"'));
+        }
+        text.push('"');
+        let ids = queue.iter().map(|queued| &queued.request_id).chain([&host.request_id]);
+        let ids = ids.map(|id| quoted(id.as_str())).collect::<Vec<_>>();
+        let (count, ids) = (ids.len().to_string(), format!("[{}]", ids.join(",")));
+        let mut fields = vec![
+            ("message", text.as_str()),
+            ("isMerged", "true"),
+            ("mergedFromCount", count.as_str()),
+            ("originalRequestIds", ids.as_str()),
+        ];
+        let data_is_text = host.payload.get("data").is_some_and(|data| data.as_js_string().is_some());
+        if data_is_text {
+            fields.push(("data", text.as_str()));
+        }
+        host.payload.replacing(&fields)
+    }
+
+    /// The router did not take a request, or it has failed.
+    pub fn failed(&mut self, request_id: &str) {
+        self.flight.remove(request_id);
+    }
+
+    /// An answer is complete: it becomes one message (spec §8.2 D2-6), and the requester is told how far its
+    /// request is. `text` is JSON text of a string.
+    pub fn answered(
+        &mut self,
+        request_id: &str,
+        responder: &str,
+        output_id: &str,
+        text: &str,
+        now: Timestamp,
+    ) -> Effects {
+        let mut effects = Effects::default();
+        let message = Message::response(self.log.next_seq(), responder, request_id, output_id, text, now);
+        let response_id = message.json.get("responseId").map_or("null".into(), |id| id.text());
+        self.record(message, &mut effects);
+        let Some(flight) = self.flight.get_mut(request_id) else {
+            return effects;
+        };
+        flight.expected = flight.expected.saturating_sub(1);
+        let (requester, done) = (flight.requester.clone(), flight.expected == 0);
+        if done {
+            self.flight.remove(request_id);
+        }
+        let payload = format!(
+            "{{\"mode\":{},\"roomName\":{},\"requestId\":{},\"responseId\":{response_id},\"status\":\"{}\"}}",
+            quoted(self.head().mode.wire()),
+            quoted(self.name().as_str()),
+            quoted(request_id),
+            if done { "completed" } else { "processing" },
+        );
+        effects.push(Audience::Only(vec![requester]), Place::Llm, MsgType::RequestStatusUpdate, payload);
+        effects
+    }
+
+    /// Whether a request of this room is being answered.
+    pub fn is_busy(&self) -> bool {
+        !self.flight.is_empty()
+    }
+}
+
+/// The extensions that there are, as the lobby knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// Those that are assigned to the room (spec §4.9.3).
+    pub assigned: Vec<ClientId>,
+    /// All of them.
+    pub connected: Vec<ClientId>,
+}
+
+/// Whom a request goes to: those it names, none of them another room's; the only one there is, if it names
+/// none (Q17). One that is not there is the router's to refuse.
+fn targets(named: &[ByteString], extensions: &Extensions) -> Result<Vec<ByteString>, RoomRefusal> {
+    let has = |list: &[ClientId], target: &ByteString| list.iter().any(|id| id.as_str() == &**target);
+    match (named, extensions.assigned.as_slice()) {
+        ([], [only]) => Ok(vec![only.as_str().into()]),
+        ([], _) => Err(RoomRefusal::InvalidRequest),
+        _ => {
+            let foreign = |target: &ByteString| {
+                has(&extensions.connected, target) && !has(&extensions.assigned, target)
+            };
+            if named.iter().any(foreign) { Err(RoomRefusal::InvalidRequest) } else { Ok(named.to_vec()) }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is done to messages and to those who write them (spec §4.9.2 mutes, §4.9.4 edit, delete, clear).
+
+use framing::{
+    ByteString,
+    json::{RawJson, quoted},
+};
+
+use super::{
+    Caller, Effects, RoomRefusal, RoomState, Timestamp,
+    effects::{Audience, Place},
+};
+use crate::{history::Change, ids::Identity, protocol::MsgType};
+
+impl RoomState {
+    /// `EDIT_MESSAGE`: the author, and hosts.
+    ///
+    /// # Errors
+    /// The caller may not, or there is no such message, or no text to put there.
+    pub fn edit(
+        &mut self,
+        caller: &Caller,
+        id: &str,
+        updated: &RawJson,
+        now: Timestamp,
+    ) -> Result<Effects, RoomRefusal> {
+        self.may_correct(caller, id)
+            .ok_or(RoomRefusal::NotEdited)?
+            .then_some(())
+            .ok_or(RoomRefusal::EditDenied)?;
+        let room = self.name().clone();
+        let message = self.log.edit(id, updated, now).ok_or(RoomRefusal::NotEdited)?;
+        let mut effects = Effects::default();
+        let (id, json) = (message.id.to_string(), message.json.text());
+        let payload = format!("{{\"roomName\":{},\"message\":{json}}}", quoted(room.as_str()));
+        effects.changes.push(Change::MessageUpdated { room, id, json });
+        effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessageUpdated, payload);
+        Ok(effects)
+    }
+
+    /// Whether the caller may change a message; none: there is no such message.
+    fn may_correct(&self, caller: &Caller, id: &str) -> Option<bool> {
+        let message = self.log.find(id)?;
+        let member = self.members().role(caller.identity.as_str()).is_some();
+        Some(self.is_host(caller) || (member && *message.author == *caller.identity.as_str()))
+    }
+
+    /// `DELETE_MESSAGE`: the author of all of them, and hosts. The effects are empty if there was none.
+    ///
+    /// # Errors
+    /// The caller may not.
+    pub fn delete_messages(&mut self, caller: &Caller, ids: &[ByteString]) -> Result<Effects, RoomRefusal> {
+        let member = self.members().role(caller.identity.as_str()).is_some();
+        let denied = ids.iter().any(|id| self.may_correct(caller, id) == Some(false));
+        if denied || !(member || caller.admin) {
+            return Err(RoomRefusal::DeleteDenied);
+        }
+        let removed: Vec<String> = self.log.remove(ids).iter().map(ToString::to_string).collect();
+        let mut effects = Effects::default();
+        if !removed.is_empty() {
+            let list = removed.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(",");
+            let payload =
+                format!("{{\"roomName\":{},\"messageIds\":[{list}]}}", quoted(self.name().as_str()));
+            effects.changes.push(Change::MessagesRemoved { room: self.name().clone(), ids: removed });
+            effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessagesDeleted, payload);
+        }
+        Ok(effects)
+    }
+
+    /// `CLEAR_MESSAGES`: hosts. The effects are empty if there was nothing to clear.
+    ///
+    /// # Errors
+    /// The caller may not.
+    pub fn clear(
+        &mut self,
+        caller: &Caller,
+        requests: bool,
+        responses: bool,
+    ) -> Result<Effects, RoomRefusal> {
+        if !self.is_host(caller) {
+            return Err(RoomRefusal::ClearDenied);
+        }
+        let mut effects = Effects::default();
+        if !self.log.clear(requests, responses).is_empty() {
+            let room = self.name().clone();
+            let payload = format!(
+                "{{\"roomName\":{},\"clearedRequests\":{requests},\"clearedResponses\":{responses}}}",
+                quoted(room.as_str())
+            );
+            effects.changes.push(Change::MessagesCleared { room, requests, responses });
+            effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessagesCleared, payload);
+        }
+        Ok(effects)
+    }
+
+    /// `MUTE_MEMBER`: hosts. The mute itself holds in every room (Q15); this one announces it. None as
+    /// `until`: for ever.
+    ///
+    /// # Errors
+    /// The caller may not, or there is no such member.
+    pub fn mute(
+        &mut self,
+        caller: &Caller,
+        target: &Identity,
+        until: Option<Timestamp>,
+        seconds: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Effects, RoomRefusal> {
+        self.may_mute(caller, target)?;
+        let mut effects = Effects::default();
+        effects.changes.push(Change::Muted {
+            identity: target.clone(),
+            until_ms: until.map(|until| until.0),
+            by: caller.identity.to_string(),
+        });
+        let duration = seconds.map_or_else(|| "\"permanent\"".to_owned(), |seconds| seconds.to_string());
+        let payload = format!(
+            "{{\"identity\":{},\"mutedBy\":{},\"mutedUntil\":{},\"duration\":{duration},\"roomName\":{}}}",
+            quoted(target.as_str()),
+            quoted(caller.identity.as_str()),
+            quoted(&until.unwrap_or(Timestamp::NEVER).to_string()),
+            quoted(self.name().as_str())
+        );
+        effects.push(Audience::Only(vec![target.clone()]), Place::Both, MsgType::MemberMuted, payload);
+        let how_long = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} seconds"));
+        self.note(&format!("{target} was muted by {}{how_long}.", caller.identity), now, &mut effects);
+        effects.status(self.name().as_str(), target.as_str(), "muted", now);
+        Ok(effects)
+    }
+
+    /// `UNMUTE_MEMBER`: hosts; also of somebody who is not muted.
+    ///
+    /// # Errors
+    /// The caller may not, or there is no such member.
+    pub fn unmute(
+        &mut self,
+        caller: &Caller,
+        target: &Identity,
+        now: Timestamp,
+    ) -> Result<Effects, RoomRefusal> {
+        self.may_mute(caller, target)?;
+        let mut effects = Effects::default();
+        effects.changes.push(Change::Unmuted { identity: target.clone() });
+        let payload = format!(
+            "{{\"identity\":{},\"unmutedBy\":{},\"roomName\":{}}}",
+            quoted(target.as_str()),
+            quoted(caller.identity.as_str()),
+            quoted(self.name().as_str())
+        );
+        effects.push(Audience::Only(vec![target.clone()]), Place::Both, MsgType::MemberUnmuted, payload);
+        self.note(&format!("{target} was unmuted by {}.", caller.identity), now, &mut effects);
+        effects.status(self.name().as_str(), target.as_str(), "idle", now);
+        Ok(effects)
+    }
+
+    /// Hosts, of members of a lower rank and of extensions, which are no members.
+    fn may_mute(&self, caller: &Caller, target: &Identity) -> Result<(), RoomRefusal> {
+        if !self.is_host(caller) {
+            return Err(RoomRefusal::PermissionDenied);
+        }
+        let theirs = self.members().role(target.as_str());
+        if theirs.is_none() && !target.as_str().starts_with(crate::ids::EXTENSION_PREFIX) {
+            return Err(RoomRefusal::MemberNotFound);
+        }
+        let mine = self.members().role(caller.identity.as_str());
+        if caller.admin || theirs < mine { Ok(()) } else { Err(RoomRefusal::PermissionDenied) }
+    }
+}

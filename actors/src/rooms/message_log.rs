@@ -1,0 +1,217 @@
+//! The messages of one room, oldest first, within a bound (spec appendix A: 2000 messages or 16 MiB,
+//! the oldest dropped).
+
+use std::collections::VecDeque;
+
+use framing::{ByteString, json::RawJson};
+
+use super::{Message, Timestamp};
+use crate::history::MessageKind;
+
+/// How much of a room's history is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// `history.messages_per_room`.
+    pub messages: usize,
+    /// `history.bytes_per_room`.
+    pub bytes: usize,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct MessageLog {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// Of the newest message that there ever was.
+    last_seq: u64,
+    limits: LogLimits,
+}
+
+impl MessageLog {
+    /// A room's history as it was kept; what is beyond the bounds is dropped.
+    pub fn new(limits: LogLimits, messages: Vec<Message>) -> Self {
+        let last_seq = messages.last().map_or(0, |message| message.seq);
+        let bytes = messages.iter().map(Message::bytes).sum();
+        let mut log = Self { messages: messages.into(), bytes, last_seq, limits };
+        log.trim();
+        log
+    }
+
+    /// The place of the next message.
+    pub fn next_seq(&self) -> u64 {
+        self.last_seq + 1
+    }
+
+    /// Every message, oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Message> {
+        self.messages.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Adds a message, which has [`MessageLog::next_seq`]. Returns the place of the last message that
+    /// had to go for it, if any.
+    pub fn push(&mut self, message: Message) -> Option<u64> {
+        self.last_seq = message.seq;
+        self.bytes += message.bytes();
+        self.messages.push_back(message);
+        self.trim()
+    }
+
+    /// The newest message always stays.
+    fn trim(&mut self) -> Option<u64> {
+        let mut dropped = None;
+        while self.messages.len() > 1
+            && (self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes)
+        {
+            let oldest = self.messages.pop_front()?;
+            self.bytes -= oldest.bytes();
+            dropped = Some(oldest.seq);
+        }
+        dropped
+    }
+
+    /// The message of that `messageId` or `responseId`.
+    pub fn find(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().rev().find(|message| message.is_called(id))
+    }
+
+    /// Replaces a message's text. None: there is no such message, or no text in `updated`.
+    pub fn edit(&mut self, id: &str, updated: &RawJson, at: Timestamp) -> Option<&Message> {
+        let message = self.messages.iter_mut().rev().find(|message| message.is_called(id))?;
+        let before = message.bytes();
+        let edited = message.edit(updated, at);
+        self.bytes = self.bytes - before + message.bytes();
+        edited.then_some(&*message)
+    }
+
+    /// Removes messages; the ids that were there.
+    pub fn remove(&mut self, ids: &[ByteString]) -> Vec<ByteString> {
+        self.remove_where(|message| ids.iter().any(|id| message.is_called(id)))
+    }
+
+    /// Removes all requests, all answers, or both; notices go with both.
+    pub fn clear(&mut self, requests: bool, responses: bool) -> Vec<ByteString> {
+        self.remove_where(|message| match message.kind {
+            MessageKind::Request => requests,
+            MessageKind::Response => responses,
+            MessageKind::System => requests && responses,
+        })
+    }
+
+    fn remove_where(&mut self, goes: impl Fn(&Message) -> bool) -> Vec<ByteString> {
+        let mut removed = Vec::new();
+        self.messages.retain(|message| {
+            let goes = goes(message);
+            if goes {
+                self.bytes -= message.bytes();
+                removed.push(message.id.clone());
+            }
+            !goes
+        });
+        removed
+    }
+
+    /// All messages as a JSON array: the `context` of a request.
+    pub fn context(&self) -> String {
+        array(self.messages.iter())
+    }
+
+    /// The messages after `since`, in pages of `size`; at least one page (spec §4.9.4).
+    pub fn pages(&self, since: Option<&str>, size: usize) -> Vec<String> {
+        let newer = since.and_then(|since| self.messages.iter().position(|message| message.is_called(since)));
+        let rest: Vec<&Message> = self.messages.iter().skip(newer.map_or(0, |at| at + 1)).collect();
+        if rest.is_empty() {
+            return vec!["[]".to_owned()];
+        }
+        rest.chunks(size.max(1)).map(|page| array(page.iter().copied())).collect()
+    }
+}
+
+fn array<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
+    let mut json = String::from("[");
+    for (at, message) in messages.enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        json.push_str(message.json.as_str());
+    }
+    json.push(']');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LogLimits = LogLimits { messages: 3, bytes: 1 << 20 };
+
+    fn log(limits: LogLimits, texts: &[&str]) -> MessageLog {
+        let mut log = MessageLog::new(limits, Vec::new());
+        for text in texts {
+            log.push(Message::system(log.next_seq(), text, Timestamp(0)));
+        }
+        log
+    }
+
+    fn seqs(log: &MessageLog) -> Vec<u64> {
+        log.iter().map(|message| message.seq).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_newest_always_stays() {
+        let mut log = log(LIMITS, &["a", "b", "c"]);
+        assert_eq!(log.push(Message::system(4, "d", Timestamp(0))), Some(1));
+        assert_eq!(seqs(&log), [2, 3, 4]);
+        let huge = "x".repeat(2 << 20);
+        assert_eq!(log.push(Message::system(5, &huge, Timestamp(0))), Some(4));
+        assert_eq!(seqs(&log), [5]);
+        assert_eq!(log.push(Message::system(6, "e", Timestamp(0))), Some(5));
+        assert_eq!(log.next_seq(), 7);
+    }
+
+    #[test]
+    fn places_rise_after_everything_is_gone() {
+        let mut log = log(LIMITS, &["a", "b"]);
+        assert_eq!(log.clear(true, true).len(), 2);
+        assert_eq!(log.clear(true, true).len(), 0);
+        assert_eq!(log.next_seq(), 3);
+        assert_eq!(log.bytes, 0);
+    }
+
+    #[test]
+    fn pages() {
+        let log = log(LogLimits { messages: 10, ..LIMITS }, &["a", "b", "c", "d", "e"]);
+        let sizes = |pages: Vec<String>| -> Vec<usize> {
+            pages
+                .iter()
+                .map(|page| serde_json::from_str::<Vec<serde_json::Value>>(page).unwrap().len())
+                .collect()
+        };
+        assert_eq!(sizes(log.pages(None, 2)), [2, 2, 1]);
+        assert_eq!(sizes(log.pages(None, 0)), [1, 1, 1, 1, 1]);
+        let second = log.iter().nth(1).unwrap().id.clone();
+        assert_eq!(sizes(log.pages(Some(&second), 10)), [3]);
+        let last = log.iter().last().unwrap().id.clone();
+        assert_eq!(log.pages(Some(&last), 10), ["[]"]);
+        assert_eq!(sizes(log.pages(Some("forgotten"), 10)), [5], "whoever has missed more gets everything");
+    }
+
+    #[test]
+    fn removed_by_either_id() {
+        let mut log = log(LIMITS, &["a"]);
+        log.push(Message::response(2, "x", "r", "o", "\"t\"", Timestamp(0)));
+        let response = log.iter().last().unwrap().clone();
+        let called = response.json.get("responseId").unwrap().as_js_string().unwrap().to_text();
+        assert_eq!(log.remove(&[called, "unknown".into()]), [response.id]);
+        assert_eq!(seqs(&log), [1]);
+    }
+}

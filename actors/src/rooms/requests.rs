@@ -1,0 +1,116 @@
+//! A room asks on behalf of its members, and listens to the answers.
+
+use actix::prelude::*;
+use framing::Bytes;
+use log::debug;
+
+use super::{
+    Caller, ChatRequest, Extensions, Outgoing, Reply, RoomRefusal, Timestamp,
+    room::{Answer, Room, done},
+};
+use crate::{
+    ids::RequestId,
+    llm_router::{Audience as RequestAudience, Deliver, ForwardedRequest, OpenRequest, Peer, Requester},
+};
+
+impl Room {
+    pub(super) fn request(
+        &mut self,
+        caller: &Caller,
+        request: ChatRequest,
+        attachments: Vec<Bytes>,
+        extensions: &Extensions,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Answer {
+        let muted = self.mutes().is_muted(caller.identity.as_str(), now);
+        let decision = self.state.request(caller, request, extensions, muted, now);
+        let (effects, outgoing) = match decision {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                if refusal == RoomRefusal::TooManyRequests {
+                    self.shared.metrics.limit_reached("rooms.max_open_requests");
+                }
+                return done(Err(refusal));
+            }
+        };
+        let persisted = match self.carry_out(effects) {
+            Ok(persisted) => persisted,
+            Err(refusal) => return done(Err(refusal)),
+        };
+        let from = Requester { client: caller.client.clone(), identity: caller.identity.clone() };
+        // Sent now, so that requests reach the router in the order in which the room took them.
+        let opened = outgoing.map(|outgoing| {
+            let request_id = outgoing.request_id.clone();
+            let question = self.open_request(from, outgoing, attachments, ctx);
+            (request_id, self.shared.router.send(question))
+        });
+        let room = ctx.address();
+        Box::pin(async move {
+            if let Some(persisted) = persisted {
+                persisted.await.map_err(|_| RoomRefusal::NotRecorded)?;
+            }
+            let Some((request_id, opened)) = opened else {
+                return Ok(Reply::Done);
+            };
+            match opened.await {
+                Ok(Ok(())) => Ok(Reply::Done),
+                Ok(Err(refusal)) => {
+                    // A room that is gone has forgotten the request.
+                    let _ = room.try_send(NotOpened(request_id));
+                    Err(RoomRefusal::Router(refusal))
+                }
+                Err(_) => Err(RoomRefusal::Busy),
+            }
+        })
+    }
+
+    pub(super) fn open_request(
+        &mut self,
+        from: Requester,
+        outgoing: Outgoing,
+        attachments: Vec<Bytes>,
+        ctx: &mut Context<Self>,
+    ) -> OpenRequest {
+        let Outgoing { request_id, targets, payload, chat } = outgoing;
+        let members =
+            self.state.members().identities().filter_map(|identity| self.requester(identity)).collect();
+        let listener = Some(Peer { socket: self.seat, deliver: ctx.address().recipient().into() });
+        self.open.push(request_id.clone());
+        OpenRequest {
+            from,
+            request_id,
+            targets,
+            request: ForwardedRequest { payload, attachments, chat: Some(chat.into()) },
+            audience: RequestAudience { members, listener },
+        }
+    }
+}
+
+/// The router did not take a request.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct NotOpened(RequestId);
+
+impl Handler<NotOpened> for Room {
+    type Result = ();
+
+    fn handle(&mut self, NotOpened(request): NotOpened, _: &mut Self::Context) {
+        self.forget_request(&request);
+    }
+}
+
+impl Handler<Deliver> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { origin, delivery, .. }: Deliver, _: &mut Self::Context) {
+        if let crate::llm_router::Delivery::Finished(request) = &delivery {
+            self.open.retain(|open| open != request);
+        }
+        let max = self.shared.limits.max_answer_bytes;
+        let effects = self.answers.take(&mut self.state, origin.route, delivery, max, Timestamp::now());
+        if let Err(error) = self.carry_out(effects) {
+            debug!(room:% = self.state.name(), error:%; "an answer is not kept");
+        }
+    }
+}

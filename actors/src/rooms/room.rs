@@ -1,0 +1,392 @@
+//! One room's actor: carries out what its [state](super::state) decides.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix::{WeakAddr, prelude::*};
+use log::{error, warn};
+
+use super::{
+    Audience, Caller, Command, Effects, MemberInfo, Mutes, Place, Push, Reply, RoomRefusal, RoomState,
+    Timestamp,
+    answers::Answers,
+    presence::Presence,
+    supervisor::{RoomStopped, Seated, Shared, Stop},
+    think::Thinking,
+};
+use crate::{
+    history::{LoadMessages, Persisted},
+    ids::{ClientId, Identity, RequestId},
+    llm_router::{AudienceChanged, Requester},
+    lobby::Membership,
+    protocol::{Namespace, Role},
+    registry::SocketKey,
+};
+
+/// See the module's documentation.
+pub(super) struct Room {
+    pub(super) state: RoomState,
+    pub(super) answers: Answers,
+    pub(super) presence: Rc<Presence>,
+    pub(super) shared: Arc<Shared>,
+    /// Its seat as a listener of answers.
+    pub(super) seat: SocketKey,
+    supervisor: WeakAddr<super::RoomSupervisor>,
+    /// The requests of this room that are being answered.
+    pub(super) open: Vec<RequestId>,
+    /// The extensions that members were last told of.
+    pub(super) available: Vec<ClientId>,
+    /// How it ends, if it does.
+    pub(super) stop: Stop,
+    /// Its messages are still to be read.
+    kept: bool,
+    pub(super) thinking: Thinking,
+}
+
+pub(super) type Answer = ResponseFuture<Result<Reply, RoomRefusal>>;
+
+impl Room {
+    pub(super) fn new(
+        state: RoomState,
+        kept: bool,
+        presence: Rc<Presence>,
+        shared: Arc<Shared>,
+        supervisor: WeakAddr<super::RoomSupervisor>,
+    ) -> Self {
+        Self {
+            state,
+            answers: Answers::default(),
+            presence,
+            shared,
+            seat: SocketKey::next(),
+            supervisor,
+            open: Vec::new(),
+            available: Vec::new(),
+            stop: Stop::Unasked,
+            kept,
+            thinking: Thinking::default(),
+        }
+    }
+
+    pub(super) fn available(&self) -> &[ClientId] {
+        &self.available
+    }
+
+    pub(super) fn has_open_requests(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    pub(super) fn somebody_is_here(&self) -> bool {
+        let here = |who: &Identity| self.presence.with(who.as_str(), |known| known.sockets > 0) == Some(true);
+        self.state.members().identities().any(here)
+    }
+
+    /// A request is over, or was never opened.
+    pub(super) fn forget_request(&mut self, request: &RequestId) {
+        self.state.failed(request.as_str());
+        self.open.retain(|open| open != request);
+    }
+
+    pub(super) fn mutes(&self) -> &Mutes {
+        &self.shared.mutes
+    }
+
+    /// Keeps and tells what was decided.
+    pub(super) fn carry_out(&mut self, effects: Effects) -> Result<Option<Persisted>, RoomRefusal> {
+        let Effects { changes, pushes } = effects;
+        let persisted = match changes.is_empty() {
+            true => None,
+            false => Some(self.shared.history.persist(changes).map_err(|error| {
+                warn!(room:% = self.state.name(), error:%; "a change of a room is not kept");
+                RoomRefusal::Busy
+            })),
+        };
+        for push in &pushes {
+            self.push(push);
+        }
+        persisted.transpose()
+    }
+
+    pub(super) fn push(&self, Push { to, place, event, payload }: &Push) {
+        use Namespace::{Llm, Rooms};
+        let places: &[Namespace] = match place {
+            Place::Rooms => &[Rooms],
+            Place::Llm => &[Llm],
+            Place::Both => &[Rooms, Llm],
+        };
+        let members = self.state.members();
+        match to {
+            Audience::Members => self.presence.push(members.identities(), places, *event, payload),
+            Audience::Hosts => self.presence.push(members.hosts(), places, *event, payload),
+            Audience::Only(who) => self.presence.push(who.iter(), places, *event, payload),
+            Audience::MembersAndExtensions => {
+                self.presence.push(members.identities(), places, *event, payload);
+                let assigned = self.available.iter().flat_map(|id| self.presence.instances(id));
+                // One copy per socket (Q18).
+                let others: Vec<_> = assigned.filter(|id| members.role(id.as_str()).is_none()).collect();
+                self.presence.push(others.iter(), places, *event, payload);
+            }
+        }
+    }
+
+    /// Answers `reply` once what was decided is kept.
+    fn kept(&mut self, effects: Effects, reply: Reply) -> Answer {
+        match self.carry_out(effects) {
+            Ok(None) => done(Ok(reply)),
+            Ok(Some(persisted)) => Box::pin(async move {
+                persisted.await.map_err(|_| RoomRefusal::NotRecorded)?;
+                Ok(reply)
+            }),
+            Err(refusal) => done(Err(refusal)),
+        }
+    }
+
+    fn decided(&mut self, decision: Result<Effects, RoomRefusal>) -> Answer {
+        match decision {
+            Ok(effects) => self.kept(effects, Reply::Done),
+            Err(refusal) => done(Err(refusal)),
+        }
+    }
+
+    /// The same for what may find nothing to do.
+    fn decided_or_nothing(&mut self, decision: Result<Effects, RoomRefusal>) -> Answer {
+        match decision {
+            Ok(effects) if effects.changes.is_empty() => done(Ok(Reply::Nothing)),
+            other => self.decided(other),
+        }
+    }
+
+    /// A member has joined or left: the lobby's list, and those who get answers, change with it.
+    pub(super) fn membership_changed(&self, identity: &Identity, joined: bool) {
+        let room = self.state.name().clone();
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            let seated = Seated { room: room.clone(), identity: identity.clone(), joined };
+            #[expect(clippy::disallowed_methods, reason = "once per membership")]
+            supervisor.do_send(seated);
+        }
+        let notice = Membership { room, identity: identity.clone(), joined };
+        #[expect(clippy::disallowed_methods, reason = "once per membership")]
+        self.shared.lobby.do_send(notice);
+        if let Some(member) = self.requester(identity).filter(|_| !self.open.is_empty()) {
+            let changed = AudienceChanged { requests: self.open.clone(), member, joins: joined };
+            #[expect(clippy::disallowed_methods, reason = "once per membership")]
+            self.shared.router.do_send(changed);
+        }
+    }
+
+    pub(super) fn requester(&self, identity: &Identity) -> Option<Requester> {
+        self.presence.with(identity.as_str(), |present| Requester {
+            client: present.client.clone(),
+            identity: identity.clone(),
+        })
+    }
+
+    fn run(&mut self, caller: &Caller, command: Command, ctx: &mut Context<Self>) -> Answer {
+        let now = Timestamp::now();
+        match command {
+            Command::Delete => {
+                let decision = self.state.delete(caller);
+                if decision.is_ok() {
+                    self.stop = Stop::Deleted;
+                    ctx.stop();
+                }
+                self.decided(decision)
+            }
+            Command::Add { identity, role } => {
+                let Some(identity) = self.known(&identity) else {
+                    // Who sits in the monitor's room would see what it sees (spec §8.1 8-06).
+                    let refusal =
+                        if caller.privileged { RoomRefusal::NotAdded } else { RoomRefusal::Unauthorized };
+                    return done(Err(refusal));
+                };
+                let joins = self.state.members().role(identity.as_str()).is_none();
+                let decision = self.state.add(caller, &identity, role, now);
+                if decision == Err(RoomRefusal::NotAdded) {
+                    self.shared.metrics.limit_reached("limits.members_per_room");
+                }
+                if decision.is_ok() && joins {
+                    self.membership_changed(&identity, true);
+                }
+                self.decided(decision)
+            }
+            Command::Remove(identity) => {
+                let decision = self.state.remove(caller, &identity, now);
+                self.left(&identity, decision)
+            }
+            Command::Kick(identity) => {
+                let decision = self.state.kick(caller, &identity, now);
+                self.left(&identity, decision)
+            }
+            Command::SetRole { identity, role } => {
+                let decision = self.state.set_role(caller, &identity, role);
+                self.decided(decision)
+            }
+            Command::SetMode(mode) => {
+                let decision = self.state.set_mode(caller, mode);
+                self.decided(decision)
+            }
+            Command::Mute { identity, seconds } => self.mute(caller, &identity, seconds, now),
+            Command::Unmute(identity) => {
+                let decision = self.state.unmute(caller, &identity, now);
+                if decision.is_ok() && self.mutes().unmute(identity.as_str(), now) {
+                    self.thinks_again(&identity, ctx);
+                }
+                self.decided(decision)
+            }
+            Command::Members => done(self.members(caller)),
+            Command::IsMember => {
+                let member = self.state.members().role(caller.identity.as_str()).is_some();
+                done(if member { Ok(Reply::Done) } else { Err(RoomRefusal::Unauthorized) })
+            }
+            Command::Request { request, attachments, extensions } => {
+                self.request(caller, request, attachments, &extensions, now, ctx)
+            }
+            Command::Edit { id, updated } => {
+                let decision = self.state.edit(caller, &id, &updated, now);
+                self.decided(decision)
+            }
+            Command::DeleteMessages(ids) => {
+                let decision = self.state.delete_messages(caller, &ids);
+                self.decided_or_nothing(decision)
+            }
+            Command::Clear { requests, responses } => {
+                let decision = self.state.clear(caller, requests, responses);
+                self.decided_or_nothing(decision)
+            }
+            Command::Context { since, page_size } => {
+                let member = caller.admin || self.state.members().role(caller.identity.as_str()).is_some();
+                let room = || self.state.name().to_string();
+                done(match member {
+                    true => Ok(Reply::Pages(self.state.messages().pages(since.as_deref(), page_size))),
+                    false => Err(RoomRefusal::NotAMember(room())),
+                })
+            }
+            Command::Typing(on) => {
+                self.status(&caller.identity, if on { "typing" } else { "idle" }, false, now);
+                done(Ok(Reply::Done))
+            }
+            Command::Processing(on) => {
+                self.status(&caller.identity, if on { "processing" } else { "idle" }, true, now);
+                done(Ok(Reply::Done))
+            }
+            #[cfg(test)]
+            Command::Stop => {
+                ctx.stop();
+                done(Ok(Reply::Done))
+            }
+        }
+    }
+
+    /// Who may be added: somebody who is here. A client that runs under another instance's name is that
+    /// instance, if it has one only.
+    fn known(&self, identity: &Identity) -> Option<Identity> {
+        if self.state.name().as_str() == super::MONITOR_ROOM {
+            return None;
+        }
+        if self.presence.knows(identity.as_str()) {
+            return Some(identity.clone());
+        }
+        let client = ClientId::new(identity.as_str().to_owned()).ok()?;
+        match <[Identity; 1]>::try_from(self.presence.instances(&client)) {
+            Ok([only]) => Some(only),
+            Err(_) => None,
+        }
+    }
+
+    fn left(&mut self, identity: &Identity, decision: Result<Effects, RoomRefusal>) -> Answer {
+        if decision.is_ok() {
+            self.membership_changed(identity, false);
+        }
+        self.decided(decision)
+    }
+
+    fn members(&self, caller: &Caller) -> Result<Reply, RoomRefusal> {
+        let members = self.state.members();
+        if !(caller.privileged || members.role(caller.identity.as_str()).is_some()) {
+            return Err(RoomRefusal::Unauthorized);
+        }
+        let info = |(identity, role): (&Identity, Role)| {
+            let known = self.presence.with(identity.as_str(), |present| {
+                let here = present.sockets > 0;
+                (here.then(|| present.client_type.clone()), present.desc.clone())
+            });
+            let (client_type, desc) = known.unwrap_or_default();
+            MemberInfo { identity: identity.clone(), role, client_type, desc }
+        };
+        Ok(Reply::Members(members.list().into_iter().map(info).collect()))
+    }
+
+    /// Of members; of an extension, which is none, if it is assigned to the room.
+    pub(super) fn status(&mut self, identity: &Identity, status: &str, extension: bool, now: Timestamp) {
+        let member = self.state.members().role(identity.as_str()).is_some();
+        let assigned = extension && self.available.iter().any(|id| id.as_str() == identity.as_str());
+        if member || assigned {
+            let mut effects = Effects::default();
+            effects.status(self.state.name().as_str(), identity.as_str(), status, now);
+            let _ = self.carry_out(effects);
+        }
+    }
+
+    fn mute(&mut self, caller: &Caller, who: &Identity, seconds: Option<u64>, now: Timestamp) -> Answer {
+        let until =
+            seconds.map(|seconds| now.after(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)));
+        let decision = self.state.mute(caller, who, until, seconds, now);
+        if decision.is_ok() && self.mutes().mute(who, until, now).is_err() {
+            self.shared.metrics.limit_reached("rooms.max_mutes");
+            return done(Err(RoomRefusal::Busy));
+        }
+        match decision {
+            Ok(effects) => self.kept(effects, Reply::Muted(until)),
+            Err(refusal) => done(Err(refusal)),
+        }
+    }
+}
+
+pub(super) fn done(outcome: Result<Reply, RoomRefusal>) -> Answer {
+    Box::pin(std::future::ready(outcome))
+}
+
+impl Actor for Room {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.kept {
+            let question = LoadMessages { room: self.state.name().clone() };
+            let messages = self.shared.history.addr.send(question).into_actor(self);
+            // Whatever is asked meanwhile waits in the mailbox.
+            ctx.wait(messages.map(|messages, room, _| match messages {
+                Ok(Ok(messages)) => room.state.remember(messages),
+                other => {
+                    error!(room:% = room.state.name(), answer:? = other.err(); "messages could not be read")
+                }
+            }));
+        }
+        self.check_thinking(ctx);
+    }
+}
+
+impl Drop for Room {
+    /// However it ends: its supervisor starts it again, with the state that was kept, unless it was deleted.
+    fn drop(&mut self) {
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            let stopped = RoomStopped { room: self.state.name().clone(), how: self.stop.clone() };
+            #[expect(clippy::disallowed_methods, reason = "once per room and life")]
+            supervisor.do_send(stopped);
+        }
+    }
+}
+
+/// What a supervisor hands on.
+#[derive(Message)]
+#[rtype(result = "Result<Reply, RoomRefusal>")]
+pub(super) struct Run {
+    pub(super) caller: Caller,
+    pub(super) command: Command,
+}
+
+impl Handler<Run> for Room {
+    type Result = Answer;
+
+    fn handle(&mut self, Run { caller, command }: Run, ctx: &mut Self::Context) -> Self::Result {
+        self.run(&caller, command, ctx)
+    }
+}

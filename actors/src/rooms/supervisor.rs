@@ -1,0 +1,517 @@
+//! Owns the rooms whose names fall to it, and starts again what stops.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+use log::{error, info, warn};
+
+use super::{
+    Absent, Caller, Command, Members, Mutes, Present, Reply, RoomHead, RoomLimits, RoomRefusal, RoomState,
+    Timestamp,
+    attendance::{Attendance, Available},
+    presence::Presence,
+    room::{Room, Run},
+};
+use crate::{
+    history::{Change, HistoryLink, LoadRooms, Persisted, StoredRoom},
+    ids::{ClientId, Identity, MONITOR, RoomName},
+    llm_router::LlmRouter,
+    lobby::{Lobby, RoomListed},
+    metrics::Metrics,
+    protocol::{Namespace, RequestMode, Role},
+    trust::{ServerSettings, TrustSnapshot},
+};
+
+/// What every room of one broker shares.
+pub struct Shared {
+    pub(super) history: HistoryLink,
+    pub(super) router: Addr<LlmRouter>,
+    pub(super) lobby: Addr<Lobby>,
+    pub(super) mutes: Arc<Mutes>,
+    pub(super) settings: Arc<ArcSwap<ServerSettings>>,
+    /// Every client that has a settings file: nobody else may make a room of that name.
+    pub(super) known: Arc<ArcSwap<TrustSnapshot>>,
+    pub(super) limits: RoomsConfig,
+    pub(super) metrics: Arc<Metrics>,
+    /// Rooms that users made, of all supervisors.
+    made: AtomicUsize,
+}
+
+impl Shared {
+    /// For [`Rooms::start`].
+    pub fn new(
+        history: HistoryLink,
+        router: Addr<LlmRouter>,
+        lobby: Addr<Lobby>,
+        settings: Arc<ArcSwap<ServerSettings>>,
+        known: Arc<ArcSwap<TrustSnapshot>>,
+        limits: RoomsConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mutes = Arc::new(Mutes::new(limits.max_mutes));
+        Self { history, router, lobby, mutes, settings, known, limits, metrics, made: AtomicUsize::new(0) }
+    }
+}
+
+/// Bounds of all rooms, and of each (`[rooms]`, `[limits]`, `[history]`).
+#[derive(Clone, Copy, Debug)]
+pub struct RoomsConfig {
+    /// `rooms.supervisors`
+    pub supervisors: usize,
+    /// `limits.rooms`: rooms that users make.
+    pub rooms: usize,
+    /// `rooms.max_mutes`
+    pub max_mutes: usize,
+    /// `rooms.think_per_hour`
+    pub think_per_hour: usize,
+    /// `streams.max_output_bytes`: text of answers that a room puts together.
+    pub max_answer_bytes: usize,
+    /// Messages that wait for one room, or one supervisor.
+    pub mailbox: usize,
+    /// Of each room.
+    pub room: RoomLimits,
+}
+
+/// Every supervisor. A room's name picks one.
+#[derive(Clone)]
+pub struct Rooms {
+    supervisors: Arc<[Addr<RoomSupervisor>]>,
+}
+
+impl Rooms {
+    /// Starts the supervisors, each on its own arbiter.
+    pub fn start(arbiters: &[ArbiterHandle], shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let count = arbiters.len();
+        let supervisors = arbiters.iter().enumerate().map(|(place, arbiter)| {
+            let shared = shared.clone();
+            RoomSupervisor::start_in_arbiter(arbiter, move |ctx| {
+                ctx.set_mailbox_capacity(shared.limits.mailbox);
+                RoomSupervisor::new(place, count, shared)
+            })
+        });
+        Self { supervisors: supervisors.collect() }
+    }
+
+    /// The supervisor of a room.
+    pub fn of(&self, room: &str) -> Option<&Addr<RoomSupervisor>> {
+        self.supervisors.get(place_of(room, self.supervisors.len()))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Addr<RoomSupervisor>] {
+        &self.supervisors
+    }
+}
+
+fn place_of(room: &str, count: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    room.hash(&mut hasher);
+    usize::try_from(hasher.finish() % count.max(1) as u64).unwrap_or_default()
+}
+
+/// See the module's documentation.
+pub struct RoomSupervisor {
+    place: usize,
+    count: usize,
+    shared: Arc<Shared>,
+    presence: Rc<Presence>,
+    rooms: HashMap<RoomName, Seat>,
+    /// The rooms that each member is in.
+    rooms_of: HashMap<Identity, HashSet<RoomName>>,
+    /// Clients' own rooms, whose owners are not here.
+    asleep: HashMap<RoomName, RoomHead>,
+    /// What all rooms were last told, where the policy gives all of them the same.
+    available: Arc<[ClientId]>,
+}
+
+/// A room's place.
+struct Seat {
+    room: Addr<Room>,
+    /// Rooms that users make are counted.
+    made: bool,
+}
+
+/// Asks a room for something.
+#[derive(Message)]
+#[rtype(result = "Result<Reply, RoomRefusal>")]
+pub struct InRoom {
+    /// Which.
+    pub room: RoomName,
+    /// Who asks.
+    pub caller: Caller,
+    /// For what.
+    pub command: RoomCommand,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum RoomCommand {
+    /// 13 / `CREATE_ROOM`
+    Create {
+        /// The caller becomes its master, as dialect 2 has it.
+        master: bool,
+    },
+    /// Of a room that is there.
+    Run(Command),
+}
+
+/// A room has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct RoomStopped {
+    pub(super) room: RoomName,
+    pub(super) how: Stop,
+}
+
+/// How a room has ended.
+#[derive(Clone, Debug)]
+pub(super) enum Stop {
+    /// It was not meant to: it is started again.
+    Unasked,
+    /// It is gone.
+    Deleted,
+    /// Its owner is gone; what was written there waits for it.
+    Asleep(RoomHead),
+}
+
+/// Somebody is in a room, or is not any more. From a room to its own supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Seated {
+    pub(super) room: RoomName,
+    pub(super) identity: Identity,
+    pub(super) joined: bool,
+}
+
+/// The extensions of rooms have changed (spec §4.9.3). From the lobby.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct ExtensionsOf {
+    /// Which room; none: all of them.
+    pub room: Option<RoomName>,
+    /// Its extensions.
+    pub extensions: Arc<[ClientId]>,
+}
+
+impl RoomSupervisor {
+    fn new(place: usize, count: usize, shared: Arc<Shared>) -> Self {
+        Self {
+            place,
+            count,
+            shared,
+            presence: Rc::default(),
+            rooms: HashMap::new(),
+            rooms_of: HashMap::new(),
+            asleep: HashMap::new(),
+            available: Arc::default(),
+        }
+    }
+
+    fn is_mine(&self, room: &str) -> bool {
+        place_of(room, self.count) == self.place
+    }
+
+    /// Starts a room with what was kept of it. Its mailbox waits until its messages are there.
+    fn seat(&mut self, stored: StoredRoom, ctx: &mut Context<Self>) {
+        let StoredRoom { name, created_at_ms, mode, personal, creator, members, .. } = stored;
+        let owner = personal.then(|| Identity::new(name.as_str().to_owned()).ok()).flatten();
+        let creator = creator.and_then(|id| ClientId::new(id).ok());
+        let head =
+            RoomHead { name: name.clone(), owner, creator, mode, created_at: Timestamp(created_at_ms) };
+        let mut seated = Members::default();
+        for (identity, role) in &members {
+            seated.set(identity, *role);
+            self.rooms_of.entry(identity.clone()).or_default().insert(name.clone());
+        }
+        let asleep = personal && members.is_empty();
+        if asleep {
+            self.asleep.insert(name, head);
+        } else {
+            self.start(RoomState::new(head, seated, Vec::new(), self.shared.limits.room), true, ctx);
+        }
+    }
+
+    /// `kept`: it was there before, and its messages are read first.
+    fn start(&mut self, state: RoomState, kept: bool, ctx: &mut Context<Self>) {
+        let name = state.name().clone();
+        let made = state.head().owner.is_none();
+        let members: Vec<Identity> = state.members().identities().cloned().collect();
+        let (presence, shared) = (self.presence.clone(), self.shared.clone());
+        let supervisor = ctx.address().downgrade();
+        let capacity = self.shared.limits.mailbox;
+        let room = Room::create(move |ctx| {
+            ctx.set_mailbox_capacity(capacity);
+            Room::new(state, kept, presence, shared, supervisor)
+        });
+        let listed = RoomListed { room: name.clone(), members: Some(members) };
+        #[expect(clippy::disallowed_methods, reason = "once per room and life")]
+        self.shared.lobby.do_send(listed);
+        if !self.available.is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "once per room and life")]
+            room.do_send(Available(self.available.clone()));
+        }
+        self.rooms.insert(name, Seat { room, made });
+        self.shared.made.fetch_add(usize::from(made), Relaxed);
+        self.shared.metrics.rooms.inc();
+    }
+
+    /// It is not reached any more.
+    fn unseat(&mut self, name: &RoomName) {
+        if let Some(Seat { made, .. }) = self.rooms.remove(name) {
+            self.shared.made.fetch_sub(usize::from(made), Relaxed);
+            self.shared.metrics.rooms.dec();
+        }
+    }
+
+    /// A new room, kept before anything can be kept of what happens in it.
+    fn create(
+        &mut self,
+        name: RoomName,
+        owner: Option<Identity>,
+        creator: Option<ClientId>,
+        master: Option<Identity>,
+        ctx: &mut Context<Self>,
+    ) -> Result<Persisted, RoomRefusal> {
+        let now = Timestamp::now();
+        let mode = RequestMode::parse(&self.shared.settings.load().default_room_message_request_mode)
+            .unwrap_or_default();
+        let created = Change::RoomCreated {
+            name: name.clone(),
+            created_at_ms: now.0,
+            mode,
+            personal: owner.is_some(),
+            creator: creator.as_ref().map(ToString::to_string),
+        };
+        let mut members = Members::default();
+        let mut changes = vec![created];
+        if let Some(identity) = master {
+            members.set(&identity, Role::Master);
+            self.rooms_of.entry(identity.clone()).or_default().insert(name.clone());
+            changes.push(Change::MemberSet { room: name.clone(), identity, role: Role::Master });
+        }
+        let persisted = self.shared.history.persist(changes).map_err(|_| RoomRefusal::Busy)?;
+        let head = RoomHead { name, owner, creator, mode, created_at: now };
+        self.start(RoomState::new(head, members, Vec::new(), self.shared.limits.room), false, ctx);
+        Ok(persisted)
+    }
+
+    /// 13 / `CREATE_ROOM`
+    fn create_by(
+        &mut self,
+        name: RoomName,
+        caller: Caller,
+        master: bool,
+        ctx: &mut Context<Self>,
+    ) -> Result<Persisted, RoomRefusal> {
+        if !caller.privileged {
+            return Err(RoomRefusal::Unauthorized);
+        }
+        // Also of clients that are not here now (spec §3.3).
+        let taken = self.rooms.contains_key(&name)
+            || self.asleep.contains_key(&name)
+            || name.as_str() == super::MONITOR_ROOM
+            || self.shared.known.load().entry(name.as_str()).is_some();
+        if taken {
+            return Err(RoomRefusal::Exists);
+        }
+        if self.shared.made.load(Relaxed) >= self.shared.limits.rooms {
+            self.shared.metrics.limit_reached("limits.rooms");
+            return Err(RoomRefusal::TooMany);
+        }
+        self.create(name, None, Some(caller.client), master.then_some(caller.identity), ctx)
+    }
+
+    /// The room of somebody's own, and the monitor's of the monitor.
+    fn own_room(&mut self, identity: &Identity, client: &ClientId, ctx: &mut Context<Self>) {
+        let monitor = client.as_str() == MONITOR;
+        for name in std::iter::once(identity.as_str()).chain(monitor.then_some(super::MONITOR_ROOM)) {
+            let Ok(name) = RoomName::new(name.to_owned()) else { continue };
+            if !self.is_mine(name.as_str()) {
+                continue;
+            }
+            if !self.rooms.contains_key(&name) {
+                match self.asleep.remove(&name) {
+                    Some(head) => {
+                        let limits = self.shared.limits.room;
+                        self.start(RoomState::new(head, Members::default(), Vec::new(), limits), true, ctx);
+                    }
+                    None => {
+                        let owner = (name.as_str() == identity.as_str()).then(|| identity.clone());
+                        if let Err(error) = self.create(name.clone(), owner, None, None, ctx) {
+                            warn!(room:% = name, error:%; "no personal room");
+                        }
+                    }
+                }
+            }
+            self.tell(&name, Attendance::Owner(identity.clone()));
+        }
+    }
+
+    /// Tells a room something that it must know.
+    fn tell(&self, room: &RoomName, attendance: Attendance) {
+        if let Some(seat) = self.rooms.get(room) {
+            #[expect(clippy::disallowed_methods, reason = "once per change of presence")]
+            seat.room.do_send(attendance);
+        }
+    }
+
+    /// Reads what was kept of all rooms, or of one. Nothing else is done meanwhile.
+    fn load(&mut self, only: Option<RoomName>, ctx: &mut Context<Self>) {
+        let question = self.shared.history.addr.send(LoadRooms).into_actor(self);
+        ctx.wait(question.map(move |answer, supervisor, ctx| match answer {
+            Ok(Ok(contents)) => {
+                if only.is_none() && supervisor.place == 0 {
+                    for (identity, mute) in &contents.mutes {
+                        // As many as may be: the others are not muted any more.
+                        let _ = supervisor.shared.mutes.mute(
+                            identity,
+                            mute.until_ms.map(Timestamp),
+                            Timestamp(0),
+                        );
+                    }
+                }
+                for stored in contents.rooms {
+                    let wanted = only.as_ref().is_none_or(|only| *only == stored.name);
+                    if wanted && supervisor.is_mine(stored.name.as_str()) {
+                        supervisor.seat(stored, ctx);
+                    }
+                }
+            }
+            other => error!(answer:? = other.err(); "rooms could not be read"),
+        }));
+    }
+}
+
+impl Actor for RoomSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.load(None, ctx);
+    }
+}
+
+impl Handler<InRoom> for RoomSupervisor {
+    type Result = ResponseFuture<Result<Reply, RoomRefusal>>;
+
+    fn handle(&mut self, InRoom { room, caller, command }: InRoom, ctx: &mut Self::Context) -> Self::Result {
+        match command {
+            RoomCommand::Create { master } => {
+                let persisted = self.create_by(room, caller, master, ctx);
+                Box::pin(async move {
+                    persisted?.await.map_err(|_| RoomRefusal::Busy)?;
+                    Ok(Reply::Done)
+                })
+            }
+            RoomCommand::Run(command) => match self.rooms.get(&room) {
+                // Sent now, so that a room is asked in the order in which its supervisor was.
+                Some(seat) => {
+                    let answer = seat.room.send(Run { caller, command });
+                    Box::pin(async move { answer.await.unwrap_or(Err(RoomRefusal::Busy)) })
+                }
+                None => Box::pin(std::future::ready(Err(command.without_room(&room, &caller)))),
+            },
+        }
+    }
+}
+
+impl Handler<Present> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, present: Present, ctx: &mut Self::Context) {
+        let (identity, client) = (present.identity.clone(), present.client.clone());
+        let (is_new, away) = (!self.presence.knows(identity.as_str()), present.sockets == 0);
+        let in_rooms =
+            |present: &Present| present.lines.iter().filter(|line| line.ns == Namespace::Rooms).count();
+        let before = self.presence.with(identity.as_str(), in_rooms).unwrap_or_default();
+        let looks = in_rooms(&present) > before;
+        self.presence.set(present);
+        if is_new {
+            self.own_room(&identity, &client, ctx);
+        }
+        if looks && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
+            self.tell(&own, Attendance::Looks(identity.clone()));
+        }
+        if away {
+            for room in self.rooms_of.get(&identity).into_iter().flatten() {
+                self.tell(room, Attendance::Away(identity.clone()));
+            }
+        }
+    }
+}
+
+impl Handler<Absent> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Absent(identity): Absent, _: &mut Self::Context) {
+        for room in self.rooms_of.remove(&identity).into_iter().flatten() {
+            let instance =
+                self.presence.with(identity.as_str(), |known| known.client.as_str() != identity.as_str());
+            self.tell(
+                &room,
+                Attendance::Gone { identity: identity.clone(), instance: instance == Some(true) },
+            );
+        }
+        self.presence.forget(&identity);
+    }
+}
+
+impl Handler<Seated> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Seated { room, identity, joined }: Seated, _: &mut Self::Context) {
+        if joined {
+            self.rooms_of.entry(identity).or_default().insert(room);
+        } else if let Some(rooms) = self.rooms_of.get_mut(&identity) {
+            rooms.remove(&room);
+            if rooms.is_empty() {
+                self.rooms_of.remove(&identity);
+            }
+        }
+    }
+}
+
+impl Handler<RoomStopped> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, RoomStopped { room, how }: RoomStopped, ctx: &mut Self::Context) {
+        self.unseat(&room);
+        match how {
+            Stop::Unasked => {
+                warn!(room:%; "a room has stopped, and is started again");
+                self.shared.metrics.rooms_restarted.inc();
+                return self.load(Some(room), ctx);
+            }
+            Stop::Asleep(head) => _ = self.asleep.insert(room.clone(), head),
+            Stop::Deleted => info!(room:%; "room deleted"),
+        }
+        self.rooms_of.values_mut().for_each(|rooms| _ = rooms.remove(&room));
+        #[expect(clippy::disallowed_methods, reason = "once per room and life")]
+        self.shared.lobby.do_send(RoomListed { room, members: None });
+    }
+}
+
+impl Handler<ExtensionsOf> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, ExtensionsOf { room, extensions }: ExtensionsOf, _: &mut Self::Context) {
+        let all = room.is_none();
+        let seats = self.rooms.iter().filter(|(name, _)| room.as_ref().is_none_or(|room| room == *name));
+        for (_, seat) in seats {
+            #[expect(clippy::disallowed_methods, reason = "once per room and change of extensions")]
+            seat.room.do_send(Available(extensions.clone()));
+        }
+        if all {
+            self.available = extensions;
+        }
+    }
+}
