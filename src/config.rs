@@ -11,6 +11,7 @@ use std::{
 use actors::{
     history::{BatchLimits, HistoryConfig, Place, Retention, Synchronous, WaitingLimits},
     llm_router::RouterLimits,
+    logs::MAX_OLD_FILES,
     namespaces::{BrokerLimits, LlmPolicy},
     outbox::OutboxLimits,
     registry::RegistryLimits,
@@ -477,6 +478,9 @@ impl Config {
             ("history.bytes_per_room", self.history.bytes_per_room as u64),
             ("rooms.mailbox", self.rooms.mailbox as u64),
             ("demo.pace", self.demo.pace),
+            ("log.file_bytes", self.log.file_bytes),
+            ("log.waiting_bytes", self.log.waiting_bytes as u64),
+            ("log.max_reads", self.log.max_reads as u64),
         ];
         for (key, value) in positive {
             if value == 0 {
@@ -497,6 +501,9 @@ impl Config {
             if !(value > 0.0 && value <= 1e9) {
                 return Err(ConfigError::Value { key, problem: "must be a positive number of seconds" });
             }
+        }
+        if self.log.old_files > MAX_OLD_FILES {
+            return Err(ConfigError::Value { key: "log.old_files", problem: "must not be greater than 100" });
         }
         if self.limits.max_pending_acks < self.streams.max_unacked {
             let problem = "must not be smaller than streams.max_unacked";

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{
@@ -15,7 +15,7 @@ use actix_web::{
 use actors::{
     launch::{Launch, LaunchError, Launched, launch},
     metrics::Metrics,
-    namespaces::Broker,
+    namespaces::{Broker, ServerInfo},
     session::{CloseSession, Shared, socketio::SocketIo},
     sessions::Sessions,
 };
@@ -27,6 +27,7 @@ use crate::{
     config::{Config, MetricsAccess, Scope, Server},
     connections,
     static_files::{self, StaticFiles},
+    telemetry,
     transport::{self, Endpoint},
 };
 
@@ -102,6 +103,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     std::fs::create_dir_all(&config.data)
         .map_err(|source| StartError::Data { dir: config.data.display().to_string(), source })?;
     let metrics = Arc::new(Metrics::default());
+    telemetry::count_in(&metrics);
     let launched = launch(
         Launch {
             trust: config.trust_config(),
@@ -110,6 +112,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             registry: config.registry_limits(),
             broker: config.broker_limits(),
             rooms: config.rooms_config(),
+            max_log_reads: config.log.max_reads,
+            debug_mode: telemetry::set_debug_mode,
+            server: ServerInfo::new(env!("CARGO_PKG_VERSION"), telemetry::timestamp()),
             control_mailbox: config.limits.control_mailbox,
             demo: config.demo.enabled.then(|| Duration::from_millis(config.demo.pace)),
         },
@@ -121,13 +126,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let listeners = listen(config.bind, port, &config.server)?;
     let addresses: Vec<SocketAddr> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    if let Some(first) = addresses.first() {
+        // Nobody else says so.
+        let _ = launched.directory.server.port.set(first.port());
+    }
     warn_if_open(&config, settings.network_safe, &addresses);
 
     let shared = Arc::new(Shared { config: config.session_config(), sessions: Sessions::default(), metrics });
     let directory = launched.directory.clone();
     let socketio = config.socketio_config();
     let endpoint = Data::new(Endpoint::new(shared, config.access(), config.endpoint_limits(), move |peer| {
-        SocketIo::new(socketio, Broker::new(directory.clone(), peer), std::time::Instant::now())
+        SocketIo::new(socketio, Broker::new(directory.clone(), peer), Instant::now())
     }));
     let files = Data::new(StaticFiles::new(&config.data, launched.statics.clone(), &path));
     let metrics_access = config.server.metrics;

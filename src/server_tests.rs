@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    path::PathBuf,
     pin::Pin,
     process::{Command, Output},
     sync::Arc,
@@ -18,6 +19,9 @@ use crate::{config::Flags, telemetry};
 
 /// Names the panic that this process is to provoke.
 const PROVOKE: &str = "NEWAGE_TEST_PROVOKE";
+
+/// Its data directory.
+const DATA: &str = "NEWAGE_TEST_DATA";
 
 struct Bomb;
 
@@ -42,28 +46,35 @@ async fn with_a_bomb<F: Future>(ask: impl Fn() -> F) -> Pin<Box<F>> {
     }
 }
 
-/// This test binary again, for the one test below.
-fn rerun(provoke: &str) -> Output {
+/// This test binary again, for the one test below: what it said, and what its log file holds.
+fn rerun(provoke: &str) -> (Output, String) {
+    let data = tempfile::tempdir().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["server::tests::provoked", "--exact", "--ignored", "--nocapture"]);
-    command.env(PROVOKE, provoke).env_remove("RUST_LOG").output().unwrap()
+    command.env(PROVOKE, provoke).env(DATA, data.path()).env_remove("RUST_LOG");
+    let output = command.output().unwrap();
+    let file = std::fs::read_to_string(data.path().join("logs/error.log")).unwrap();
+    assert!(file.contains("server_tests.rs"), "it says where: {file}");
+    assert!(!file.contains("provoked by a test"), "what panics say may quote anything: {file}");
+    (output, file)
 }
 
 #[test]
 fn a_panic_in_a_shared_actor_ends_the_process() {
-    let output = rerun("shared actor");
+    let (output, file) = rerun("shared actor");
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(70), "{log}");
     assert!(log.contains("provoked by a test") && log.contains("a shared actor has panicked"), "{log}");
+    assert!(file.contains("[error] [llm-server]: a shared actor has panicked; the process ends\n"), "{file}");
 }
 
 #[test]
 fn defect_8_20_a_panic_in_a_session_costs_that_session() {
-    let output = rerun("session");
+    let (output, file) = rerun("session");
     let (log, said) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success() && said.contains("others are served"), "{said}\n{log}");
     assert_eq!(log.matches("provoked by a test").count(), 1, "{log}");
-    assert!(log.contains("a session has panicked"), "{log}");
+    assert!(log.contains("a session has panicked") && file.contains("a session has panicked"), "{log}{file}");
 }
 
 #[test]
@@ -72,13 +83,13 @@ fn provoked() {
     let Ok(provoke) = std::env::var(PROVOKE) else {
         return;
     };
-    telemetry::init(&telemetry::LogConfig::default());
+    let data = PathBuf::from(std::env::var_os(DATA).unwrap());
+    telemetry::init(&telemetry::LogConfig::default(), &data);
     telemetry::end_process_on_control_panic();
-    let data = tempfile::tempdir().unwrap();
     let trusted = r#"{"clientId":"app","isTrust":true}"#;
-    std::fs::create_dir(data.path().join("settings")).unwrap();
-    std::fs::write(data.path().join("settings/app.json"), trusted).unwrap();
-    let flags = Flags { data: Some(data.path().to_owned()), port: Some(0), ..Flags::default() };
+    std::fs::create_dir(data.join("settings")).unwrap();
+    std::fs::write(data.join("settings/app.json"), trusted).unwrap();
+    let flags = Flags { data: Some(data), port: Some(0), ..Flags::default() };
     let mut config = Config::load(&flags).unwrap();
     // One worker, so that the sessions share a thread.
     config.server.workers = 1;
@@ -96,6 +107,7 @@ fn provoked() {
             }
         }
         running.stop().await;
+        telemetry::flush();
     });
 }
 

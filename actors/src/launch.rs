@@ -18,9 +18,10 @@ use crate::{
     ids::ClientId,
     llm_router::{BuiltInTarget, LlmRouter, RouterLimits},
     lobby::{ExtensionsChanged, Lobby, Supervisors},
+    logs::Logs,
     metrics::Metrics,
-    namespaces::{BrokerLimits, Directory},
-    registry::{Registry, RegistryLimits, SocketKey},
+    namespaces::{BrokerLimits, Directory, ServerInfo},
+    registry::{DebugModeChanged, Registry, RegistryLimits, SocketKey},
     rooms::{Rooms, RoomsConfig, Shared},
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
@@ -39,6 +40,12 @@ pub struct Launch {
     pub broker: BrokerLimits,
     /// Rooms.
     pub rooms: RoomsConfig,
+    /// Log files that are read at once.
+    pub max_log_reads: usize,
+    /// Makes the log as talkative as `debugMode` says: called at the start and at each change.
+    pub debug_mode: fn(bool),
+    /// What the process is.
+    pub server: ServerInfo,
     /// Messages that may wait for each shared actor, next to one per holder of its address.
     pub control_mailbox: usize,
     /// Set: the demo extension runs, one token per this time.
@@ -158,6 +165,18 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         ctx.set_mailbox_capacity(mailbox);
         Registry::new(to, supervisors, list, built_in, current, limits, counters)
     });
+    let (folder, max_reads, counters) = (store.root().to_owned(), launch.max_log_reads, metrics.clone());
+    let logs = Logs::start_in_arbiter(&handle, move |ctx| {
+        ctx.set_mailbox_capacity(mailbox);
+        Logs::new(&folder, max_reads, counters)
+    });
+    let (switch, to) = (launch.debug_mode, registry.clone());
+    switch(settings.load().debug_mode);
+    store.on_debug_mode(move |on| {
+        switch(on);
+        #[expect(clippy::disallowed_methods, reason = "once per write of the settings file")]
+        to.do_send(DebugModeChanged(on));
+    });
     let map = statics.map();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
@@ -173,7 +192,9 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         router.do_send(built_in);
     }
     let limits = launch.broker;
-    let directory = Directory { registry, router, trust, rooms, lobby, settings, clients, limits, epoch };
+    let server = launch.server;
+    let directory =
+        Directory { registry, router, trust, rooms, lobby, logs, settings, clients, limits, epoch, server };
     let directory = Arc::new(directory);
     Ok(Launched { directory, statics: map, history, arbiter: handle, room_arbiters, history_arbiter })
 }

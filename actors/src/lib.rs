@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Reading order: [`outbox`], [`session`], [`registry`], [`llm_router`], [`stream`], [`namespaces`]
-//! (what each namespace does with each event), [`trust`], [`functions`], [`history`], [`demo`].
+//! (what each namespace does with each event), [`trust`], [`functions`], [`history`], [`logs`], [`demo`].
 
 pub mod outbox;
 pub mod session;
@@ -31,6 +31,8 @@ pub mod namespaces;
 
 pub mod functions;
 pub mod trust;
+
+pub mod logs;
 
 pub mod demo;
 pub mod launch;

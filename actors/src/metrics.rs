@@ -59,6 +59,14 @@ pub struct Metrics {
     pub rooms: Gauge,
     /// Rooms that stopped without being asked to, and were started again.
     pub rooms_restarted: Counter,
+    /// Clients that have a socket, extensions aside.
+    pub clients: Gauge,
+    /// Extensions that have a socket.
+    pub extensions: Gauge,
+    /// Streams that extensions have open.
+    pub open_streams: Gauge,
+    /// Log entries that stand in no file.
+    pub log_entries_lost: Counter,
     /// Pieces of text that extensions sent.
     pub chunks_in: Counter,
     /// Writes of text to requesters.
@@ -78,6 +86,34 @@ pub struct Metrics {
     /// Changes that are not committed yet.
     pub history_waiting: Gauge,
     limits: Family<Limit, Counter>,
+}
+
+/// Somebody's part of a gauge. It is taken back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    gauge: Gauge,
+    value: i64,
+}
+
+impl Share {
+    /// No part yet.
+    pub(crate) fn of(gauge: &Gauge) -> Self {
+        Self { gauge: gauge.clone(), value: 0 }
+    }
+
+    pub(crate) fn set(&mut self, value: usize) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        if value != self.value {
+            self.gauge.inc_by(value - self.value);
+            self.value = value;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// One open question to a shared actor; it is over when this is dropped.
@@ -126,6 +162,10 @@ impl Default for Metrics {
         let rooms = register!(Gauge, "rooms", "rooms that are there");
         let rooms_restarted =
             register!(Counter, "rooms_restarted", "rooms that stopped unasked and were started again");
+        let clients = register!(Gauge, "clients", "clients that have a socket, extensions aside");
+        let extensions = register!(Gauge, "extensions", "extensions that have a socket");
+        let open_streams = register!(Gauge, "open_streams", "streams that extensions have open");
+        let log_entries_lost = register!(Counter, "log_entries_lost", "log entries that stand in no file");
         let chunks_in = register!(Counter, "chunks_in", "pieces of text received from extensions");
         let chunks_out = register!(Counter, "chunks_out", "writes of text to requesters");
         let streams_dropped =
@@ -158,6 +198,10 @@ impl Default for Metrics {
             sockets,
             rooms,
             rooms_restarted,
+            clients,
+            extensions,
+            open_streams,
+            log_entries_lost,
             chunks_in,
             chunks_out,
             streams_dropped,

@@ -98,6 +98,13 @@ pub(super) struct Route {
     pub(super) finished: bool,
 }
 
+impl Route {
+    /// Nothing more is awaited of it.
+    fn is_answered(&self) -> bool {
+        self.finished || self.state.is_quiet()
+    }
+}
+
 pub(super) struct Request {
     /// Those who asked.
     askers: Vec<Requester>,
@@ -150,6 +157,12 @@ impl Book {
 
     pub(super) fn len(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Requests of which an answer is still awaited.
+    pub(super) fn pending(&self) -> usize {
+        let awaited = |route: &RouteId| self.routes.get(route).is_some_and(|route| !route.is_answered());
+        self.requests.values().filter(|request| request.routes.iter().any(awaited)).count()
     }
 
     pub(super) fn millis(&self, now: Instant) -> u64 {

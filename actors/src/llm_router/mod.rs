@@ -231,6 +231,11 @@ pub struct AttributeError {
 #[rtype(result = "Vec<ClientId>")]
 pub struct ListTargets;
 
+/// Asks how many requests wait for their answer, or for more of it.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct CountPending;
+
 impl Handler<BuiltInTarget> for LlmRouter {
     type Result = ();
 
@@ -354,6 +359,14 @@ impl Handler<ListTargets> for LlmRouter {
 
     fn handle(&mut self, _: ListTargets, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.book.live_targets())
+    }
+}
+
+impl Handler<CountPending> for LlmRouter {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountPending, _: &mut Self::Context) -> usize {
+        self.book.pending()
     }
 }
 

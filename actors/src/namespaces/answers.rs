@@ -35,7 +35,7 @@ use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, p
 use crate::{
     ids::{MAX_OUTPUT_ID, RequestId},
     llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, ToTarget},
-    metrics::Metrics,
+    metrics::{Metrics, Share},
     protocol::StreamEvent,
     registry::SocketKey,
     stream::{DataError, Emit, InboundStreams, StartError, StreamStart, inbound::STREAM_IDLE},
@@ -46,6 +46,8 @@ use crate::{
 pub(super) struct Answers {
     socket: SocketKey,
     streams: InboundStreams<RouteId>,
+    /// How many of them are open, for the gauge.
+    open_streams: Share,
     fan_out: FanOut,
     outputs: Outputs,
     /// Reused by every call.
@@ -72,6 +74,7 @@ impl Answers {
         Self {
             socket,
             streams: InboundStreams::new(limits.inbound.clone()),
+            open_streams: Share::of(&metrics.open_streams),
             fan_out: FanOut::new(socket, limits.fan_out, metrics),
             outputs: Outputs::new(limits.max_outputs),
             emits: Vec::new(),
@@ -111,6 +114,7 @@ impl Answers {
 
     /// Sends what the streams have emitted to those who asked.
     fn flush(&mut self, now: Instant) {
+        self.open_streams.set(self.streams.open_streams());
         for emit in self.emits.drain(..) {
             match emit {
                 Emit::Text { route, info, text, end } => self.fan_out.text(route, info, text, end, now),

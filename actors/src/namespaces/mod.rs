@@ -4,6 +4,7 @@
 //!   CONNECT ──► handshake ──► trust (may it?) ──► registry (is there room?) ──► joined
 //!   event ──► goodbye, LOGIN, …                      admin.rs, function_call.rs
 //!        ├──► LLM_REQUEST ──► router                 llm_request.rs
+//!        ├──► READ_LOG, SERVER_STATUS, …            debug.rs
 //!        ├──► CLIENT_STREAM_*, message, ERROR        answers.rs   (the target's side)
 //!        └──► $stream-read, $stream-end, …           deliveries.rs (the requester's side)
 //! ```
@@ -11,6 +12,7 @@
 mod administration;
 mod answers;
 mod chat;
+mod debug;
 mod deliveries;
 mod function_call;
 mod handshake;
@@ -24,7 +26,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -47,6 +49,7 @@ use crate::{
     ids::{ClientId, Identity},
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
     lobby::Lobby,
+    logs::Logs,
     protocol::{Emit, MsgType, Namespace, msg_type},
     registry::{Admission, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     rooms::Rooms,
@@ -74,6 +77,8 @@ pub struct Directory {
     pub rooms: Rooms,
     /// What concerns all rooms.
     pub lobby: Addr<Lobby>,
+    /// The log files.
+    pub logs: Addr<Logs>,
     /// `server_settings.json`, as it is now.
     pub settings: Arc<ArcSwap<ServerSettings>>,
     /// Every client that has a settings file, as it is now.
@@ -82,6 +87,28 @@ pub struct Directory {
     pub limits: BrokerLimits,
     /// The zero of the routes' clock.
     pub epoch: Instant,
+    /// What the process is, and since when.
+    pub server: ServerInfo,
+}
+
+/// What `SERVER_STATUS` says of the process.
+#[derive(Debug)]
+pub struct ServerInfo {
+    /// The program's version.
+    pub version: &'static str,
+    /// `YYYY-MM-DD HH:mm:ss`, on the clock of the log.
+    pub start_time: String,
+    /// The same as an instant.
+    pub since: Instant,
+    /// The port that it listens on, once it does.
+    pub port: OnceLock<u16>,
+}
+
+impl ServerInfo {
+    /// A process that starts now.
+    pub fn new(version: &'static str, start_time: String) -> Self {
+        Self { version, start_time, since: Instant::now(), port: OnceLock::new() }
+    }
 }
 
 /// Who may ask whom (spec §5.2).
@@ -278,7 +305,9 @@ impl NamespaceHandler for Broker {
             debug!(client:% = socket.client, ns:%, event:% = event.name; "unknown event");
             return self.unknown_event(cx, ns, &event);
         };
-        if let Some(dialect) = betrayed {
+        // What `/debug` alone serves has a name and no number, so that it says nothing of the dialect
+        // (spec §4.8).
+        if let Some(dialect) = betrayed.filter(|_| !debug::is_served(message)) {
             socket.dialect.spoke(dialect);
         }
         let limited = socket.standing != Standing::Full;
@@ -339,7 +368,7 @@ impl NamespaceHandler for Broker {
 
 impl Broker {
     fn dispatch(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, message: MsgType, event: Event) {
-        use Namespace::{Auth, Clients, FunctionCall, Llm, Rooms, SillyTavern};
+        use Namespace::{Auth, Clients, Debug, FunctionCall, Llm, Rooms, SillyTavern};
         let Some(place) = self.sockets.get(ns).map(|socket| socket.ns) else {
             return;
         };
@@ -367,6 +396,9 @@ impl Broker {
             (Clients, MsgType::RemoveClientKey) => self.remove_key(cx, ns, &event),
             (Clients, MsgType::UpdateConnectedClients) => self.connected_clients(cx, ns, &event),
             (Clients, MsgType::GetClientList) => self.client_list(cx, ns, &event),
+            (Debug, MsgType::ToggleDebugMode) => self.toggle_debug_mode(cx, ns, &event),
+            (Debug, MsgType::ServerStatus) => self.server_status(cx, ns, &event),
+            (Debug, MsgType::ReadLog) => self.read_log(cx, ns, &event),
             (
                 Rooms | Clients | Auth,
                 MsgType::CreateRoom

@@ -58,16 +58,20 @@ impl Stage {
             max_unattributed: 8,
             max_outputs: 8,
         };
+        let logs = Logs::new(root.dir.path(), 1, metrics.clone()).start();
+        let server = ServerInfo::new("", String::new());
         let directory = Directory {
             registry,
             router,
             trust: trust.clone(),
             rooms,
             lobby,
+            logs,
             settings,
             clients,
             limits,
             epoch,
+            server,
         };
         let bounds = OutboxLimits { max_bytes: 1 << 20, max_packets: 1000 };
         let config = SessionConfig {

@@ -4,6 +4,7 @@
 mod admission;
 mod attendance;
 mod away;
+mod debug;
 mod dialect;
 mod lists;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use log::{debug, info};
 
 pub use admission::Admission;
 use away::{Away, Departure};
+pub use debug::DebugModeChanged;
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
 
@@ -331,6 +333,9 @@ impl Registry {
         let client = self.clients.entry(entry.client.clone()).or_default();
         client.extension = entry.extension;
         client.sockets.push((entry.key, entry.sid));
+        if client.sockets.len() == 1 {
+            present(&self.metrics, client.extension).inc();
+        }
         if entry.ns == Namespace::Auth {
             client.listed.get_or_insert(place);
         }
@@ -387,6 +392,9 @@ impl Registry {
         let mut last = false;
         if let Some(client) = self.clients.get_mut(&entry.client) {
             client.sockets.retain(|(other, _)| *other != key);
+            if client.sockets.is_empty() {
+                present(&self.metrics, client.extension).dec();
+            }
             if let Some(instance) = client.instances.get_mut(&entry.identity) {
                 instance.sockets = instance.sockets.saturating_sub(1);
                 last = instance.sockets == 0;
@@ -499,6 +507,11 @@ impl Registry {
             }
         }
     }
+}
+
+/// The gauge of those who are there.
+fn present(metrics: &Metrics, extension: bool) -> &prometheus_client::metrics::gauge::Gauge {
+    if extension { &metrics.extensions } else { &metrics.clients }
 }
 
 impl Actor for Registry {

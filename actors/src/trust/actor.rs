@@ -215,6 +215,17 @@ impl Handler<ClientSettings> for Trust {
     }
 }
 
+impl Handler<ToggleDebugMode> for Trust {
+    type Result = Answer<Result<bool, SettingsError>>;
+
+    fn handle(&mut self, msg: ToggleDebugMode, _: &mut Self::Context) -> Self::Result {
+        let desk = Arc::clone(&self.desk);
+        let toggle = |desk: &Desk| desk.store.toggle_debug_mode();
+        let work = async move { desk.job(toggle).await.unwrap_or(Err(SettingsError::Busy)) };
+        Answer::in_lane(&self.files, &msg.client_id, work, || Err(SettingsError::Busy))
+    }
+}
+
 impl Handler<RunFunction> for Trust {
     type Result = Answer<FunctionReply>;
 

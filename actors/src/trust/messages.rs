@@ -289,6 +289,14 @@ pub struct ClientSettings {
     pub json: String,
 }
 
+/// Flips `debugMode` of the settings file (spec §4.8): what it is then. The caller has checked the rights.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<bool, SettingsError>")]
+pub struct ToggleDebugMode {
+    /// Who asks.
+    pub client_id: ClientId,
+}
+
 /// Why settings were not written. `Display` is the message to show; it holds no server path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {

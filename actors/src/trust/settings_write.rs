@@ -79,6 +79,18 @@ impl TrustStore {
         Ok(())
     }
 
+    /// Flips `debugMode` (spec §4.8), in the file and so in force, and returns what it is now. Blocks.
+    pub fn toggle_debug_mode(&self) -> Result<bool, SettingsError> {
+        let mut scan = self.files.lock();
+        let path = self.settings_path();
+        let mut current = self.read_for_merge(&path)?;
+        let flipped = !self.settings().load().debug_mode;
+        current.set("debugMode", &flipped.into());
+        self.finish(&path, &current)?;
+        self.rescan_locked(&mut scan);
+        Ok(self.settings().load().debug_mode)
+    }
+
     /// Merges keys into a client's file within the caller's rights, and puts them into force. Blocks.
     pub fn write_client_file(
         &self,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -55,6 +55,8 @@ pub struct TrustStore {
     settings: Arc<ArcSwap<ServerSettings>>,
     keys: KeyStore,
     metrics: Arc<Metrics>,
+    /// Is told `debugMode` when it changes.
+    debug_mode_changed: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
     /// One writer of JSON files below the root; scans take it too, because they replace plain passwords.
     pub(super) files: Mutex<Scan>,
 }
@@ -68,8 +70,6 @@ pub(super) struct Scan {
     /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
     /// folder must not cost a hash at every scan.
     unwritten: HashMap<String, (String, String)>,
-    /// `debugMode` as the file says.
-    debug_mode: Option<bool>,
 }
 
 impl TrustStore {
@@ -85,6 +85,7 @@ impl TrustStore {
             settings: Arc::new(ArcSwap::from_pointee(ServerSettings::default())),
             keys,
             metrics,
+            debug_mode_changed: OnceLock::new(),
             files: Mutex::default(),
             config,
         };
@@ -136,14 +137,10 @@ impl TrustStore {
         Arc::clone(&self.settings)
     }
 
-    /// Flips `debugMode` in memory (spec §4.8) and returns the new value.
-    pub fn toggle_debug_mode(&self) -> bool {
-        let flip = |settings: &Arc<ServerSettings>| {
-            let mut flipped = ServerSettings::clone(settings);
-            flipped.debug_mode = !flipped.debug_mode;
-            flipped
-        };
-        !self.settings.rcu(flip).debug_mode
+    /// Has each change of `debugMode` told from here on, whoever makes it. The first caller counts.
+    pub fn on_debug_mode(&self, tell: impl Fn(bool) + Send + Sync + 'static) {
+        // A second caller is a fault of ours that costs a notice and nothing else.
+        let _ = self.debug_mode_changed.set(Box::new(tell));
     }
 
     /// The keys.
@@ -221,7 +218,7 @@ impl TrustStore {
         }
 
         let mut problems = HashMap::new();
-        self.read_settings(scan, &mut problems);
+        self.read_settings(&mut problems);
         let mut snapshot = TrustSnapshot::new(&self.config);
         scan.unwritten.retain(|name, _| names.contains(name));
         for name in names {
@@ -257,21 +254,23 @@ impl TrustStore {
             .map_err(|problem: JsonProblem| problem.to_string())
     }
 
-    fn read_settings(&self, scan: &mut Scan, problems: &mut HashMap<String, String>) {
+    fn read_settings(&self, problems: &mut HashMap<String, String>) {
         let file = settings_file::FILE.to_owned();
         match self.read_object(&self.settings_path()) {
             Ok(object) => {
-                let (mut settings, unusable) = ServerSettings::read(&object);
+                let (settings, unusable) = ServerSettings::read(&object);
                 if !unusable.is_empty() {
                     problems.insert(file, format!("unusable: {}", unusable.join(", ")));
                 }
-                // A switch at run time holds until the file says something new.
-                let in_file = scan.debug_mode.replace(settings.debug_mode);
-                if in_file == Some(settings.debug_mode) {
-                    settings.debug_mode = self.settings.load().debug_mode;
-                }
-                if *self.settings.load_full() != settings {
+                let debug_mode = settings.debug_mode;
+                let before = self.settings.load_full();
+                if *before != settings {
                     self.settings.store(Arc::new(settings));
+                }
+                if before.debug_mode != debug_mode
+                    && let Some(tell) = self.debug_mode_changed.get()
+                {
+                    tell(debug_mode);
                 }
             }
             // The settings that were last read stay in force; at start, the defaults.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::trust::SettingsError;
 use crate::trust::fixture::{EXTENSION, Root, id};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -236,18 +237,33 @@ fn a_missing_root_is_an_error_with_its_name() {
 }
 
 #[test]
-fn debug_mode_is_switched_in_memory_until_the_file_says_otherwise() {
+fn debug_mode_is_switched_in_the_file_and_each_change_is_told() {
+    const FILE: &str = "settings/server_settings.json";
     let root = Root::new();
+    root.write(FILE, r#"{"mine":[1.0],"debugMode":false}"#);
     let store = root.open();
-    let before = root.text("settings/server_settings.json");
-    assert!(store.toggle_debug_mode());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    store.on_debug_mode(move |on| tell.lock().push(on));
     store.rescan();
-    assert!(store.settings().load().debug_mode, "a scan does not undo it");
-    assert_eq!(root.text("settings/server_settings.json"), before);
-    assert!(!store.toggle_debug_mode());
-    root.write("settings/server_settings.json", r#"{"debugMode":true}"#);
+    assert!(told.lock().is_empty(), "nothing has changed");
+
+    assert_eq!(store.toggle_debug_mode(), Ok(true));
+    assert!(store.settings().load().debug_mode, "in force at once");
+    assert_eq!(root.json(FILE), json!({"mine": [1.0], "debugMode": true}));
     store.rescan();
-    assert!(store.settings().load().debug_mode);
+    assert_eq!(store.toggle_debug_mode(), Ok(false));
+    assert_eq!(*told.lock(), [true, false]);
+
+    root.write(FILE, r#"{"debugMode":true}"#);
+    store.rescan();
+    assert_eq!(*told.lock(), [true, false, true], "whoever has written it");
+
+    root.write(FILE, "{");
+    assert_eq!(store.toggle_debug_mode(), Err(SettingsError::Unparsable));
+    assert_eq!(root.text(FILE), "{", "left alone");
+    assert!(store.settings().load().debug_mode, "and nothing changed");
+    assert_eq!(told.lock().len(), 3);
 }
 
 proptest! {

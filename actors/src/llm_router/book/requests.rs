@@ -214,9 +214,7 @@ impl Book {
     /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones at most
     /// `limit` are kept, the oldest is forgotten first (spec §5.9).
     fn make_room(&mut self, routes: &BTreeSet<RouteId>, limit: usize, more: usize) -> Result<(), Refusal> {
-        let answered = |id: &&RouteId| {
-            self.routes.get(*id).is_some_and(|route| route.finished || route.state.is_quiet())
-        };
+        let answered = |id: &&RouteId| self.routes.get(*id).is_some_and(Route::is_answered);
         let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
         if routes.len() - quiet.len() + more > limit {
             return Err(Refusal::TooMany);
