@@ -45,7 +45,12 @@ impl From<serde_json::Error> for JsonProblem {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
-        let what = text.split(" at line ").next().unwrap_or_default().to_owned();
+        // JSON of another kind is quoted by the parser, and this text is logged.
+        let what = match error.is_data() {
+            true => "not an object",
+            false => text.split(" at line ").next().unwrap_or_default(),
+        };
+        let what = what.to_owned();
         Self::Syntax { what, line, column }
     }
 }
@@ -281,6 +286,9 @@ mod tests {
         for bad in ["", "[]", "null", "1", "\"x\"", "{", "{\"a\":01}", "{} x"] {
             assert!(RawObject::parse(bad, 64).is_err(), "{bad}");
         }
+        // It is logged: it must not quote what may be a password.
+        let problem = RawObject::parse("\"a secret\"", 64).unwrap_err().to_string();
+        assert_eq!(problem, "not an object at line 1 column 10");
     }
 
     #[test]
