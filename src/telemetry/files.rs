@@ -2,11 +2,12 @@
 //! for a disk.
 
 use std::{
-    fs, io,
-    path::Path,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread,
@@ -18,7 +19,7 @@ use actors::{
     metrics::Metrics,
 };
 use arc_swap::ArcSwapOption;
-use log::Level;
+use log::{Level, error, warn};
 use serde_json::Map;
 
 use super::{LogConfig, rotation::RotatingFile, timestamp};
@@ -26,6 +27,9 @@ use super::{LogConfig, rotation::RotatingFile, timestamp};
 /// What the last run wrote last. Of the logs themselves nothing is left by a new run, and a run may begin
 /// because the one before it ended badly.
 const PREVIOUS: &str = "previous.log";
+
+/// Locked by the broker that writes here: another one on the same folder must not empty its files.
+const LOCK: &str = ".lock";
 
 /// An entry costs that much besides its text.
 const OVERHEAD: usize = 64;
@@ -46,6 +50,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// Entries that are lost, and of which the files do not say so yet.
     lost: AtomicU64,
+    /// The files are there.
+    open: AtomicBool,
     metrics: ArcSwapOption<Metrics>,
 }
 
@@ -76,22 +82,28 @@ impl Shared {
 }
 
 impl Files {
-    /// Empties the log files of that folder, and starts the thread.
+    /// Empties the log files of that folder, and starts the thread. If another broker writes there, the thread
+    /// waits for its end: a broker that starts again need not be quicker than the one before it.
     pub(super) fn create(folder: &Path, config: &LogConfig) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let last = folder.join(LogFile::Combined.name());
-        if last.exists() {
-            fs::rename(&last, folder.join(PREVIOUS))?;
-        }
-        let mut files = Vec::new();
-        for file in LogFile::ALL {
-            let path = folder.join(file.name());
-            files.push((file, RotatingFile::create(path, config.file_bytes, config.old_files)?));
-        }
-        let (orders, given) = channel();
+        let lock = File::create(folder.join(LOCK))?;
         let shared = Arc::<Shared>::default();
-        let writer = Writer { files, shared: shared.clone() };
-        thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&given))?;
+        let place = Place { folder: folder.to_owned(), max_bytes: config.file_bytes, old: config.old_files };
+        let files = match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            // A file system without locks is as good as one without other brokers.
+            Ok(()) | Err(TryLockError::Error(_)) => Some(place.open(&shared)?),
+        };
+        let (orders, given) = channel();
+        let to = shared.clone();
+        let run = move || match files.map_or_else(|| place.wait(&lock, &to), Ok) {
+            Ok(files) => {
+                let writer = Writer { files, shared: to, _lock: lock };
+                writer.run(&given);
+            }
+            Err(error) => error!(error:%; "no log files: logs/ cannot be written"),
+        };
+        thread::Builder::new().name("log".to_owned()).spawn(run)?;
         Ok(Self { orders, max_waiting: config.waiting_bytes, shared })
     }
 
@@ -115,6 +127,9 @@ impl Files {
 
     /// Waits until what was pushed before is with the system.
     pub(super) fn flush(&self) {
+        if !self.shared.open.load(Relaxed) {
+            return;
+        }
         let (done, flushed) = sync_channel(1);
         if self.orders.send(Order::Flushed(done)).is_ok() {
             // A disk that takes longer must not keep the process from ending.
@@ -123,9 +138,41 @@ impl Files {
     }
 }
 
+/// Where the files are to be, and how large.
+struct Place {
+    folder: PathBuf,
+    max_bytes: u64,
+    old: usize,
+}
+
+type OpenFiles = Vec<(LogFile, RotatingFile)>;
+
+impl Place {
+    fn open(&self, shared: &Shared) -> io::Result<OpenFiles> {
+        let last = self.folder.join(LogFile::Combined.name());
+        if last.exists() {
+            fs::rename(&last, self.folder.join(PREVIOUS))?;
+        }
+        let mut files = Vec::new();
+        for file in LogFile::ALL {
+            let path = self.folder.join(file.name());
+            files.push((file, RotatingFile::create(path, self.max_bytes, self.old)?));
+        }
+        shared.open.store(true, Relaxed);
+        Ok(files)
+    }
+
+    fn wait(&self, lock: &File, shared: &Shared) -> io::Result<OpenFiles> {
+        warn!("another broker writes to logs/: no log files until it ends");
+        lock.lock()?;
+        self.open(shared)
+    }
+}
+
 struct Writer {
-    files: Vec<(LogFile, RotatingFile)>,
+    files: OpenFiles,
     shared: Arc<Shared>,
+    _lock: File,
 }
 
 impl Writer {
@@ -254,16 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_keeps_the_last_one_aside() {
-        let log = Log::new(|_| ());
-        log.files.push(Level::Error, "the end\n".to_owned());
-        assert_eq!(log.text("combined.log"), "the end\n");
-        let again = Files::create(log.folder.path(), &LogConfig::default()).unwrap();
+    fn a_new_run_waits_for_the_end_of_the_last_one_and_keeps_it_aside() {
+        let Log { folder, files, .. } = Log::new(|_| ());
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        files.push(Level::Error, "the end\n".to_owned());
+        files.flush();
+        let again = Files::create(folder.path(), &LogConfig::default()).unwrap();
+        again.push(Level::Warn, "the beginning\n".to_owned());
+        // Nothing is written yet, and nobody waits for that.
         again.flush();
-        for file in LogFile::ALL {
-            assert_eq!(fs::read(log.folder.path().join(file.name())).unwrap(), b"", "{file:?}");
+        assert_eq!((read("combined.log"), read("error.log")), ("the end\n".into(), "the end\n".into()));
+        drop(files);
+        while !again.shared.open.load(Relaxed) {
+            thread::yield_now();
         }
-        assert_eq!(fs::read_to_string(log.folder.path().join(PREVIOUS)).unwrap(), "the end\n");
+        again.flush();
+        assert_eq!((read("combined.log"), read("error.log")), ("the beginning\n".into(), String::new()));
+        assert_eq!(read(PREVIOUS), "the end\n");
     }
 
     #[test]
