@@ -1,0 +1,128 @@
+/** The extension of NewAge Broker: puts its parts together once SillyTavern is ready. */
+import { Connection } from './connection';
+import { answerCall } from './functions';
+import { generate } from './generate';
+import { Panel } from './panel';
+import { EVENT } from './protocol';
+import { isObject } from './request';
+import { Service } from './service';
+import { load, save } from './settings';
+import { context, eventName, tr } from './sillytavern';
+import { Tabs, tabSuffix } from './tabs';
+
+/** Requests of this tab's page before a reload that had no time to say goodbye. */
+const UNFINISHED = 'newage-broker.unfinished';
+const KEEP_ALIVE_MS = 20_000;
+
+function start(): void {
+  const settings = load();
+  const suffix = tabSuffix(sessionStorage, window);
+  const identity = () => `${settings.clientId}-${suffix}`;
+
+  const panel = new Panel(document.querySelector<HTMLElement>('#extensions_settings2') ?? document.body, settings, {
+    connect: () => {
+      settings.connect = true;
+      save(settings);
+      connect();
+    },
+    disconnect: () => {
+      settings.connect = false;
+      save(settings);
+      connection.close();
+    },
+    changed: () => {
+      save(settings);
+      if (connection.on && target() !== connected) connect();
+    },
+    generateKey: async (targetClientId) => {
+      const { key } = await connection.administer(EVENT.generateKey, { targetClientId });
+      return String(key ?? '');
+    },
+    revokeKey: async (targetClientId) => {
+      await connection.administer(EVENT.removeKey, { targetClientId });
+    },
+    listClients: async () => {
+      const { clients } = await connection.administer(EVENT.clients, {});
+      const ids = Array.isArray(clients) ? clients.map((client) => (isObject(client) ? client['id'] : null)) : [];
+      return ids.filter((id): id is string => typeof id === 'string');
+    },
+  });
+
+  const tabs = new Tabs(suffix, localStorage, (requestId) => service.askedAgain(requestId));
+  const service: Service = new Service({
+    clientId: () => settings.clientId,
+    policy: () => settings.policy,
+    generate,
+    claim: (requestId) => tabs.claim(requestId),
+    newId,
+    now: () => Date.now(),
+    changed: () => {
+      const whose = ({ request }: { request: { clientId: string } }) => request;
+      const { running, waiting, answered } = service;
+      panel.activity({ running: running && whose(running), waiting: waiting.map(whose), answered });
+      remember();
+    },
+    failed: (reason, clientId) => panel.error(clientId === '' ? reason : `${clientId}: ${reason}`),
+  });
+
+  const remember = () => {
+    tabs.renew(service.working);
+    sessionStorage.setItem(UNFINISHED, JSON.stringify(service.working));
+  };
+  const unfinished = readUnfinished();
+
+  const connection: Connection = new Connection({
+    state: (state) => {
+      panel.state(state);
+      if ('detail' in state) panel.error(state.detail);
+    },
+    up: (line) => {
+      service.lineUp(line);
+      for (const requestId of unfinished.splice(0)) service.fail(requestId, tr('The SillyTavern tab was reloaded.'));
+    },
+    down: () => service.lineDown(),
+    request: (payload) => void service.request(payload),
+    call: (payload, answer) => {
+      const { functions, slashCommands } = settings;
+      void answerCall(payload, { allowed: functions, slashCommands }).then(answer);
+    },
+    complaint: (message) => panel.error(message),
+  });
+
+  let connected = '';
+  const target = () => JSON.stringify([settings.url, settings.clientId, settings.key]);
+  const connect = () => {
+    connected = target();
+    const { url, clientId, key } = settings;
+    connection.open({ url, clientId, key, identity: identity(), desc: `SillyTavern at ${window.location.host}` });
+  };
+
+  window.addEventListener('pagehide', () => {
+    service.abandon('The SillyTavern tab was closed or reloaded.');
+    tabs.renew([]);
+    sessionStorage.removeItem(UNFINISHED);
+  });
+  setInterval(() => {
+    service.keepAlive();
+    if (service.working.length > 0) tabs.renew(service.working);
+  }, KEEP_ALIVE_MS);
+
+  if (settings.connect) connect();
+}
+
+function readUnfinished(): string[] {
+  try {
+    const ids: unknown = JSON.parse(sessionStorage.getItem(UNFINISHED) ?? '[]');
+    return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
+  } catch {
+    return [];
+  }
+}
+
+/** `crypto.randomUUID` exists on HTTPS and localhost only. */
+function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+context().eventSource.once(eventName('APP_READY'), start);

@@ -1,0 +1,72 @@
+// SillyTavern in headless Chromium, as a user sees it.
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const PATH = process.env.NEWAGE_CHROMIUM ?? '/usr/bin/chromium';
+
+export function launch() {
+  if (!existsSync(PATH)) throw new Error(`no Chromium at ${PATH}: install it, or set NEWAGE_CHROMIUM`);
+  return chromium.launch({
+    executablePath: PATH,
+    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+}
+
+/** Opens SillyTavern, and waits until it is ready and connected to its model. */
+export async function openTavern(context, tavern) {
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on('pageerror', (error) => page.complaints.push(error.stack ?? error.message));
+  await page.goto(tavern.url);
+  await ready(page);
+  return page;
+}
+
+export async function ready(page) {
+  await page.waitForFunction(() => document.querySelector('#newage-broker') !== null, null, { timeout: 60_000 });
+  await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus !== 'no_connection', null, { timeout: 60_000 });
+}
+
+/** The panel's parts, by the names that the extension gave them. */
+export const part = (page, name) => page.locator(`#newage-broker [data-newage="${name}"]`);
+
+/** Opens the drawer of extensions, and in it the panel. */
+export async function openPanel(page) {
+  if (!(await part(page, 'connect').isVisible())) {
+    if (!(await page.locator('#rm_extensions_block').isVisible())) await page.locator('#extensions-settings-button .drawer-toggle').click();
+    await page.locator('#newage-broker .inline-drawer-toggle').click();
+  }
+  await part(page, 'connect').waitFor();
+}
+
+export async function stateIs(page, wanted, timeout = 30_000) {
+  await page.waitForFunction(
+    (name) => document.querySelector('#newage-broker')?.dataset.state === name,
+    wanted,
+    { timeout },
+  );
+}
+
+/** Connects as a user does. */
+export async function connect(page, url) {
+  await openPanel(page);
+  await part(page, 'url').fill(url);
+  await part(page, 'url').press('Tab');
+  if ((await page.locator('#newage-broker').getAttribute('data-state')) === 'off') await part(page, 'connect').click();
+  await stateIs(page, 'online');
+}
+
+export const openSeraphina = (page) =>
+  page.evaluate(async () => {
+    const { characters, selectCharacterById } = window.SillyTavern.getContext();
+    await selectCharacterById(characters.findIndex(({ name }) => name === 'Seraphina'));
+  });
+
+export const chat = (page) =>
+  page.evaluate(() => window.SillyTavern.getContext().chat.map(({ name, is_user, is_system, mes }) => ({ name, is_user, is_system, mes })));
+
+/** SillyTavern's own switch. */
+export const stream = (page, on) =>
+  page.evaluate((value) => {
+    window.SillyTavern.getContext().chatCompletionSettings.stream_openai = value;
+  }, on);
