@@ -8,10 +8,18 @@ RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
 COPY web/ ./
 RUN npm run build
 
+FROM node:20.20-bookworm-slim AS extension
+WORKDIR /build
+COPY extension/package.json extension/package-lock.json ./
+RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
+COPY extension/ ./
+RUN npm run build
+
 FROM rust:1.95-slim-bookworm AS broker
 WORKDIR /build
 COPY . .
 COPY --from=web /build/dist web/dist
+COPY --from=extension /build/dist extension/dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin newage-broker \

@@ -28,12 +28,15 @@ run: build ## Build what is missing, start the broker with the demo extension (P
 	@exec $(target)/release/newage-broker --demo --data $(DATA) $(if $(PORT),--port $(PORT)) $(if $(BIND),--bind $(BIND))
 
 .PHONY: build
-build: web ## The page, then the release build: target/release/newage-broker
+build: web extension ## The page and the extension, then the release build: target/release/newage-broker
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
 	$(CARGO) build --release --locked
 
 .PHONY: web
 web: $(stamps)/web ## The monitor page and browser bundles: web/dist
+
+.PHONY: extension
+extension: $(stamps)/extension ## The SillyTavern extension: extension/dist
 
 .PHONY: image
 image: ## Container image (IMAGE=name:tag, DOCKER=podman)
@@ -43,7 +46,7 @@ image: ## Container image (IMAGE=name:tag, DOCKER=podman)
 ##@ Test
 
 # Fast failures first.
-steps := check-format test-web lint doc deny test-rust test-clients
+steps := check-format test-web test-extension lint doc deny test-rust test-clients test-sillytavern
 
 .PHONY: test
 test: ## Everything that CI runs, with a summary
@@ -51,35 +54,44 @@ test: ## Everything that CI runs, with a summary
 	for step in $(steps); do \
 	  printf '\n=== %s\n' "$$step"; since=$$SECONDS; \
 	  if ! $(MAKE) $$step; then \
-	    printf '\n%b  %-13s FAILED; again with: make %s\n' "$$summary" "$$step" "$$step" >&2; exit 1; \
+	    printf '\n%b  %-16s FAILED; again with: make %s\n' "$$summary" "$$step" "$$step" >&2; exit 1; \
 	  fi; \
-	  summary+=$$(printf '  %-13s ok  %4d s' "$$step" $$((SECONDS - since)))'\n'; \
+	  summary+=$$(printf '  %-16s ok  %4d s' "$$step" $$((SECONDS - since)))'\n'; \
 	done; \
 	printf '\n%b  all passed in %d min %02d s\n' "$$summary" $$(((SECONDS - begun) / 60)) $$(((SECONDS - begun) % 60))
 
 .PHONY: test-rust
-test-rust: $(stamps)/web ## Unit, property and end-to-end tests of all crates
+test-rust: $(stamps)/web $(stamps)/extension ## Unit, property and end-to-end tests of all crates
 	$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: test-web
 test-web: $(stamps)/web ## Tests of the page; building it checks its types
 	cd web && $(NPM) test
 
+.PHONY: test-extension
+test-extension: $(stamps)/extension ## Tests of the extension's logic; building it checks its types
+	cd extension && $(NPM) test
+
 .PHONY: test-clients
-test-clients: $(stamps)/web $(stamps)/clients $(stamps)/python $(stamps)/system ## Real clients: JavaScript, Python, a browser
+test-clients: $(stamps)/web $(stamps)/extension $(stamps)/clients $(stamps)/python $(stamps)/system ## Real clients: JavaScript, Python, a browser
 	$(CARGO) build --locked --bin newage-broker
 	cd tests/clients && NEWAGE_BIN="$$(realpath ../../$(target))/debug/newage-broker" $(NPM) test
+
+.PHONY: test-sillytavern
+test-sillytavern: $(stamps)/web $(stamps)/extension $(stamps)/sillytavern $(stamps)/system ## The extension in real SillyTaverns, newest and oldest
+	$(CARGO) build --locked --bin newage-broker
+	cd tests/sillytavern && NEWAGE_BIN="$$(realpath ../../$(target))/debug/newage-broker" $(NPM) test
 
 .PHONY: check-format
 check-format: $(stamps)/rust-tools
 	$(CARGO) fmt --all --check
 
 .PHONY: lint
-lint: $(stamps)/rust-tools $(stamps)/web ## Clippy; a warning is an error
+lint: $(stamps)/rust-tools $(stamps)/web $(stamps)/extension ## Clippy; a warning is an error
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: doc
-doc: $(stamps)/web ## Documentation of all modules, private ones too; a broken link is an error
+doc: $(stamps)/web $(stamps)/extension ## Documentation of all modules, private ones too; a broken link is an error
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 # tests/tidy.rs holds the licences to deny.toml either way.
@@ -104,11 +116,12 @@ fmt: $(stamps)/rust-tools ## Format the Rust code
 .PHONY: clean
 clean: ## Remove what was built or installed here; settings/, keys/, logs/ and data/ stay
 	$(CARGO) clean
-	rm -rf $(stamps) web/dist web/node_modules tests/clients/node_modules tests/clients/.venv
+	rm -rf $(stamps) web/dist web/node_modules extension/dist extension/node_modules \
+	  tests/clients/node_modules tests/clients/.venv tests/sillytavern/node_modules
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # What is installed once. A stamp is younger than everything that it was made from.
 
@@ -123,6 +136,19 @@ $(stamps)/web-modules: web/package.json web/package-lock.json | $(stamps)/node
 
 $(stamps)/web: $(stamps)/web-modules web/index.html web/vite.config.ts web/tsconfig.json $(shell find web/src web/assets web/scripts -type f)
 	cd web && $(NPM) run build
+	@touch $@
+
+$(stamps)/extension-modules: extension/package.json extension/package-lock.json | $(stamps)/node
+	cd extension && $(npm_ci)
+	@touch $@
+
+$(stamps)/extension: $(stamps)/extension-modules extension/vite.config.ts extension/tsconfig.json $(shell find extension/src extension/public -type f)
+	cd extension && $(NPM) run build
+	@touch $@
+
+# SillyTavern's own install scripts are not needed: it is only served.
+$(stamps)/sillytavern: tests/sillytavern/package.json tests/sillytavern/package-lock.json tests/sillytavern/.npmrc | $(stamps)/node
+	cd tests/sillytavern && $(npm_ci) --ignore-scripts
 	@touch $@
 
 $(stamps)/clients: tests/clients/package.json tests/clients/package-lock.json | $(stamps)/node

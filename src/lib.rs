@@ -5,9 +5,11 @@
 //! `framing`. [`server::start`] runs it all, for `main` and for tests.
 
 pub mod access;
+pub mod cli;
 pub mod config;
 mod connections;
 mod forwarded;
+pub mod extension_files;
 pub mod server;
 pub mod static_files;
 pub mod telemetry;

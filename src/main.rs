@@ -1,17 +1,18 @@
-//! The broker's program: reads the configuration, starts, waits for a signal, stops.
+//! The broker's program: reads the configuration, starts, waits for a signal, stops. Other commands
+//! are in `cli`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use log::error;
-use newage_broker::{
-    config::{Config, Flags},
-    server, telemetry,
-};
+use newage_broker::{cli::Cli, config::Config, server, telemetry};
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let Cli { flags, command } = Cli::parse();
+    if let Some(command) = command {
+        return command.run();
+    }
     let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(error) => {

@@ -74,11 +74,12 @@ function start(): void {
   const connection: Connection = new Connection({
     state: (state) => {
       panel.state(state);
-      if ('detail' in state) panel.error(state.detail);
+      // A broker that cannot be reached is tried again all the time; the state says so.
+      if (state.name === 'refused') panel.error(tr(state.detail));
     },
     up: (line) => {
       service.lineUp(line);
-      for (const requestId of unfinished.splice(0)) service.fail(requestId, tr('The SillyTavern tab was reloaded.'));
+      for (const requestId of unfinished.splice(0)) service.fail(requestId, 'The SillyTavern tab was reloaded.');
     },
     down: () => service.lineDown(),
     request: (payload) => void service.request(payload),

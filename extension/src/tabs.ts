@@ -58,10 +58,9 @@ export class Tabs {
   renew(working: readonly string[], now = Date.now()): void {
     const claims = this.#read(now);
     for (const [id, claim] of Object.entries(claims)) {
-      if (claim.tab !== this.#tab) continue;
-      if (working.includes(id)) claim.at = now;
-      else delete claims[id];
+      if (claim.tab === this.#tab) delete claims[id];
     }
+    for (const id of working) claims[id] ??= { tab: this.#tab, at: now };
     this.#write(claims);
   }
 

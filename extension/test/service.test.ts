@@ -1,0 +1,206 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Line } from '../src/connection';
+import { type Generated, GenerationError, type Job } from '../src/generate';
+import { Service } from '../src/service';
+
+class FakeLine implements Line {
+  sent: { event: string; payload: Record<string, unknown> }[] = [];
+  constructor(readonly resumed = false) {}
+  send(event: string, payload: object) {
+    this.sent.push({ event, payload: payload as Record<string, unknown> });
+  }
+  text(requestId: string) {
+    return this.sent.filter(({ payload }) => payload['requestId'] === requestId).map(({ payload }) => payload['data'] ?? '').join('');
+  }
+  ends() {
+    return this.sent.filter(({ payload }) => payload['final'] === true).map(({ payload }) => payload['requestId']);
+  }
+  errors() {
+    return this.sent.filter(({ event }) => event === 'ERROR').map(({ payload }) => [payload['requestId'], payload['message']]);
+  }
+}
+
+/** A generation that the test drives. */
+interface Running {
+  job: Job;
+  say(text: string): void;
+  end(): void;
+  fail(reason: string): void;
+}
+
+let jobs: Running[];
+let foreign: Set<string>;
+let service: Service;
+let line: FakeLine;
+
+const tick = () => new Promise((resolve) => setTimeout(resolve, 0));
+const ask = async (requestId: string, message = requestId, clientId = 'app') => {
+  await service.request({ requestId, message, clientId });
+  await tick();
+};
+
+beforeEach(() => {
+  jobs = [];
+  foreign = new Set();
+  let ids = 0;
+  service = new Service({
+    clientId: () => 'SillyTavern-8000',
+    policy: () => ({ quiet: true, chat: false, defaultMode: 'quiet' }),
+    generate: (job, onDelta) =>
+      new Promise<Generated>((resolve, reject) => {
+        jobs.push({
+          job,
+          say: onDelta,
+          end: () => resolve({ streamed: true }),
+          fail: (reason) => reject(new GenerationError(reason)),
+        });
+      }),
+    claim: async (requestId) => !foreign.has(requestId),
+    newId: () => `id${(ids += 1)}`,
+    now: () => 0,
+    changed: () => {},
+    failed: () => {},
+  });
+  line = new FakeLine();
+  service.lineUp(line);
+});
+
+describe('requests', () => {
+  test('are answered one at a time, in order, each under its own id', async () => {
+    await ask('r1');
+    await ask('r2', 'r2', 'bot');
+    await ask('r3');
+    expect(jobs.map(({ job }) => job.text)).toEqual(['r1']);
+    expect(service.waiting.map(({ request }) => request.clientId)).toEqual(['bot', 'app']);
+    for (const index of [0, 1, 2]) {
+      jobs[index]!.say(`answer ${index}`);
+      jobs[index]!.end();
+      await tick();
+    }
+    expect(jobs).toHaveLength(3);
+    expect(['r1', 'r2', 'r3'].map((id) => line.text(id))).toEqual(['answer 0', 'answer 1', 'answer 2']);
+    expect(line.ends()).toEqual(['r1', 'r2', 'r3']);
+  });
+
+  test('sent twice are answered once: waiting, running and answered', async () => {
+    await ask('r1');
+    await ask('r1');
+    await ask('r2');
+    await ask('r2');
+    jobs[0]!.say('one');
+    jobs[0]!.end();
+    await tick();
+    jobs[1]!.end();
+    await tick();
+    expect(jobs).toHaveLength(2);
+    await ask('r1');
+    expect(jobs).toHaveLength(2);
+    expect(line.ends().filter((id) => id === 'r1')).toHaveLength(2);
+    // Another question under a used id is another request.
+    await ask('r1', 'something else');
+    expect(jobs).toHaveLength(3);
+  });
+
+  test('that fail say why, and the next one is served', async () => {
+    await ask('r1');
+    await ask('r2');
+    jobs[0]!.fail('no model');
+    await tick();
+    expect(line.errors()).toEqual([['r1', 'no model']]);
+    expect(jobs).toHaveLength(2);
+  });
+
+  test('that may not be answered never reach the model', async () => {
+    await service.request({ requestId: 'r1', message: 'hi', mode: 'chat' });
+    await tick();
+    expect(jobs).toHaveLength(0);
+    expect(line.errors()).toEqual([['r1', 'Access denied: chat mode is switched off in SillyTavern.']]);
+  });
+
+  test('beyond the bound are refused', async () => {
+    for (let index = 0; index < 258; index += 1) await service.request({ requestId: `r${index}`, message: 'x' });
+    expect(line.errors()).toEqual([['r257', 'Too many pending requests.']]);
+  });
+
+  test('that another tab answers are left to it', async () => {
+    foreign.add('r1');
+    await ask('r1');
+    expect(jobs).toHaveLength(0);
+    expect(line.sent).toEqual([]);
+  });
+});
+
+describe('a connection that breaks', () => {
+  test('for a moment: the answer starts over on the next, and those that wait stay', async () => {
+    await ask('r1');
+    await ask('r2');
+    jobs[0]!.say('Hel');
+    service.lineDown();
+    jobs[0]!.say('lo');
+    const next = new FakeLine(true);
+    service.lineUp(next);
+    jobs[0]!.say('!');
+    jobs[0]!.end();
+    await tick();
+    expect(next.text('r1')).toBe('Hello!');
+    expect(jobs[1]!.job.text).toBe('r2');
+  });
+
+  test('with the broker: nothing is sent under an id that it does not know', async () => {
+    await ask('r1');
+    await ask('r2');
+    jobs[0]!.say('Hel');
+    service.lineDown();
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    expect(service.waiting).toEqual([]);
+    jobs[0]!.say('lo');
+    await ask('r3');
+    jobs[0]!.end();
+    await tick();
+    expect(next.sent).toEqual([]);
+    jobs[1]!.say('third');
+    expect(next.text('r3')).toBe('third');
+    // Sent again after all: the answer is there, and is not generated again.
+    await ask('r1');
+    expect(next.text('r1')).toBe('Hello');
+    expect(jobs).toHaveLength(2);
+  });
+
+  test('with the broker, and the request is sent again while it is answered', async () => {
+    await ask('r1');
+    jobs[0]!.say('Hel');
+    service.lineDown();
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    await ask('r1');
+    expect(next.text('r1')).toBe('Hel');
+    jobs[0]!.say('lo');
+    jobs[0]!.end();
+    await tick();
+    expect(next.text('r1')).toBe('Hello');
+    expect(next.ends()).toEqual(['r1']);
+  });
+
+  test('nothing begins while there is none', async () => {
+    await ask('r1');
+    await ask('r2');
+    service.lineDown();
+    jobs[0]!.end();
+    await tick();
+    expect(jobs).toHaveLength(1);
+    service.lineUp(new FakeLine(true));
+    await tick();
+    expect(jobs).toHaveLength(2);
+  });
+
+  test('because the page goes: whoever waits is told', async () => {
+    await ask('r1');
+    await ask('r2');
+    service.abandon('the tab was closed');
+    expect(line.errors()).toEqual([
+      ['r1', 'the tab was closed'],
+      ['r2', 'the tab was closed'],
+    ]);
+  });
+});

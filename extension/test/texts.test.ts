@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+
+const raw = { query: '?raw', import: 'default', eager: true } as const;
+const sources = import.meta.glob<string>(['../src/*.ts', '../src/*.html'], raw);
+const shipped = import.meta.glob<string>(['../public/**/*', '../package.json'], raw);
+const read = (name: string) => shipped[`../${name}`] ?? '';
+const found = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, key]) => key!);
+
+/** Every text that the panel shows, as its key. */
+function keys(): Set<string> {
+  const all: string[] = [];
+  for (const text of Object.values(sources)) {
+    all.push(...found(text, /data-i18n="(?:\[[a-z-]+\])?([^"]+)"/g));
+    all.push(...found(text, /\btr\(\s*'([^']+)'/g), ...found(text, /\blabel: '([^']+)'/g));
+  }
+  return new Set(all);
+}
+
+test.each(['zh-cn', 'zh-tw'])('%s has every text, and each placeholder of it', (locale) => {
+  const texts = JSON.parse(read(`public/i18n/${locale}.json`)) as Record<string, string>;
+  const placeholders = (text: string) => found(text, /(\$\{\d+\})/g).sort();
+  expect(keys().size).toBeGreaterThan(30);
+  for (const key of keys()) {
+    expect(texts, key).toHaveProperty([key]);
+    expect(placeholders(texts[key]!), key).toEqual(placeholders(key));
+  }
+});
+
+test('the manifest names files that exist, and the version of the package', () => {
+  const manifest = JSON.parse(read('public/manifest.json'));
+  expect(manifest.version).toBe(JSON.parse(read('package.json')).version);
+  for (const file of [manifest.css, ...Object.values<string>(manifest.i18n)]) expect(read(`public/${file}`)).not.toBe('');
+});
