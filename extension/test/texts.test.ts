@@ -1,15 +1,14 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 
-const raw = { query: '?raw', import: 'default', eager: true } as const;
-const sources = import.meta.glob<string>(['../src/*.ts', '../src/*.html'], raw);
-const shipped = import.meta.glob<string>(['../public/**/*', '../package.json'], raw);
-const read = (name: string) => shipped[`../${name}`] ?? '';
+const read = (name: string) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8');
+const sources = readdirSync(new URL('../src', import.meta.url)).map((name) => read(`src/${name}`));
 const found = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, key]) => key!);
 
 /** Every text that the panel shows, as its key. */
 function keys(): Set<string> {
   const all: string[] = [];
-  for (const text of Object.values(sources)) {
+  for (const text of sources) {
     all.push(...found(text, /data-i18n="(?:\[[a-z-]+\])?([^"]+)"/g));
     all.push(...found(text, /\btr\(\s*'([^']+)'/g), ...found(text, /\blabel: '([^']+)'/g));
   }
