@@ -46,6 +46,8 @@ export class Service {
   readonly #queue = new RequestQueue<Task>(MAX_WAITING);
   readonly #memory = new AnswerMemory<Request, Outcome>(MEMORY);
   #line: Line | null = null;
+  /** An answer that was done while there was no connection. At most one: without one, none begins. */
+  #undelivered: Answer | null = null;
   answered = 0;
 
   constructor(deps: Dependencies) {
@@ -67,8 +69,13 @@ export class Service {
 
   lineUp(line: Line): void {
     this.#line = line;
-    if (line.resumed) this.#queue.running?.answer.attach(line);
-    else this.#queue.drop(() => true);
+    if (line.resumed) {
+      this.#undelivered?.attach(line);
+      this.#queue.running?.answer.attach(line);
+    } else {
+      this.#queue.drop(() => true);
+    }
+    this.#undelivered = null;
     this.#deps.changed();
     this.#advance();
   }
@@ -154,6 +161,7 @@ export class Service {
     this.#deps.changed();
     const allowed = modeFor(task.request, this.#deps.policy());
     const outcome = 'refusal' in allowed ? failed(allowed.refusal) : await this.#generate(task, allowed.mode);
+    if (this.#line === null) this.#undelivered = task.answer;
     task.answer.finish(outcome);
     if (outcome.kind === 'failed') this.#deps.failed(outcome.reason, task.request.clientId);
     else {

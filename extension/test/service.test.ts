@@ -146,6 +146,24 @@ describe('a connection that breaks', () => {
     expect(jobs[1]!.job.text).toBe('r2');
   });
 
+  test.each(['streamed', 'failed'])('for a moment, in which the answer is done: it goes out on the next (%s)', async (how) => {
+    await ask('r1');
+    jobs[0]!.say('Hello');
+    service.lineDown();
+    if (how === 'streamed') jobs[0]!.end();
+    else jobs[0]!.fail('no model');
+    await tick();
+    const next = new FakeLine(true);
+    service.lineUp(next);
+    expect([next.text('r1'), next.ends(), next.errors()]).toEqual(
+      how === 'streamed' ? ['Hello', ['r1'], []] : ['', [], [['r1', 'no model']]],
+    );
+    service.lineDown();
+    const after = new FakeLine(true);
+    service.lineUp(after);
+    expect(after.sent).toEqual([]);
+  });
+
   test('with the broker: nothing is sent under an id that it does not know', async () => {
     await ask('r1');
     await ask('r2');

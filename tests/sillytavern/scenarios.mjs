@@ -271,19 +271,19 @@ export function scenarios(alias, install) {
       });
 
       test('SillyTavern has no API', async () => {
-        const url = world.upstream.url;
-        const use = (value) =>
-          page.evaluate((to) => {
-            const input = document.querySelector('#custom_api_url_text');
-            input.value = to;
-            input.dispatchEvent(new Event('input', { bubbles: true }));
-            document.querySelector('#api_button_openai').click();
-          }, value);
-        await use('nonsense');
+        const use = (api) =>
+          page.evaluate((name) => {
+            const select = document.querySelector('#main_api');
+            select.value = name;
+            select.dispatchEvent(new Event('change', { bubbles: true }));
+            if (name === 'openai') document.querySelector('#api_button_openai').click();
+          }, api);
+        await use('novel');
         await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus === 'no_connection');
         assert.equal(await app.failure(await app.ask(target, 'hello?')), 'SillyTavern is not connected to an API.');
-        await use(url);
+        await use('openai');
         await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus !== 'no_connection');
+        await openPanel(page);
       });
     });
 
@@ -314,6 +314,7 @@ export function scenarios(alias, install) {
       });
 
       test('that change something are off, until they are switched on', async () => {
+        await openPanel(page);
         const off = (name) => `Access denied: "${name}" is switched off in SillyTavern.`;
         for (const name of ['switchCharacter', 'sendSystemNote', 'runSlashCommand']) {
           assert.equal(await denial(name, 'x'), off(name));

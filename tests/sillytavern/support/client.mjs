@@ -50,7 +50,7 @@ export class Client {
   }
 
   /** Until `accepts` likes the answer to `requestId`. */
-  async when(requestId, accepts, ms = 30_000) {
+  async when(requestId, accepts, ms = 20_000) {
     const answer = this.answer(requestId);
     let watcher;
     const done = new Promise((resolve) => {

@@ -15,6 +15,7 @@ export function launch() {
 /** Opens SillyTavern, and waits until it is ready and connected to its model. */
 export async function openTavern(context, tavern) {
   const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
   page.complaints = [];
   page.on('pageerror', (error) => page.complaints.push(error.stack ?? error.message));
   await page.goto(tavern.url);
@@ -32,14 +33,14 @@ export const part = (page, name) => page.locator(`#newage-broker [data-newage="$
 
 /** Opens the drawer of extensions, and in it the panel. */
 export async function openPanel(page) {
-  if (!(await part(page, 'connect').isVisible())) {
-    if (!(await page.locator('#rm_extensions_block').isVisible())) await page.locator('#extensions-settings-button .drawer-toggle').click();
-    await page.locator('#newage-broker .inline-drawer-toggle').click();
-  }
+  const toggle = page.locator('#newage-broker .inline-drawer-toggle');
+  if (!(await toggle.isVisible())) await page.locator('#extensions-settings-button .drawer-toggle').click();
+  await toggle.waitFor();
+  if (!(await part(page, 'connect').isVisible())) await toggle.click();
   await part(page, 'connect').waitFor();
 }
 
-export async function stateIs(page, wanted, timeout = 30_000) {
+export async function stateIs(page, wanted, timeout = 15_000) {
   await page.waitForFunction(
     (name) => document.querySelector('#newage-broker')?.dataset.state === name,
     wanted,

@@ -1,6 +1,7 @@
 // A language model of our own: OpenAI's chat completions over HTTP, with answers that a test dictates.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
+import { within } from './wait.mjs';
 
 /**
  * `reply` gets the request's body and returns what to do:
@@ -67,7 +68,9 @@ export function door(at) {
   const reached = new Promise((resolve) => (arrived = resolve));
   return {
     open: opened,
-    reached,
+    get reached() {
+      return within(reached, `the model is asked for its token ${at}`);
+    },
     gate: async (index) => {
       if (index !== at) return;
       arrived();
