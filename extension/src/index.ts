@@ -13,6 +13,8 @@ import { Tabs, tabSuffix } from './tabs';
 /** Requests of this tab's page before a reload that had no time to say goodbye. */
 const UNFINISHED = 'newage-broker.unfinished';
 const KEEP_ALIVE_MS = 20_000;
+/** How long a page may take to go; its user may also have stayed. */
+const LEAVING_MS = 3_000;
 
 function start(): void {
   const settings = load();
@@ -52,7 +54,7 @@ function start(): void {
   const service: Service = new Service({
     clientId: () => settings.clientId,
     policy: () => settings.policy,
-    generate,
+    generate: (job, onDelta) => generate(job, onDelta).catch(unlessLeaving),
     claim: (requestId) => tabs.claim(requestId),
     newId,
     now: () => Date.now(),
@@ -98,6 +100,14 @@ function start(): void {
     connection.open({ url, clientId, key, identity: identity(), desc: `SillyTavern at ${window.location.host}` });
   };
 
+  // A page that goes loses its requests first: that is not the model's failure, and is told below.
+  let leaving = 0;
+  window.addEventListener('beforeunload', () => (leaving = Date.now()));
+  const unlessLeaving = async (error: unknown) => {
+    const left = LEAVING_MS - (Date.now() - leaving);
+    if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
+    throw error;
+  };
   window.addEventListener('pagehide', () => {
     service.abandon('The SillyTavern tab was closed or reloaded.');
     tabs.renew([]);

@@ -4,7 +4,8 @@
  * Tabs share localStorage and a broadcast channel, nothing else. A tab claims each request before it
  * queues it; a claim lives as long as its owner renews it, so that a tab that crashed blocks nobody.
  */
-const CLAIMS = 'newage-broker.claims';
+/** One entry a claim: tabs that write at the same moment must not undo each other's. */
+const CLAIM = 'newage-broker.claim.';
 const SUFFIX = 'newage-broker.suffix';
 const CHANNEL = 'newage-broker';
 /** Timers of hidden tabs run once a minute at worst. */
@@ -22,7 +23,10 @@ export function tabSuffix(storage: Storage, page: Pick<Window, 'addEventListener
   return suffix;
 }
 
-type Claims = Record<string, { tab: string; at: number }>;
+interface Claim {
+  tab: string;
+  at: number;
+}
 
 export class Tabs {
   readonly #tab: string;
@@ -41,12 +45,10 @@ export class Tabs {
 
   /** Claims a request for this tab; if another tab has it, that one is told. */
   async claim(requestId: string, now = Date.now()): Promise<boolean> {
-    const owner = await this.#exclusive(() => {
-      const claims = this.#read(now);
-      const claim = claims[requestId];
+    const owner = await exclusive(() => {
+      const claim = this.#claims(now).get(requestId);
       if (claim && claim.tab !== this.#tab) return claim.tab;
-      claims[requestId] = { tab: this.#tab, at: now };
-      this.#write(claims);
+      this.#put(requestId, now);
       return this.#tab;
     });
     if (owner === this.#tab) return true;
@@ -56,35 +58,40 @@ export class Tabs {
 
   /** Those that this tab still works on are renewed, its others given up. */
   renew(working: readonly string[], now = Date.now()): void {
-    const claims = this.#read(now);
-    for (const [id, claim] of Object.entries(claims)) {
-      if (claim.tab === this.#tab) delete claims[id];
+    for (const [id, claim] of this.#claims(now)) {
+      if (claim.tab === this.#tab && !working.includes(id)) this.#storage.removeItem(CLAIM + id);
     }
-    for (const id of working) claims[id] ??= { tab: this.#tab, at: now };
-    this.#write(claims);
+    for (const id of working) this.#put(id, now);
   }
 
-  #read(now: number): Claims {
-    let stored: unknown;
-    try {
-      stored = JSON.parse(this.#storage.getItem(CLAIMS) ?? '{}');
-    } catch {
-      stored = {};
-    }
-    const claims: Claims = Object.create(null);
-    for (const [id, claim] of Object.entries(stored ?? {}).slice(-MAX_CLAIMS)) {
-      if (typeof claim?.at === 'number' && now - claim.at < STALE_MS) claims[id] = claim;
+  #put(requestId: string, now: number): void {
+    this.#storage.setItem(CLAIM + requestId, JSON.stringify({ tab: this.#tab, at: now } satisfies Claim));
+  }
+
+  /** All that are alive; the others are removed, and those beyond the bound. */
+  #claims(now: number): Map<string, Claim> {
+    const claims = new Map<string, Claim>();
+    const keys = Array.from({ length: this.#storage.length }, (_, index) => this.#storage.key(index) ?? '');
+    for (const key of keys.filter((name) => name.startsWith(CLAIM))) {
+      const claim = read(this.#storage.getItem(key));
+      if (claim && now - claim.at < STALE_MS && claims.size < MAX_CLAIMS) claims.set(key.slice(CLAIM.length), claim);
+      else this.#storage.removeItem(key);
     }
     return claims;
   }
+}
 
-  #write(claims: Claims): void {
-    this.#storage.setItem(CLAIMS, JSON.stringify(claims));
+function read(text: string | null): Claim | null {
+  try {
+    const claim = JSON.parse(text ?? 'null') as Partial<Claim> | null;
+    return typeof claim?.tab === 'string' && typeof claim.at === 'number' ? (claim as Claim) : null;
+  } catch {
+    return null;
   }
+}
 
-  /** One tab at a time, where the page may ask for that: locks exist on HTTPS and on localhost. */
-  async #exclusive<T>(act: () => T): Promise<T> {
-    const locks = (globalThis.navigator as Partial<Navigator> | undefined)?.locks;
-    return locks ? locks.request(CLAIMS, act) : act();
-  }
+/** One tab at a time, where the page may ask for that: locks exist on HTTPS and on localhost. */
+async function exclusive<T>(act: () => T): Promise<T> {
+  const locks = (globalThis.navigator as Partial<Navigator> | undefined)?.locks;
+  return locks ? locks.request(CHANNEL, act) : act();
 }

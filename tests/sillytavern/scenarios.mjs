@@ -481,7 +481,7 @@ export function scenarios(alias, install) {
         await world.idle(chinese);
         await openPanel(chinese);
         assert.equal(await part(chinese, 'state').textContent(), '已连接，等待请求');
-        assert.equal(await chinese.locator('#newage-broker label', { hasText: '静默' }).count(), 1);
+        assert.equal(await chinese.locator('#newage-broker label', { hasText: '静默：作答而不改动聊天' }).count(), 1);
         await chinese.screenshot({ path: `${SHOTS}${world.version}-zh.png` });
         assert.deepEqual(chinese.complaints, []);
       } finally {

@@ -34,9 +34,17 @@ export const part = (page, name) => page.locator(`#newage-broker [data-newage="$
 /** Opens the drawer of extensions, and in it the panel. */
 export async function openPanel(page) {
   const toggle = page.locator('#newage-broker .inline-drawer-toggle');
-  if (!(await toggle.isVisible())) await page.locator('#extensions-settings-button .drawer-toggle').click();
-  await toggle.waitFor();
-  if (!(await part(page, 'connect').isVisible())) await toggle.click();
+  const shown = (locator, timeout) => locator.waitFor({ timeout }).then(() => true, () => false);
+  // Drawers slide; a click in the middle of that may be lost.
+  for (let attempt = 0; attempt < 5 && !(await part(page, 'connect').isVisible()); attempt += 1) {
+    if (!(await toggle.isVisible())) {
+      await page.locator('#extensions-settings-button .drawer-toggle').click();
+      if (!(await shown(toggle, 3_000))) continue;
+    }
+    if (await shown(part(page, 'connect'), 300)) break;
+    await toggle.click();
+    await shown(part(page, 'connect'), 3_000);
+  }
   await part(page, 'connect').waitFor();
 }
 

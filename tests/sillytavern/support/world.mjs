@@ -68,8 +68,8 @@ export class World {
     await this.browser?.close();
     this.proxy?.stop();
     await this.broker?.stop();
+    if (this.installed) await newage('extension', 'uninstall', ...this.where);
     await this.tavern?.stop();
     await this.upstream?.stop();
-    if (this.where) await newage('extension', 'uninstall', ...this.where);
   }
 }
