@@ -6,12 +6,14 @@ import { Panel } from './panel';
 import { EVENT } from './protocol';
 import { isObject } from './request';
 import { Service } from './service';
-import { load, save } from './settings';
+import { follow, load, save } from './settings';
 import { context, eventName, tr } from './sillytavern';
 import { Tabs, tabSuffix } from './tabs';
 
-/** Requests of this tab's page before a reload that had no time to say goodbye. */
+/** Requests of this tab's page before a reload: what it sends as it goes need not arrive. */
 const UNFINISHED = 'newage-broker.unfinished';
+/** After connecting; a broker hands open requests over to the new connection in its own time. */
+const DISOWN_MS = 1_000;
 const KEEP_ALIVE_MS = 20_000;
 /** How long a page may take to go; its user may also have stayed. */
 const LEAVING_MS = 3_000;
@@ -50,12 +52,14 @@ function start(): void {
     },
   });
 
-  const tabs = new Tabs(suffix, localStorage, (requestId) => service.askedAgain(requestId));
+  follow(settings, () => panel.refresh());
+
+  const tabs = new Tabs(suffix, localStorage, (payload) => service.handOver(payload));
   const service: Service = new Service({
     clientId: () => settings.clientId,
     policy: () => settings.policy,
     generate: (job, onDelta) => generate(job, onDelta).catch(unlessLeaving),
-    claim: (requestId) => tabs.claim(requestId),
+    claim: (requestId, payload) => tabs.claim(requestId, payload),
     newId,
     now: () => Date.now(),
     changed: () => {
@@ -68,10 +72,16 @@ function start(): void {
   });
 
   const remember = () => {
-    tabs.renew(service.working);
+    tabs.renew(service.known);
     sessionStorage.setItem(UNFINISHED, JSON.stringify(service.working));
   };
   const unfinished = readUnfinished();
+  const disown = () => {
+    for (const requestId of unfinished.splice(0)) {
+      // Unless it has been sent again meanwhile, and is answered after all.
+      if (!service.working.includes(requestId)) service.fail(requestId, 'The SillyTavern tab was reloaded.');
+    }
+  };
 
   const connection: Connection = new Connection({
     state: (state) => {
@@ -81,7 +91,7 @@ function start(): void {
     },
     up: (line) => {
       service.lineUp(line);
-      for (const requestId of unfinished.splice(0)) service.fail(requestId, 'The SillyTavern tab was reloaded.');
+      setTimeout(disown, DISOWN_MS);
     },
     down: () => service.lineDown(),
     request: (payload) => void service.request(payload),
@@ -111,11 +121,10 @@ function start(): void {
   window.addEventListener('pagehide', () => {
     service.abandon('The SillyTavern tab was closed or reloaded.');
     tabs.renew([]);
-    sessionStorage.removeItem(UNFINISHED);
   });
   setInterval(() => {
     service.keepAlive();
-    if (service.working.length > 0) tabs.renew(service.working);
+    tabs.renew(service.known);
   }, KEEP_ALIVE_MS);
 
   if (settings.connect) connect();

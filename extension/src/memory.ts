@@ -31,6 +31,10 @@ export class AnswerMemory<R extends { requestId: string }, A> {
     return entry && now - entry.at <= this.#limits.ageMs ? entry : undefined;
   }
 
+  ids(now: number): string[] {
+    return [...this.#entries.keys()].filter((id) => this.get(id, now));
+  }
+
   forget(requestId: string): void {
     const entry = this.#entries.get(requestId);
     if (entry) this.#size -= entry.size;

@@ -30,6 +30,8 @@ export class Panel {
   readonly #wishes: Wishes;
   #state: State = { name: 'off' };
   #activity: Activity = { running: null, waiting: [], answered: 0 };
+  /** Put the settings into the fields again. */
+  readonly #shown: (() => void)[] = [];
   #errors: { at: Date; text: string; times: number }[] = [];
 
   constructor(parent: HTMLElement, settings: Settings, wishes: Wishes) {
@@ -53,6 +55,11 @@ export class Panel {
   activity(activity: Activity): void {
     this.#activity = activity;
     this.#render();
+  }
+
+  /** The settings have changed elsewhere. */
+  refresh(): void {
+    for (const show of this.#shown) show();
   }
 
   error(text: string): void {
@@ -92,16 +99,17 @@ export class Panel {
     const settings = this.#settings;
     const text = (name: string, get: () => string, set: (value: string) => void) => {
       const input = this.#find<HTMLInputElement>(name);
-      input.value = get();
+      const show = () => void (input.value = get());
+      this.#shown.push(show);
       input.addEventListener('change', () => {
         set(input.value.trim());
-        input.value = get();
+        show();
         this.#wishes.changed();
       });
     };
     const flag = (name: string, get: () => boolean, set: (value: boolean) => void) => {
       const input = this.#find<HTMLInputElement>(name);
-      input.checked = get();
+      this.#shown.push(() => void (input.checked = get()));
       input.addEventListener('change', () => {
         set(input.checked);
         this.#wishes.changed();
@@ -119,11 +127,12 @@ export class Panel {
       flag(`function-${name}`, () => functions[name], (value) => (functions[name] = value));
     }
     const mode = this.#find<HTMLSelectElement>('default-mode');
-    mode.value = policy.defaultMode;
+    this.#shown.push(() => void (mode.value = policy.defaultMode));
     mode.addEventListener('change', () => {
       if (isMode(mode.value)) policy.defaultMode = mode.value;
       this.#wishes.changed();
     });
+    this.refresh();
   }
 
   #bindButtons(): void {

@@ -28,8 +28,8 @@ export interface Dependencies {
   clientId(): string;
   policy(): Policy;
   generate(job: Job, onDelta: (text: string) => void): Promise<Generated>;
-  /** Whether this tab, and no other, answers this request. */
-  claim(requestId: string): Promise<boolean>;
+  /** Whether this tab, and no other, answers this request; another one gets it handed over. */
+  claim(requestId: string, payload: unknown): Promise<boolean>;
   newId(): string;
   now(): number;
   /** Something that the panel shows has changed. */
@@ -48,6 +48,8 @@ export class Service {
   #line: Line | null = null;
   /** An answer that was done while there was no connection. At most one: without one, none begins. */
   #undelivered: Answer | null = null;
+  /** What other tabs have handed over meanwhile. */
+  #handedOver: unknown[] = [];
   answered = 0;
 
   constructor(deps: Dependencies) {
@@ -60,6 +62,11 @@ export class Service {
 
   get waiting(): readonly Task[] {
     return this.#queue.waiting;
+  }
+
+  /** Ids that this tab works on, or remembers the answer to. */
+  get known(): string[] {
+    return [...this.working, ...this.#memory.ids(this.#deps.now())];
   }
 
   /** Ids that this tab works on. */
@@ -77,6 +84,7 @@ export class Service {
     }
     this.#undelivered = null;
     this.#deps.changed();
+    for (const payload of this.#handedOver.splice(0)) void this.request(payload);
     this.#advance();
   }
 
@@ -95,7 +103,8 @@ export class Service {
     }
     const queued = this.#queue.find(read.requestId);
     if (queued) {
-      this.askedAgain(queued.requestId);
+      // Sent again: the broker has forgotten it, and now waits for the answer once more.
+      if (queued === this.#queue.running && line) queued.answer.attach(line);
       return;
     }
     const known = this.#memory.get(read.requestId, this.#deps.now());
@@ -103,7 +112,7 @@ export class Service {
       this.#answer(read.requestId, known.answer).attach(line);
       return;
     }
-    if (!(await this.#deps.claim(read.requestId))) return;
+    if (!(await this.#deps.claim(read.requestId, payload))) return;
     // While other tabs were asked, the connection may have gone, or the same request come again.
     if (line === null || line !== this.#line || this.#queue.find(read.requestId)) return;
     const task: Task = { requestId: read.requestId, request: read, answer: this.#answer(read.requestId) };
@@ -115,10 +124,10 @@ export class Service {
     this.#advance();
   }
 
-  /** The broker has sent a request again that waits or runs here: it waits for the answer. */
-  askedAgain(requestId: string): void {
-    const task = this.#queue.find(requestId);
-    if (task && task === this.#queue.running && this.#line) task.answer.attach(this.#line);
+  /** Another tab got a request that is this one's; it may have no connection yet. */
+  handOver(payload: unknown): void {
+    if (this.#line !== null) void this.request(payload);
+    else if (this.#handedOver.length < MAX_WAITING) this.#handedOver.push(payload);
   }
 
   /** An open stream must not look abandoned while the model thinks. */

@@ -54,24 +54,49 @@ export function withDefaults(stored: unknown, clientId: string): Settings {
   };
 }
 
+/** The newer of two copies: SillyTavern's, which it saves after a while, and the one of this tab. */
 export function load(): Settings {
-  const { extensionSettings } = context();
   const clientId = defaultClientId(window.location);
-  const settings = withDefaults(extensionSettings[NAME], clientId);
+  const [stored, tab] = [context().extensionSettings[NAME], parsed(sessionStorage.getItem(NAME))];
+  const unsaved = savedAt(tab) > savedAt(stored);
+  const settings = withDefaults(unsaved ? tab : stored, clientId);
+  // The page was reloaded before SillyTavern had saved.
+  if (unsaved) save(settings);
   if (settings.remember) return settings;
-  const tab = withDefaults(parsed(sessionStorage.getItem(NAME)), clientId);
-  return { ...settings, key: tab.key, connect: tab.connect };
+  const { key, connect } = withDefaults(tab, clientId);
+  return { ...settings, key, connect };
 }
 
 export function save(settings: Settings): void {
   const { extensionSettings, saveSettingsDebounced } = context();
   // The default follows the port of the page, so it is not stored.
   const clientId = settings.clientId === defaultClientId(window.location) ? '' : settings.clientId;
-  const stored: Partial<Settings> = { ...settings, clientId };
+  const stored: Stored = { ...settings, clientId, savedAt: Date.now() };
+  sessionStorage.setItem(NAME, JSON.stringify(stored));
   if (!settings.remember) for (const name of SECRET) delete stored[name];
   extensionSettings[NAME] = stored;
-  sessionStorage.setItem(NAME, JSON.stringify({ key: settings.key, connect: settings.connect }));
   saveSettingsDebounced();
+  channel.postMessage(rights(settings));
+}
+
+type Stored = Partial<Settings> & { savedAt: number };
+
+const savedAt = (stored: unknown) => (isObject(stored) ? Number(stored['savedAt'] ?? 0) : 0);
+
+const channel = new BroadcastChannel(`${NAME}.settings`);
+
+/** What remote programs may do: switched off in one tab, it is off in all of them. */
+const rights = ({ policy, functions, slashCommands }: Settings) => ({ policy, functions, slashCommands });
+
+/** Takes over what another tab has changed. */
+export function follow(settings: Settings, changed: () => void): void {
+  channel.onmessage = ({ data }: MessageEvent<unknown>) => {
+    const { policy, functions, slashCommands } = withDefaults(data, settings.clientId);
+    Object.assign(settings.policy, policy);
+    Object.assign(settings.functions, functions);
+    settings.slashCommands = slashCommands;
+    changed();
+  };
 }
 
 function parsed(text: string | null): unknown {

@@ -2,7 +2,9 @@
  * Several tabs of one SillyTavern: each has an identity of its own, and a request is answered by one.
  *
  * Tabs share localStorage and a broadcast channel, nothing else. A tab claims each request before it
- * queues it; a claim lives as long as its owner renews it, so that a tab that crashed blocks nobody.
+ * queues it, and keeps the claim while it remembers the answer: a broker that forgets whom it asked may
+ * ask another tab, which hands the request over. A claim lives as long as its owner renews it, so that a
+ * tab that crashed blocks nobody.
  */
 /** One entry a claim: tabs that write at the same moment must not undo each other's. */
 const CLAIM = 'newage-broker.claim.';
@@ -33,18 +35,18 @@ export class Tabs {
   readonly #storage: Storage;
   readonly #channel: BroadcastChannel;
 
-  /** `askedAgain`: another tab got a request that this one has claimed. */
-  constructor(tab: string, storage: Storage, askedAgain: (requestId: string) => void) {
+  /** `handedOver`: another tab got a request that is this one's. */
+  constructor(tab: string, storage: Storage, handedOver: (payload: unknown) => void) {
     this.#tab = tab;
     this.#storage = storage;
     this.#channel = new BroadcastChannel(CHANNEL);
-    this.#channel.onmessage = ({ data }: MessageEvent<{ tab?: string; requestId?: string }>) => {
-      if (data?.tab === tab && typeof data.requestId === 'string') askedAgain(data.requestId);
+    this.#channel.onmessage = ({ data }: MessageEvent<{ tab?: string; payload?: unknown }>) => {
+      if (data?.tab === tab) handedOver(data.payload);
     };
   }
 
-  /** Claims a request for this tab; if another tab has it, that one is told. */
-  async claim(requestId: string, now = Date.now()): Promise<boolean> {
+  /** Claims a request for this tab; if it is another tab's, that one gets its `payload`. */
+  async claim(requestId: string, payload: unknown, now = Date.now()): Promise<boolean> {
     const owner = await exclusive(() => {
       const claim = this.#claims(now).get(requestId);
       if (claim && claim.tab !== this.#tab) return claim.tab;
@@ -52,16 +54,16 @@ export class Tabs {
       return this.#tab;
     });
     if (owner === this.#tab) return true;
-    this.#channel.postMessage({ tab: owner, requestId });
+    this.#channel.postMessage({ tab: owner, payload });
     return false;
   }
 
-  /** Those that this tab still works on are renewed, its others given up. */
-  renew(working: readonly string[], now = Date.now()): void {
+  /** Those that this tab still knows are renewed, its others given up. */
+  renew(known: readonly string[], now = Date.now()): void {
     for (const [id, claim] of this.#claims(now)) {
-      if (claim.tab === this.#tab && !working.includes(id)) this.#storage.removeItem(CLAIM + id);
+      if (claim.tab === this.#tab && !known.includes(id)) this.#storage.removeItem(CLAIM + id);
     }
-    for (const id of working) this.#put(id, now);
+    for (const id of known) this.#put(id, now);
   }
 
   #put(requestId: string, now: number): void {

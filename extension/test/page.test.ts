@@ -85,18 +85,29 @@ describe('tabs', () => {
   });
 
   test('a request belongs to the tab that claims it first, as long as it lives', async () => {
-    const askedAgain = vi.fn();
-    const one = new Tabs('one', storage, askedAgain);
+    const handedOver = vi.fn();
+    const one = new Tabs('one', storage, handedOver);
     const other = new Tabs('other', storage, () => {});
-    expect(await one.claim('r', 0)).toBe(true);
-    expect(await one.claim('r', 0)).toBe(true);
-    expect(await other.claim('r', 1_000)).toBe(false);
-    await vi.waitFor(() => expect(askedAgain).toHaveBeenCalledWith('r'));
+    expect(await one.claim('r', 'payload', 0)).toBe(true);
+    expect(await one.claim('r', 'payload', 0)).toBe(true);
+    expect(await other.claim('r', 'payload', 1_000)).toBe(false);
+    await vi.waitFor(() => expect(handedOver).toHaveBeenCalledWith('payload'));
     one.renew(['r'], 140_000);
-    expect(await other.claim('r', 200_000)).toBe(false);
+    expect(await other.claim('r', 'payload', 200_000)).toBe(false);
     // It has crashed, and renews nothing.
-    expect(await other.claim('r', 300_000)).toBe(true);
+    expect(await other.claim('r', 'payload', 300_000)).toBe(true);
     other.renew([], 300_000);
-    expect(await one.claim('r', 300_000)).toBe(true);
+    expect(await one.claim('r', 'payload', 300_000)).toBe(true);
+  });
+
+  test('claims are bounded, and what is broken among them is removed', async () => {
+    const full = new MemoryStorage();
+    full.setItem('newage-broker.claim.broken', '{');
+    full.setItem('somebody.else', '{');
+    const tab = new Tabs('one', full, () => {});
+    for (let index = 0; index < 600; index += 1) await tab.claim(`r${index}`, null, 0);
+    expect(full.length).toBeLessThanOrEqual(514);
+    expect(full.getItem('newage-broker.claim.broken')).toBeNull();
+    expect(full.getItem('somebody.else')).toBe('{');
   });
 });

@@ -200,6 +200,24 @@ describe('a connection that breaks', () => {
     expect(next.ends()).toEqual(['r1']);
   });
 
+  test('and a request that another tab hands over waits for the next', async () => {
+    await ask('r1');
+    jobs[0]!.say('Hello');
+    jobs[0]!.end();
+    await tick();
+    service.lineDown();
+    service.handOver({ requestId: 'r1', message: 'r1', clientId: 'app' });
+    service.handOver({ requestId: 'r2', message: 'r2', clientId: 'app' });
+    await tick();
+    expect(jobs).toHaveLength(1);
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    await tick();
+    expect(next.text('r1')).toBe('Hello');
+    expect(jobs.map(({ job }) => job.text)).toEqual(['r1', 'r2']);
+    expect(service.known).toEqual(['r2', 'r1']);
+  });
+
   test('nothing begins while there is none', async () => {
     await ask('r1');
     await ask('r2');
