@@ -256,8 +256,12 @@ mod tests {
         let root = sillytavern.path();
         fs::create_dir_all(root.join("data/default-user")).unwrap();
         fs::create_dir_all(root.join("elsewhere/ann")).unwrap();
-        let folder = |user, data: Option<&Path>| Place::find(root, Some(user), data).map(|place| place.folder);
-        assert_eq!(folder("default-user", None).unwrap(), root.join("data/default-user/extensions").join(NAME));
+        let folder =
+            |user, data: Option<&Path>| Place::find(root, Some(user), data).map(|place| place.folder);
+        assert_eq!(
+            folder("default-user", None).unwrap(),
+            root.join("data/default-user/extensions").join(NAME)
+        );
         fs::write(root.join("config.yaml"), "# x\ndataRoot: \"./elsewhere\" # y\nlisten: false\n").unwrap();
         assert_eq!(folder("ann", None).unwrap(), root.join("./elsewhere/ann/extensions").join(NAME));
         assert!(matches!(folder("default-user", None), Err(ExtensionError::NoUser { .. })));
