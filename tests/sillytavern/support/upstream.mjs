@@ -1,4 +1,5 @@
-// A language model of our own: OpenAI's chat completions over HTTP, with answers that a test dictates.
+// A language model of our own: OpenAI's chat and text completions over HTTP, with answers that a test
+// dictates.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { within } from './wait.mjs';
@@ -22,11 +23,9 @@ export async function startUpstream() {
     let text = '';
     for await (const chunk of request) text += chunk;
     const body = JSON.parse(text);
-    const seen = { body, aborted: false };
-    requests.push(seen);
-    response.on('close', () => {
-      if (!response.writableEnded) seen.aborted = true;
-    });
+    requests.push({ body });
+    const isChat = !request.url.endsWith('/v1/completions');
+    const choice = (content) => ({ choices: [{ index: 0, ...(isChat ? { delta: { content } } : { text: content }) }] });
     const answer = await upstream.reply(body);
     if (answer.error) {
       response.writeHead(answer.status ?? 500, { 'content-type': 'application/json' });
@@ -35,17 +34,16 @@ export async function startUpstream() {
     if (!body.stream) {
       await answer.gate?.(0);
       response.setHeader('content-type', 'application/json');
-      const message = { role: 'assistant', content: answer.tokens.join('') };
-      return response.end(JSON.stringify({ id: 'c', object: 'chat.completion', choices: [{ index: 0, message, finish_reason: 'stop' }] }));
+      const content = answer.tokens.join('');
+      return response.end(JSON.stringify({ choices: [isChat ? { message: { role: 'assistant', content } } : { text: content }] }));
     }
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     for (const [index, content] of answer.tokens.entries()) {
       await answer.gate?.(index);
       if (answer.breakAfter === index) return response.destroy();
       if (response.destroyed) return undefined;
-      response.write(`data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', choices: [{ index: 0, delta: { content } }] })}\n\n`);
+      response.write(`data: ${JSON.stringify(choice(content))}\n\n`);
     }
-    response.write(`data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] })}\n\n`);
     return response.end('data: [DONE]\n\n');
   });
   server.listen(0, '127.0.0.1');
