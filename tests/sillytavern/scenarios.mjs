@@ -287,41 +287,6 @@ export function scenarios(alias, install) {
       });
     });
 
-    test('a text completion API streams too, quietly and in the chat', async () => {
-      const use = (api, server) =>
-        page.evaluate(
-          ([name, url]) => {
-            Object.assign(window.SillyTavern.getContext().textCompletionSettings, {
-              type: 'generic',
-              streaming: true,
-              server_urls: { generic: url },
-            });
-            const select = document.querySelector('#main_api');
-            select.value = name;
-            select.dispatchEvent(new Event('change', { bubbles: true }));
-            document.querySelector(`#api_button_${name}`).click();
-          },
-          [api, server],
-        );
-      const online = () => page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus !== 'no_connection');
-      await use('textgenerationwebui', world.upstream.url.replace('/v1', ''));
-      await online();
-      const before = (await world.chat()).length;
-      world.model({ tokens: TOKENS });
-      assert.equal(await app.streamed(await app.ask(target, 'Complete me.')), TEXT);
-      assert.match(world.upstream.requests.at(-1).body.prompt, /Complete me\./);
-      assert.equal((await world.chat()).length, before);
-      world.model({ tokens: ['Hel', 'lo 😀'] });
-      assert.equal(await app.streamed(await app.ask(target, 'Once more.', { mode: 'chat' })), 'Hello 😀');
-      await world.idle();
-      assert.equal((await world.chat()).length, before + 2);
-      await page.evaluate(() => (window.SillyTavern.getContext().textCompletionSettings.streaming = false));
-      assert.equal(await app.whole(await app.ask(target, 'In one piece.')), 'Hello 😀');
-      await use('openai');
-      await online();
-      await openPanel(page);
-    });
-
     describe('functions', () => {
       const result = async (...call) => {
         const reply = await app.call(target, ...call);
@@ -530,6 +495,33 @@ export function scenarios(alias, install) {
       } finally {
         await context.close();
       }
+    });
+
+    test('a text completion API streams too, quietly and in the chat', async () => {
+      // The last test that uses the page: it leaves SillyTavern with other settings.
+      await page.evaluate((url) => {
+        Object.assign(window.SillyTavern.getContext().textCompletionSettings, {
+          type: 'generic',
+          streaming: true,
+          server_urls: { generic: url },
+        });
+        const select = document.querySelector('#main_api');
+        select.value = 'textgenerationwebui';
+        select.dispatchEvent(new Event('change', { bubbles: true }));
+        document.querySelector('#api_button_textgenerationwebui').click();
+      }, world.upstream.url.replace('/v1', ''));
+      await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus !== 'no_connection');
+      const before = (await world.chat()).length;
+      world.model({ tokens: TOKENS });
+      assert.equal(await app.streamed(await app.ask(target, 'Complete me.')), TEXT);
+      assert.match(world.upstream.requests.at(-1).body.prompt, /Complete me\./);
+      assert.equal((await world.chat()).length, before);
+      world.model({ tokens: ['Hel', 'lo 😀'] });
+      assert.equal(await app.streamed(await app.ask(target, 'Once more.', { mode: 'chat' })), 'Hello 😀');
+      await world.idle();
+      assert.equal((await world.chat()).length, before + 2);
+      await page.evaluate(() => (window.SillyTavern.getContext().textCompletionSettings.streaming = false));
+      assert.equal(await app.whole(await app.ask(target, 'In one piece.')), 'Hello 😀');
     });
 
     test('uninstalled, nothing is left', async () => {
