@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, future::poll_fn};
 
 use arc_swap::ArcSwap;
-use framing::frame::Frame;
+use framing::{encoded::Encoded, frame::Frame};
 
 use super::*;
 use crate::{
     llm_router::RouterLimits,
-    outbox::{Drain, OutboxLimits},
+    outbox::{Drain, Outbox, OutboxLimits},
     protocol::{Dialect, SocketDialect},
+    session::socketio::AckArgs,
     trust::TrustSnapshot,
 };
 
