@@ -98,6 +98,21 @@ pub fn is_control_thread() -> bool {
     CONTROL.get()
 }
 
+/// While this lives, a panic of this thread costs whoever panics and nobody else: a room, beside the
+/// supervisor that starts it again.
+pub(crate) struct Expendable(bool);
+
+/// See [`Expendable`].
+pub(crate) fn expendable() -> Expendable {
+    Expendable(CONTROL.replace(false))
+}
+
+impl Drop for Expendable {
+    fn drop(&mut self) {
+        CONTROL.set(self.0);
+    }
+}
+
 /// An arbiter whose actors nobody can do without.
 fn control_arbiter() -> ArbiterHandle {
     let arbiter = Arbiter::new();

@@ -8,6 +8,7 @@ use super::{Audience, Effects, Place, Push, Timestamp, room::Room, supervisor::S
 use crate::{
     history::Change,
     ids::{ClientId, Identity},
+    launch::expendable,
     protocol::MsgType,
 };
 
@@ -34,6 +35,7 @@ impl Handler<Attendance> for Room {
     type Result = ();
 
     fn handle(&mut self, attendance: Attendance, ctx: &mut Self::Context) {
+        let _room = expendable();
         let now = Timestamp::now();
         match attendance {
             Attendance::Owner(identity) => {
@@ -63,6 +65,7 @@ impl Handler<Available> for Room {
     type Result = ();
 
     fn handle(&mut self, Available(extensions): Available, _: &mut Self::Context) {
+        let _room = expendable();
         if *self.available == *extensions {
             return;
         }

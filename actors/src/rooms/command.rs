@@ -82,9 +82,9 @@ pub enum Command {
     Typing(bool),
     /// `START_PROCESSING`, `STOP_PROCESSING`: of an extension.
     Processing(bool),
-    /// It stops as if it had failed.
+    /// It panics.
     #[cfg(test)]
-    Stop,
+    Panic,
 }
 
 impl Command {
@@ -110,7 +110,7 @@ impl Command {
             Self::Context { .. } => RoomRefusal::NoContext(room.to_string()),
             Self::Typing(_) | Self::Processing(_) => RoomRefusal::NotFound,
             #[cfg(test)]
-            Self::Stop => RoomRefusal::NotFound,
+            Self::Panic => RoomRefusal::NotFound,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     ids::RequestId,
+    launch::expendable,
     llm_router::{Audience as RequestAudience, Deliver, ForwardedRequest, OpenRequest, Peer, Requester},
 };
 
@@ -96,6 +97,7 @@ impl Handler<NotOpened> for Room {
     type Result = ();
 
     fn handle(&mut self, NotOpened(request): NotOpened, _: &mut Self::Context) {
+        let _room = expendable();
         self.forget_request(&request);
     }
 }
@@ -104,6 +106,7 @@ impl Handler<Deliver> for Room {
     type Result = ();
 
     fn handle(&mut self, Deliver { origin, delivery, .. }: Deliver, _: &mut Self::Context) {
+        let _room = expendable();
         if let crate::llm_router::Delivery::Finished(request) = &delivery {
             self.open.retain(|open| open != request);
         }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     history::{LoadMessages, Persisted},
     ids::{ClientId, Identity, RequestId},
+    launch::expendable,
     llm_router::{AudienceChanged, Requester},
     lobby::Membership,
     protocol::{Namespace, Role},
@@ -269,10 +270,7 @@ impl Room {
                 done(Ok(Reply::Done))
             }
             #[cfg(test)]
-            Command::Stop => {
-                ctx.stop();
-                done(Ok(Reply::Done))
-            }
+            Command::Panic => panic!("as the test asked"),
         }
     }
 
@@ -387,6 +385,7 @@ impl Handler<Run> for Room {
     type Result = Answer;
 
     fn handle(&mut self, Run { caller, command }: Run, ctx: &mut Self::Context) -> Self::Result {
+        let _room = expendable();
         self.run(&caller, command, ctx)
     }
 }

@@ -178,13 +178,13 @@ async fn whoever_is_gone_leaves_every_room_and_its_own_sleeps() {
 }
 
 #[actix::test]
-async fn a_room_that_stops_is_back_with_its_state() {
+async fn a_room_that_panics_is_back_with_its_state() {
     let f = Fixture::new(8, &["a", "b", "monitor"]).await;
     f.create("monitor", "tea").await.unwrap();
     f.run("monitor", "tea", Command::Add { identity: id("a"), role: Some(Role::Master) }).await.unwrap();
     f.run("monitor", "tea", add("b")).await.unwrap();
     let before = f.members("tea").await;
-    f.run("monitor", "tea", Command::Stop).await.unwrap();
+    assert_eq!(outcome(f.run("monitor", "tea", Command::Panic).await), Err(RoomRefusal::Busy));
     while f.metrics.rooms_restarted.get() == 0 {
         tokio::task::yield_now().await;
     }

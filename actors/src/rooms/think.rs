@@ -14,6 +14,7 @@ use log::debug;
 use super::{Outgoing, RoomState, Timestamp, room::Room};
 use crate::{
     ids::{ClientId, Identity, RequestId},
+    launch::expendable,
     llm_router::Requester,
     protocol::RequestMode,
 };
@@ -62,6 +63,7 @@ impl Thinking {
 impl Room {
     /// Every check interval (spec §2.1 `conversationalCheckInterval`).
     pub(super) fn check_thinking(&mut self, ctx: &mut Context<Self>) {
+        let _room = expendable();
         let settings = self.shared.settings.load_full();
         ctx.run_later(settings.conversational_check_interval.max(MIN_CHECK), Self::check_thinking);
         if self.state.head().mode != RequestMode::Conversational {
