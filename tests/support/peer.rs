@@ -476,6 +476,21 @@ impl Peer {
         assert!(self.kept.is_empty() && self.inbox.is_empty(), "unexpected: {:#?}", self.kept);
     }
 
+    /// Every event that has come and was not read: namespace, name and first argument. What was pushed before
+    /// somebody's ack was seen is among them.
+    pub async fn heard(&mut self) -> Vec<(String, Value, Value)> {
+        self.barrier().await;
+        let frames = self.kept.drain(..).chain(self.inbox.drain(..));
+        let event = |frame| {
+            let Frame::Text(text) = frame else { panic!("no event: {frame:?}") };
+            let (ns, json) = text.strip_prefix("42").and_then(|rest| rest.split_once(',')).expect(&text);
+            let Ok(Value::Array(mut args)) = serde_json::from_str(json) else { panic!("no event: {text}") };
+            let payload = if args.len() > 1 { args.remove(1) } else { Value::Null };
+            (ns.to_owned(), args.remove(0), payload)
+        };
+        frames.map(event).collect()
+    }
+
     /// Ends the connection without a word.
     pub async fn vanish(self) {
         if let Transport::Polling(mut polling) = self.transport {
