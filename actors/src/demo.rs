@@ -154,6 +154,7 @@ impl Handler<ToTarget> for Demo {
                     self.fan_out.send(route, &Delivery::Failed(failure), now);
                 }
             }
+            ToTarget::RoomIsDone { route } => self.fan_out.room_is_done(route, now),
             ToTarget::Close { route } => {
                 self.abort(route, "request is over", now);
                 self.fan_out.close(route, now);

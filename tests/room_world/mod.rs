@@ -62,7 +62,12 @@ impl World {
 
     /// "tea" with its master, a manager, a guest, and an extension.
     pub async fn full(setup: Setup) -> Self {
-        let mut world = Self::of(setup, |_| ()).await;
+        Self::full_of(setup, |_| ()).await
+    }
+
+    pub async fn full_of(setup: Setup, change: impl FnOnce(&mut Config)) -> Self {
+        let setup = setup.client(json!({"clientId": "app-c", "isTrust": true}));
+        let mut world = Self::of(setup, change).await;
         world.extension(EXTENSION).await;
         for (who, role) in [("app-a", "master"), ("app-b", "manager"), ("frontendExample", "guest")] {
             world.comes(who).await;
@@ -156,6 +161,81 @@ impl World {
         let error: Value = serde_json::from_str(&packet[head.len()..packet.len() - 1]).expect("JSON");
         assert_eq!(error, json!({"type": "ERROR", "message": message}), "{ask}");
     }
+}
+
+impl World {
+    /// A whole answer, not streamed; everybody has it then, and the room has kept it.
+    pub async fn answers(&mut self, extension: &str, request: &str, output: &str, text: &str) {
+        let payload =
+            json!({"type": 0, "data": text, "source": "client", "requestId": request, "outputId": output});
+        self.peer(extension).emit(LLM, json!("message"), &[payload]).await;
+        self.settle(extension).await;
+    }
+
+    /// What somebody has sent has been dealt with, by every room that they are in.
+    pub async fn settle(&mut self, who: &str) {
+        self.peer(who).barrier().await;
+        let list = self.ask(ADMIN, "GET_ROOMS", json!({})).await;
+        for room in list["rooms"].as_array().expect("rooms") {
+            self.does(ADMIN, "GET_CLIENTS_IN_ROOM", json!({"roomName": room})).await;
+        }
+    }
+
+    /// A request that is refused: by an ack and an `ERROR`, or by an `ERROR` alone; nobody else learns of it.
+    pub async fn refuses_chat(&mut self, who: &str, payload: Value, message: &str) {
+        let mut error = json!({"type": "ERROR", "message": message});
+        if let Some(id) = payload["requestId"].as_str() {
+            error["requestId"] = json!(id);
+        }
+        let told = json!({who: [[LLM, "ERROR", error]]});
+        self.row(who, "LLM_REQUEST", payload.clone(), refused(message), told).await;
+        self.peer(who).emit(LLM, json!("LLM_REQUEST"), &[payload.clone()]).await;
+        let packet =
+            self.peer(who).wait_for("an ERROR", |packet| packet.starts_with("42/llm,[\"ERROR\"")).await;
+        let event: Value = serde_json::from_str(&packet["42/llm,".len()..]).expect("JSON");
+        assert_eq!(event[1], error, "{who} {payload} without an ack");
+    }
+}
+
+/// A request as the room records it: the payload, and who and when.
+pub fn asked(who: &str, payload: &Value) -> Value {
+    let mut message = payload.clone();
+    for (name, value) in [
+        ("clientId", json!(who)),
+        ("source", json!(who)),
+        ("messageId", json!("<id>")),
+        ("identity", json!(who)),
+        ("timestamp", json!("<time>")),
+        ("fromClient", json!(true)),
+    ] {
+        message[name] = value;
+    }
+    message
+}
+
+/// An answer as the room records it.
+pub fn response(request: &str, output: &str, who: &str, text: &str) -> Value {
+    json!({
+        "messageId": "<id>", "responseId": "<id>", "requestId": request, "outputId": output, "identity": who,
+        "data": text, "message": text, "timestamp": "<time>", "isResponse": true, "fromLlm": true,
+    })
+}
+
+/// `NEW_MESSAGE` in "tea".
+pub fn new_message(message: &Value) -> Value {
+    json!([LLM, "NEW_MESSAGE", {"roomName": "tea", "message": message}])
+}
+
+/// The members of [`World::full`] hear the same.
+pub fn everybody(events: &[Value]) -> Value {
+    json!({"app-a": events, "app-b": events, "frontendExample": events})
+}
+
+/// `REQUEST_STATUS_UPDATE`
+pub fn status_update(mode: &str, request: &str, status: &str) -> Value {
+    json!([LLM, "REQUEST_STATUS_UPDATE", {
+        "mode": mode, "roomName": "tea", "requestId": request, "responseId": "<id>", "status": status,
+    }])
 }
 
 /// Where an event is asked.

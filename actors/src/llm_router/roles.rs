@@ -131,6 +131,8 @@ pub struct Audience {
     pub members: Vec<Requester>,
     /// The room itself.
     pub listener: Option<Peer>,
+    /// The room asked by itself: whoever stands for the asker gets no answer for that.
+    pub nobody_asked: bool,
 }
 
 /// Where a delivery comes from, and what could not be delivered goes back to.
@@ -195,6 +197,11 @@ pub enum ToTarget {
         /// Goes to everybody who asked, behind the text that they are still to get. One holder of a
         /// route is given it, the others are not.
         failure: Option<Failure>,
+    },
+    /// Nothing more comes for the room in which the request was made; its readers may have to wait.
+    RoomIsDone {
+        /// The route.
+        route: RouteId,
     },
     /// The request is over; what still arrives for it is dropped.
     Close {

@@ -63,6 +63,8 @@ pub(super) struct Answers {
 enum Ending {
     /// The router says that it has failed.
     Failed { route: RouteId, reason: &'static str, failure: Option<Failure> },
+    /// The router says that nothing more comes for its room.
+    RoomIsDone(RouteId),
     /// The router says that nothing more is taken for it.
     Closed(RouteId),
     /// The extension says that it has failed.
@@ -182,6 +184,10 @@ impl Broker {
                 answers.endings.push(Ending::Failed { route, reason, failure });
                 self.end_routes(cx);
             }
+            ToTarget::RoomIsDone { route } => {
+                answers.endings.push(Ending::RoomIsDone(route));
+                self.end_routes(cx);
+            }
             ToTarget::Close { route } => {
                 answers.endings.push(Ending::Closed(route));
                 self.end_routes(cx);
@@ -234,6 +240,7 @@ impl Broker {
                         answers.fan_out.send(route, &Delivery::Failed(failure), now);
                     }
                 }
+                Ending::RoomIsDone(route) => answers.fan_out.room_is_done(route, now),
                 Ending::Closed(route) => {
                     answers.abort(route, "request is over", now);
                     if let Some(request) = answers.fan_out.request_id(route).cloned() {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use framing::{ByteString, json::quoted};
 
-use super::{Effects, RoomState, Timestamp};
+use super::{Effects, RoomState, Timestamp, chat::Answered};
 use crate::{
-    ids::ClientId,
+    ids::{ClientId, RequestId},
     llm_router::{Delivery, RouteId},
 };
 
@@ -20,8 +20,10 @@ pub(super) struct Answers {
 
 #[derive(Debug)]
 struct Answer {
-    request_id: ByteString,
+    request_id: RequestId,
     responder: ByteString,
+    /// It has been counted: as an answer, or as a failure.
+    counted: bool,
     /// Text of each output, in the order begun.
     outputs: Vec<(ByteString, String)>,
 }
@@ -39,7 +41,8 @@ impl Answers {
     ) -> Effects {
         match delivery {
             Delivery::Opened { request_id, target } => {
-                self.routes.insert(route, Answer::new(request_id.as_str(), &target));
+                room.opened(request_id.as_str());
+                self.routes.insert(route, Answer::new(request_id, &target));
             }
             Delivery::Text(part) => {
                 if let Some(answer) = self.routes.get_mut(&route) {
@@ -51,13 +54,14 @@ impl Answers {
                 }
             }
             Delivery::Message { payload, .. } => {
-                if let Some(answer) = self.routes.get(&route)
+                if let Some(answer) = self.routes.get_mut(&route)
                     && let Ok(payload) = framing::json::RawJson::parse(payload, 64)
                 {
                     let [data, output] = payload.fields(["data", "outputId"]);
                     let text = data.map_or_else(|| quoted(""), |data| data.as_str().to_owned());
                     let output = output.and_then(|id| Some(id.as_js_string()?.to_text())).unwrap_or_default();
-                    return room.answered(&answer.request_id, &answer.responder, &output, &text, now);
+                    let counts = !std::mem::replace(&mut answer.counted, true);
+                    return room.answered(&answer.of(&output, counts), &text, now);
                 }
             }
             Delivery::Finished(_) => {
@@ -65,17 +69,32 @@ impl Answers {
                     return Effects::default();
                 };
                 let mut effects = Effects::default();
-                for (output, text) in &answer.outputs {
-                    let text = quoted(text);
-                    effects.join(room.answered(&answer.request_id, &answer.responder, output, &text, now));
+                // However many outputs it had, it is one answer.
+                let last = answer.outputs.len().checked_sub(1).filter(|_| !answer.counted);
+                for (at, (output, text)) in answer.outputs.iter().enumerate() {
+                    effects.join(room.answered(&answer.of(output, Some(at) == last), &quoted(text), now));
+                }
+                if last.is_none() && !answer.counted {
+                    room.unanswered(answer.request_id.as_str());
                 }
                 return effects;
             }
-            Delivery::Failed(failure) => room.failed(failure.request_id.as_str()),
+            Delivery::Failed(_) => {
+                if let Some(answer) = self.routes.get_mut(&route)
+                    && !std::mem::replace(&mut answer.counted, true)
+                {
+                    room.unanswered(answer.request_id.as_str());
+                }
+            }
             // What was read of it stays: it becomes part of the answer.
             Delivery::StreamFailed { .. } => (),
         }
         Effects::default()
+    }
+
+    /// The requests that are being answered; one of several targets, several times.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &RequestId> {
+        self.routes.values().map(|answer| &answer.request_id)
     }
 
     fn close(&mut self, route: RouteId) -> Option<Answer> {
@@ -86,8 +105,12 @@ impl Answers {
 }
 
 impl Answer {
-    fn new(request_id: &str, responder: &ClientId) -> Self {
-        Self { request_id: request_id.into(), responder: responder.as_str().into(), outputs: Vec::new() }
+    fn new(request_id: RequestId, responder: &ClientId) -> Self {
+        Self { request_id, responder: responder.as_str().into(), counted: false, outputs: Vec::new() }
+    }
+
+    fn of<'a>(&'a self, output_id: &'a str, counts: bool) -> Answered<'a> {
+        Answered { request_id: self.request_id.as_str(), responder: &self.responder, output_id, counts }
     }
 
     fn append(&mut self, output: &ByteString, text: &str) {

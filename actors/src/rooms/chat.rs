@@ -39,8 +39,18 @@ pub(super) struct Queued {
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
     requester: Identity,
-    /// Answers that are still to come; at least one.
+    /// Answers that are still to come; none before the router has said who was asked.
     expected: usize,
+}
+
+/// What was answered, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) request_id: &'a str,
+    pub(super) responder: &'a str,
+    pub(super) output_id: &'a str,
+    /// It is the answer that was expected of this responder, or the end of it.
+    pub(super) counts: bool,
 }
 
 /// A request as it goes to the router.
@@ -112,7 +122,7 @@ impl RoomState {
         let kind = (mode == RequestMode::Conversational).then_some("DIRECT_REQUEST");
         let outgoing =
             self.outgoing(request.request_id, targets, payload, kind, Some(&caller.identity), None);
-        let flight = InFlight { requester: caller.identity.clone(), expected: outgoing.targets.len() };
+        let flight = InFlight { requester: caller.identity.clone(), expected: 0 };
         self.flight.insert(outgoing.request_id.as_str().into(), flight);
         Ok((effects, Some(outgoing)))
     }
@@ -151,7 +161,8 @@ impl RoomState {
                 text.push_str("\\n\\n");
             }
             // The insides of a JSON string, half characters included.
-            text.push_str(part.as_str().trim_matches('"'));
+            let json = part.as_str();
+            text.push_str(json.get(1..json.len().saturating_sub(1)).unwrap_or_default());
         }
         text.push('"');
         let ids = queue.iter().map(|queued| &queued.request_id).chain([&host.request_id]);
@@ -170,21 +181,32 @@ impl RoomState {
         host.payload.replacing(&fields)
     }
 
-    /// The router did not take a request, or it has failed.
-    pub fn failed(&mut self, request_id: &str) {
-        self.flight.remove(request_id);
+    /// One of those whom a request names was asked. The others are not there.
+    pub(super) fn opened(&mut self, request_id: &str) {
+        if let Some(flight) = self.flight.get_mut(request_id) {
+            flight.expected += 1;
+        }
+    }
+
+    /// The router has taken a request, or has refused it: nobody answers it, if nobody was asked.
+    pub(super) fn settled(&mut self, request_id: &str) {
+        if self.flight.get(request_id).is_some_and(|flight| flight.expected == 0) {
+            self.flight.remove(request_id);
+        }
+    }
+
+    /// One of those who were asked has failed, or had nothing to say.
+    pub(super) fn unanswered(&mut self, request_id: &str) {
+        if let Some(flight) = self.flight.get_mut(request_id) {
+            flight.expected = flight.expected.saturating_sub(1);
+        }
+        self.settled(request_id);
     }
 
     /// An answer is complete: it becomes one message (spec §8.2 D2-6), and the requester is told how far its
     /// request is. `text` is JSON text of a string.
-    pub fn answered(
-        &mut self,
-        request_id: &str,
-        responder: &str,
-        output_id: &str,
-        text: &str,
-        now: Timestamp,
-    ) -> Effects {
+    pub(super) fn answered(&mut self, answered: &Answered<'_>, text: &str, now: Timestamp) -> Effects {
+        let Answered { request_id, responder, output_id, counts } = *answered;
         let mut effects = Effects::default();
         let message = Message::response(self.log.next_seq(), responder, request_id, output_id, text, now);
         let response_id = message.json.get("responseId").map_or("null".into(), |id| id.text());
@@ -192,7 +214,7 @@ impl RoomState {
         let Some(flight) = self.flight.get_mut(request_id) else {
             return effects;
         };
-        flight.expected = flight.expected.saturating_sub(1);
+        flight.expected = flight.expected.saturating_sub(usize::from(counts));
         let (requester, done) = (flight.requester.clone(), flight.expected == 0);
         if done {
             self.flight.remove(request_id);

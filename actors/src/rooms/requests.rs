@@ -37,7 +37,12 @@ impl Room {
         };
         let persisted = match self.carry_out(effects) {
             Ok(persisted) => persisted,
-            Err(refusal) => return done(Err(refusal)),
+            Err(refusal) => {
+                if let Some(outgoing) = outgoing {
+                    self.state.settled(outgoing.request_id.as_str());
+                }
+                return done(Err(refusal));
+            }
         };
         let from = Requester { client: caller.client.clone(), identity: caller.identity.clone() };
         // Sent now, so that requests reach the router in the order in which the room took them.
@@ -48,21 +53,20 @@ impl Room {
         });
         let room = ctx.address();
         Box::pin(async move {
+            let mut outcome = Ok(Reply::Done);
+            if let Some((request_id, opened)) = opened {
+                outcome = match opened.await {
+                    Ok(Ok(())) => Ok(Reply::Done),
+                    Ok(Err(refusal)) => Err(RoomRefusal::Router(refusal)),
+                    Err(_) => Err(RoomRefusal::Busy),
+                };
+                #[expect(clippy::disallowed_methods, reason = "once per request")]
+                room.do_send(Settled(request_id));
+            }
             if let Some(persisted) = persisted {
                 persisted.await.map_err(|_| RoomRefusal::NotRecorded)?;
             }
-            let Some((request_id, opened)) = opened else {
-                return Ok(Reply::Done);
-            };
-            match opened.await {
-                Ok(Ok(())) => Ok(Reply::Done),
-                Ok(Err(refusal)) => {
-                    // A room that is gone has forgotten the request.
-                    let _ = room.try_send(NotOpened(request_id));
-                    Err(RoomRefusal::Router(refusal))
-                }
-                Err(_) => Err(RoomRefusal::Busy),
-            }
+            outcome
         })
     }
 
@@ -77,28 +81,28 @@ impl Room {
         let members =
             self.state.members().identities().filter_map(|identity| self.requester(identity)).collect();
         let listener = Some(Peer { socket: self.seat, deliver: ctx.address().recipient().into() });
-        self.open.push(request_id.clone());
+        self.asking.push(request_id.clone());
         OpenRequest {
             from,
             request_id,
             targets,
             request: ForwardedRequest { payload, attachments, chat: Some(chat.into()) },
-            audience: RequestAudience { members, listener },
+            audience: RequestAudience { members, listener, nobody_asked: false },
         }
     }
 }
 
-/// The router did not take a request.
+/// The router has taken a request, or has refused it.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct NotOpened(RequestId);
+struct Settled(RequestId);
 
-impl Handler<NotOpened> for Room {
+impl Handler<Settled> for Room {
     type Result = ();
 
-    fn handle(&mut self, NotOpened(request): NotOpened, _: &mut Self::Context) {
+    fn handle(&mut self, Settled(request): Settled, _: &mut Self::Context) {
         let _room = expendable();
-        self.forget_request(&request);
+        self.request_settled(&request);
     }
 }
 
@@ -107,9 +111,6 @@ impl Handler<Deliver> for Room {
 
     fn handle(&mut self, Deliver { origin, delivery, .. }: Deliver, _: &mut Self::Context) {
         let _room = expendable();
-        if let crate::llm_router::Delivery::Finished(request) = &delivery {
-            self.open.retain(|open| open != request);
-        }
         let max = self.shared.limits.max_answer_bytes;
         let effects = self.answers.take(&mut self.state, origin.route, delivery, max, Timestamp::now());
         if let Err(error) = self.carry_out(effects) {

@@ -32,8 +32,8 @@ pub(super) struct Room {
     /// Its seat as a listener of answers.
     pub(super) seat: SocketKey,
     supervisor: WeakAddr<super::RoomSupervisor>,
-    /// The requests of this room that are being answered.
-    pub(super) open: Vec<RequestId>,
+    /// The requests of this room that the router is looking at.
+    pub(super) asking: Vec<RequestId>,
     /// The extensions that members were last told of.
     pub(super) available: Vec<ClientId>,
     /// How it ends, if it does.
@@ -60,7 +60,7 @@ impl Room {
             shared,
             seat: SocketKey::next(),
             supervisor,
-            open: Vec::new(),
+            asking: Vec::new(),
             available: Vec::new(),
             stop: Stop::Unasked,
             kept,
@@ -73,7 +73,11 @@ impl Room {
     }
 
     pub(super) fn has_open_requests(&self) -> bool {
-        !self.open.is_empty()
+        self.open_requests().next().is_some()
+    }
+
+    fn open_requests(&self) -> impl Iterator<Item = &RequestId> {
+        self.asking.iter().chain(self.answers.requests())
     }
 
     pub(super) fn somebody_is_here(&self) -> bool {
@@ -81,10 +85,12 @@ impl Room {
         self.state.members().identities().any(here)
     }
 
-    /// A request is over, or was never opened.
-    pub(super) fn forget_request(&mut self, request: &RequestId) {
-        self.state.failed(request.as_str());
-        self.open.retain(|open| open != request);
+    /// The router has taken a request, or has refused it.
+    pub(super) fn request_settled(&mut self, request: &RequestId) {
+        self.state.settled(request.as_str());
+        if let Some(at) = self.asking.iter().position(|asking| asking == request) {
+            self.asking.remove(at);
+        }
     }
 
     pub(super) fn mutes(&self) -> &Mutes {
@@ -167,8 +173,9 @@ impl Room {
         let notice = Membership { room, identity: identity.clone(), joined };
         #[expect(clippy::disallowed_methods, reason = "once per membership")]
         self.shared.lobby.do_send(notice);
-        if let Some(member) = self.requester(identity).filter(|_| !self.open.is_empty()) {
-            let changed = AudienceChanged { requests: self.open.clone(), member, joins: joined };
+        if let Some(member) = self.requester(identity).filter(|_| self.has_open_requests()) {
+            let requests = self.open_requests().cloned().collect();
+            let changed = AudienceChanged { requests, member, joins: joined };
             #[expect(clippy::disallowed_methods, reason = "once per membership")]
             self.shared.router.do_send(changed);
         }

@@ -121,13 +121,10 @@ impl Room {
         debug!(room:% = self.state.name(), extension:%; "an extension is invited to think");
         let outgoing = invitation(&self.state, request_id.clone(), extension, instruction);
         let from = Requester { client: extension.clone(), identity: Identity::from(extension.clone()) };
-        let question = self.open_request(from, outgoing, Vec::new(), ctx);
+        let mut question = self.open_request(from, outgoing, Vec::new(), ctx);
+        question.audience.nobody_asked = true;
         let opened = self.shared.router.send(question).into_actor(self);
-        ctx.spawn(opened.map(move |outcome, room, _| {
-            if !matches!(outcome, Ok(Ok(()))) {
-                room.forget_request(&request_id);
-            }
-        }));
+        ctx.spawn(opened.map(move |_, room, _| room.request_settled(&request_id)));
     }
 }
 

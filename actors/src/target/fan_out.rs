@@ -266,6 +266,14 @@ impl FanOut {
         self.send(route, &Delivery::Text(StreamText { info, text, end }), now);
     }
 
+    /// Nothing more comes for the room, behind what it was sent.
+    pub fn room_is_done(&mut self, id: RouteId, now: Instant) {
+        let limit = self.limits.max_waiting_bytes;
+        if let Some(Route { request_id, listener: Some(room), .. }) = self.routes.get_mut(&id) {
+            room.give(&Delivery::Finished(request_id.clone()), limit, &self.metrics, &mut self.retry_at, now);
+        }
+    }
+
     /// The route is over: nothing more is taken for it. What waits for a full mailbox still leaves.
     pub fn close(&mut self, id: RouteId, now: Instant) {
         if let Some(route) = self.routes.get_mut(&id) {

@@ -26,7 +26,24 @@ impl Book {
             let failure = Failure { request_id: route.request.clone(), message, error: None };
             self.fail(id, reason, failure);
         }
+        self.room_is_done(id);
         self.close_if_read(id);
+    }
+
+    /// A room keeps the answer now, whoever is still to read it: behind all that the target has sent
+    /// there, as long as there is one.
+    fn room_is_done(&mut self, id: RouteId) {
+        let Some(route) = self.routes.get(&id) else { return };
+        let (request, holders) = (route.request.clone(), route.holders.clone());
+        if self.requests.get(&request).is_none_or(|request| request.listener.is_none()) {
+            return;
+        }
+        if holders.is_empty() {
+            self.tell_room(id, SocketKey::next(), Delivery::Finished(request));
+        }
+        for holder in holders {
+            self.tell(holder, ToTarget::RoomIsDone { route: id });
+        }
     }
 
     /// A target's socket cannot take the route that it was given: it will not tell those who asked.
@@ -49,7 +66,8 @@ impl Book {
                 socket: None,
                 parts: vec![Delivery::Failed(failure.clone())],
             });
-            return self.left_over(told.collect());
+            self.left_over(told.collect());
+            return self.tell_room(id, SocketKey::next(), Delivery::Failed(failure));
         }
         let mut failure = Some(failure);
         for holder in holders {

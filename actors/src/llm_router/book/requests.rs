@@ -36,6 +36,8 @@ impl Book {
         if live.is_empty() {
             return Err(Refusal::TargetNotFound(missing.clone()));
         }
+        // In a room an answer that is complete may wait for readers who are away, while it goes on.
+        let in_room = audience.listener.is_some();
         let mut asked: Vec<usize> = Vec::new();
         for at in live {
             let client = &self.targets[at].owner.client;
@@ -44,7 +46,8 @@ impl Book {
                     known
                         .routes
                         .iter()
-                        .any(|id| self.routes.get(id).is_some_and(|route| route.target == *client))
+                        .filter_map(|id| self.routes.get(id))
+                        .any(|route| route.target == *client && !(in_room && route.finished))
                 });
             if !again {
                 asked.push(at);
@@ -61,7 +64,8 @@ impl Book {
         if !mine {
             entry.askers.push(from.clone());
         }
-        for requester in std::iter::once(from.clone()).chain(audience.members) {
+        let asker = (!audience.nobody_asked).then(|| from.clone());
+        for requester in asker.into_iter().chain(audience.members) {
             if !entry.requesters.contains(&requester) {
                 entry.requesters.push(requester);
             }
@@ -123,20 +127,27 @@ impl Book {
         let Some(route) = self.give(id, socket) else {
             return false;
         };
-        if let (Some(room), Some(opened)) = (&route.listener, self.routes.get(&id)) {
-            let (request_id, target) = (request_id.clone(), opened.target.clone());
-            let delivery = Delivery::Opened { request_id, target };
-            let origin = Origin { route: id, holder: socket };
-            #[expect(clippy::disallowed_methods, reason = "once per route")]
-            room.deliver.do_send(Deliver { socket: room.socket, origin, delivery });
+        if let Some(target) = self.routes.get(&id).map(|opened| opened.target.clone()) {
+            self.tell_room(id, socket, Delivery::Opened { request_id: request_id.clone(), target });
         }
         // A full mailbox is a decision here: the request is refused.
         let ask = ToTarget::Ask { socket, route, request: request.clone() };
         let told = self.lines.get_mut(&socket).is_some_and(|line| line.ask(ask));
         if !told {
+            self.tell_room(id, socket, Delivery::Finished(request_id.clone()));
             self.unlink(id);
         }
         told
+    }
+
+    /// Tells the room in which the request was made, if it was made in one.
+    pub(super) fn tell_room(&self, id: RouteId, holder: SocketKey, delivery: Delivery) {
+        let request = self.routes.get(&id).and_then(|route| self.requests.get(&route.request));
+        if let Some(room) = request.and_then(|request| request.listener.as_ref()) {
+            let origin = Origin { route: id, holder };
+            #[expect(clippy::disallowed_methods, reason = "at most three times per route")]
+            room.deliver.do_send(Deliver { socket: room.socket, origin, delivery });
+        }
     }
 
     /// Gives a route to a socket of its target, which may answer it from here on.

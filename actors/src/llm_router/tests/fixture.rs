@@ -57,6 +57,7 @@ impl Handler<ToTarget> for Recorder {
                 let message = failure.map(|failure| failure.message.to_string());
                 Told::Fail(socket, route, reason, message)
             }
+            ToTarget::RoomIsDone { .. } => unreachable!("no room asks here"),
             ToTarget::Close { route } => Told::Close(socket, route),
             ToTarget::Peers { route, requester, peers, gone } => {
                 let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();
