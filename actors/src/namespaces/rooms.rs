@@ -282,9 +282,9 @@ impl Broker {
         let Some(caller) = self.sockets.get(ns).map(|socket| socket.caller(self.peer)) else {
             return;
         };
-        let json = format!("{{\"defaultRoomMessageRequestMode\":{}}}", quoted(mode.wire()));
+        let mode = mode.wire();
         let trust = self.directory.trust.clone();
-        self.ask_for(cx, ns, event, &trust, crate::trust::ClientSettings { caller, json }, |outcome| {
+        self.ask_for(cx, ns, event, &trust, crate::trust::SetDefaultMode { caller, mode }, |outcome| {
             outcome.map(|()| payloads::status_ok([]).to_string()).map_err(|error| error.to_string())
         });
     }

@@ -215,6 +215,21 @@ impl Handler<ClientSettings> for Trust {
     }
 }
 
+impl Handler<SetDefaultMode> for Trust {
+    type Result = Answer<Result<(), SettingsError>>;
+
+    fn handle(
+        &mut self,
+        SetDefaultMode { caller, mode }: SetDefaultMode,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let (desk, whose) = (Arc::clone(&self.desk), caller.client_id.clone());
+        let set = move |desk: &Desk| desk.store.set_default_mode(&caller, mode);
+        let work = async move { desk.job(set).await.unwrap_or(Err(SettingsError::Busy)) };
+        Answer::in_lane(&self.files, &whose, work, || Err(SettingsError::Busy))
+    }
+}
+
 impl Handler<ToggleDebugMode> for Trust {
     type Result = Answer<Result<bool, SettingsError>>;
 

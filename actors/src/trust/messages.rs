@@ -289,6 +289,17 @@ pub struct ClientSettings {
     pub json: String,
 }
 
+/// Sets `defaultRoomMessageRequestMode` of the settings file (`SET_MESSAGE_REQUEST_MODE`, spec §4.9.2). The
+/// sender has checked the rights, and the mode.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), SettingsError>")]
+pub struct SetDefaultMode {
+    /// Who asks.
+    pub caller: Caller,
+    /// The mode as it is on the wire.
+    pub mode: &'static str,
+}
+
 /// Flips `debugMode` of the settings file (spec §4.8): what it is then. The caller has checked the rights.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<bool, SettingsError>")]

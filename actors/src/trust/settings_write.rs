@@ -50,6 +50,13 @@ impl TrustStore {
         self.write_server_settings(caller, given, UnknownKeys::Ignore)
     }
 
+    /// Serves `SET_MESSAGE_REQUEST_MODE`, whoever asks. Blocks.
+    pub fn set_default_mode(&self, caller: &Caller, mode: &str) -> Result<(), SettingsError> {
+        let mut given = RawObject::parse("{}", 1).map_err(|_| SettingsError::NotAnObject)?;
+        given.set("defaultRoomMessageRequestMode", &mode.into());
+        self.write_server_settings(caller, given, UnknownKeys::Ignore)
+    }
+
     /// Merges keys into `server_settings.json` within the caller's rights, and puts them into force. Blocks.
     pub fn write_server_settings(
         &self,

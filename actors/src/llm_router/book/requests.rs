@@ -61,7 +61,8 @@ impl Book {
             listener,
             routes: Vec::new(),
         });
-        if !mine {
+        // Making room may have forgotten the request that was known.
+        if !entry.askers.contains(&from) {
             entry.askers.push(from.clone());
         }
         let asker = (!audience.nobody_asked).then(|| from.clone());
