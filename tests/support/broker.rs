@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Mutex, Once,
+        Arc, Mutex, Once,
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -68,6 +68,8 @@ pub struct Broker {
     data: PathBuf,
     orders: UnboundedSender<Order>,
     thread: Option<JoinHandle<()>>,
+    /// What it was started with; its files go when it does.
+    rest: Option<(Config, Arc<TempDir>)>,
 }
 
 enum Order {
@@ -142,7 +144,7 @@ impl Setup {
         config.server.workers = 2;
         config.server.shutdown_timeout = 1;
         change(&mut config);
-        Broker::run(config, data)
+        Broker::run(config, Arc::new(data))
     }
 
     /// Writes settings, trust files and keys: the data directory.
@@ -176,14 +178,14 @@ impl Broker {
         Setup::new()
     }
 
-    fn run(config: Config, data: TempDir) -> Self {
+    fn run(config: Config, data: Arc<TempDir>) -> Self {
         watch_for_panics();
         let log = env_logger::Env::default().default_filter_or("off");
         // The first test of the process has done it already.
         let _ = env_logger::Builder::from_env(log).is_test(true).try_init();
         let (orders, mut given) = unbounded_channel();
         let (started, address) = sync_channel(1);
-        let root = data.path().to_owned();
+        let (root, again, held) = (data.path().to_owned(), config.clone(), data.clone());
         let serve = async move {
             let running = match server::start(config) {
                 Ok(running) => running,
@@ -195,18 +197,18 @@ impl Broker {
                 let _ = to.send(running.metrics().text());
             }
             running.stop().await;
-            drop(data);
+            drop(held);
         };
         let thread = thread::Builder::new().name("actix broker".to_owned());
         let thread = thread.spawn(move || actix_rt::System::new().block_on(serve)).expect("a thread");
         let address =
             address.recv().expect("the broker's thread says how it went").expect("the broker starts");
-        Self { address, data: root, orders, thread: Some(thread) }
+        Self { address, data: root, orders, thread: Some(thread), rest: Some((again, data)) }
     }
 
     /// A broker that somebody else started, for peers to connect to: it cannot be asked what it counts.
     pub(super) fn elsewhere(address: SocketAddr, data: PathBuf) -> Self {
-        Self { address, data, orders: unbounded_channel().0, thread: None }
+        Self { address, data, orders: unbounded_channel().0, thread: None, rest: None }
     }
 
     /// Where it listens, in IPv4.
@@ -262,6 +264,13 @@ impl Broker {
             }
         };
         within(&format!("{line} to become {value}"), wait).await;
+    }
+
+    /// Stops it, and starts another one on the same data directory.
+    pub async fn restart(mut self) -> Self {
+        let (config, data) = self.rest.take().expect("a broker of this harness");
+        self.stop().await;
+        Self::run(config, data)
     }
 
     /// Asks it to stop; peers are told. [`Broker::stop`] waits for it.

@@ -1,0 +1,310 @@
+//! What becomes of a room's messages (spec §4.9.4): edited, deleted, cleared, read in pages, and kept over a
+//! restart; and what members do meanwhile.
+
+mod room_world;
+mod support;
+
+use serde_json::{Value, json};
+
+use room_world::{
+    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, ok, plain, refused, response, status,
+};
+use support::{Broker, Peer};
+
+const MASTER: &str = "app-a";
+const MANAGER: &str = "app-b";
+const GUEST: &str = "frontendExample";
+const OUTSIDER: &str = "app-c";
+const EVERYBODY: [&str; 4] = [EXTENSION, MASTER, MANAGER, GUEST];
+
+/// "tea" with a question of the guest, and its answer: their ids.
+async fn talked(world: &mut World) -> (Value, Value) {
+    let request = json!({"requestId": "r1", "targetRoom": "tea", "target": EXTENSION, "message": "hi"});
+    world.does(GUEST, "LLM_REQUEST", request).await;
+    world.answers(EXTENSION, "r1", "o1", "hello").await;
+    world.quiet().await;
+    let pages = history(world, MASTER, "tea").await;
+    (pages[0]["messageId"].clone(), pages[1]["messageId"].clone())
+}
+
+/// All messages, as one page.
+async fn history(world: &mut World, who: &str, room: &str) -> Vec<Value> {
+    let ack = world.ask(who, "GET_FULL_CONTEXT", json!({"roomName": room})).await;
+    let page = next_page(world.peer(who)).await;
+    assert_eq!(page["updateId"], ack["updateId"]);
+    assert_eq!((&page["pageNumber"], &page["isLastPage"]), (&json!(1), &json!(true)));
+    page["contextPage"].as_array().expect("messages").clone()
+}
+
+async fn next_page(peer: &mut Peer) -> Value {
+    const HEAD: &str = "42/llm,[\"UPDATE_CONTEXT_PAGE\",";
+    let packet = peer.wait_for("a page", |packet| packet.starts_with(HEAD)).await;
+    serde_json::from_str(&packet[HEAD.len()..packet.len() - 1]).expect("JSON")
+}
+
+fn tea(more: Value) -> Value {
+    let mut payload = json!({"roomName": "tea"});
+    for (name, value) in more.as_object().expect("fields") {
+        payload[name] = value.clone();
+    }
+    payload
+}
+
+/// Everybody of the room and its extension.
+fn all_hear(event: &str, payload: Value) -> Value {
+    EVERYBODY
+        .iter()
+        .map(|who| ((*who).to_owned(), json!([[LLM, event, payload]])))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[tokio::test]
+async fn edit_message() {
+    const MISSING: &str = "Missing required fields for editing message.";
+    const DENIED: &str = "Permission denied to edit this message.";
+    const FAILED: &str = "Failed to edit message. It might not exist.";
+    let mut world = World::full(Broker::setup()).await;
+    world.comes(OUTSIDER).await;
+    let (question, answer) = talked(&mut world).await;
+    let text = |id: &Value| tea(json!({"messageId": id, "updatedFields": {"message": "new"}}));
+    for (who, payload, message) in [
+        (GUEST, json!({}), MISSING),
+        (GUEST, json!({"messageId": question, "updatedFields": {"message": "x"}}), MISSING),
+        (GUEST, tea(json!({"updatedFields": {"message": "x"}})), MISSING),
+        (GUEST, tea(json!({"messageId": question})), MISSING),
+        (GUEST, tea(json!({"messageId": question, "updatedFields": 7})), MISSING),
+        (OUTSIDER, text(&question), DENIED),
+        (GUEST, text(&answer), DENIED),
+        (MASTER, text(&json!("none")), FAILED),
+        (
+            MASTER,
+            json!({"roomName": "milk", "messageId": question, "updatedFields": {"message": "x"}}),
+            FAILED,
+        ),
+        // Only texts can be edited.
+        (GUEST, tea(json!({"messageId": question, "updatedFields": {"identity": MASTER}})), FAILED),
+    ] {
+        world.refuses(who, "EDIT_MESSAGE", payload, message).await;
+    }
+    let request = json!({"requestId": "r1", "targetRoom": "tea", "target": EXTENSION});
+    let edited = |text: &str| {
+        let mut message = asked(GUEST, &request);
+        message["messageId"] = json!("<id>");
+        message["message"] = json!(text);
+        message["lastEdited"] = json!("<time>");
+        all_hear("MESSAGE_UPDATED", json!({"roomName": "tea", "message": message}))
+    };
+    let author = tea(json!({"messageId": question, "updatedFields": {"message": "a", "identity": MASTER}}));
+    world.row(GUEST, "EDIT_MESSAGE", author, ok(), edited("a")).await;
+    for (who, fields) in [
+        (MANAGER, json!({"messageId": question, "updatedMessage": {"message": "b"}})),
+        (MASTER, json!({"messageId": question, "updatedMessage": "b", "fromLlm": false})),
+        (ADMIN, json!({"messageId": question, "updatedFields": {"message": "b"}})),
+    ] {
+        world.row(who, "EDIT_MESSAGE", tea(fields), ok(), edited("b")).await;
+    }
+    // An answer by its `responseId`; both spellings of its text.
+    let mut message = response("r1", "o1", EXTENSION, "better");
+    message["lastEdited"] = json!("<time>");
+    let told = all_hear("MESSAGE_UPDATED", json!({"roomName": "tea", "message": message}));
+    let response_id = history(&mut world, MASTER, "tea").await[1]["responseId"].clone();
+    let payload =
+        tea(json!({"responseId": response_id, "updatedFields": {"data": "better"}, "fromLlm": true}));
+    world.row(MASTER, "EDIT_MESSAGE", payload, ok(), told).await;
+    assert_eq!(plain(&history(&mut world, GUEST, "tea").await[1]), message);
+}
+
+#[tokio::test]
+async fn delete_message() {
+    const MISSING: &str = "Missing required fields for deleting messages.";
+    const DENIED: &str = "Permission denied to delete these messages.";
+    let mut world = World::full(Broker::setup()).await;
+    world.comes(OUTSIDER).await;
+    let (question, answer) = talked(&mut world).await;
+    for (who, payload, message) in [
+        (GUEST, json!({}), MISSING),
+        (GUEST, tea(json!({})), MISSING),
+        (GUEST, tea(json!({"messageIds": []})), MISSING),
+        (GUEST, tea(json!({"messageIds": [7]})), MISSING),
+        (GUEST, json!({"messageIds": question}), MISSING),
+        (OUTSIDER, tea(json!({"messageIds": question})), DENIED),
+        (GUEST, tea(json!({"messageIds": [question, answer]})), DENIED),
+    ] {
+        world.refuses(who, "DELETE_MESSAGE", payload, message).await;
+    }
+    let nothing = json!({
+        "status": "ok", "message": "No matching messages found to delete or operation failed.",
+    });
+    world.row(GUEST, "DELETE_MESSAGE", tea(json!({"messageIds": "none"})), nothing.clone(), json!({})).await;
+    let told = all_hear("MESSAGES_DELETED", json!({"roomName": "tea", "messageIds": ["<id>"]}));
+    world.row(GUEST, "DELETE_MESSAGE", tea(json!({"messageId": question})), ok(), told.clone()).await;
+    world.row(GUEST, "DELETE_MESSAGE", tea(json!({"messageIds": [question]})), nothing, json!({})).await;
+    let response_id = history(&mut world, MASTER, "tea").await[0]["responseId"].clone();
+    // What was not there is not announced.
+    let payload = tea(json!({"messageIds": ["none", response_id]}));
+    world.row(MANAGER, "DELETE_MESSAGE", payload, ok(), told).await;
+    assert_eq!(history(&mut world, MASTER, "tea").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn clear_messages() {
+    const DENIED: &str = "Permission denied to clear messages.";
+    let mut world = World::full(Broker::setup()).await;
+    talked(&mut world).await;
+    world.refuses(MASTER, "CLEAR_MESSAGES", json!({}), "roomName is required to clear messages.").await;
+    world.refuses(GUEST, "CLEAR_MESSAGES", tea(json!({})), DENIED).await;
+    world.refuses(MASTER, "CLEAR_MESSAGES", json!({"roomName": "milk"}), DENIED).await;
+    let told = |requests: bool, responses: bool| {
+        let cleared = json!({"roomName": "tea", "clearedRequests": requests, "clearedResponses": responses});
+        all_hear("MESSAGES_CLEARED", cleared)
+    };
+    let payload = tea(json!({"clearRequests": false}));
+    world.row(MANAGER, "CLEAR_MESSAGES", payload, ok(), told(false, true)).await;
+    assert_eq!(history(&mut world, GUEST, "tea").await.len(), 1, "the question is left");
+    world.row(ADMIN, "CLEAR_MESSAGES", tea(json!({})), ok(), told(true, true)).await;
+    let nothing = json!({"status": "ok", "message": "Messages already cleared or operation failed."});
+    world.row(MASTER, "CLEAR_MESSAGES", tea(json!({})), nothing, json!({})).await;
+}
+
+#[tokio::test]
+async fn history_is_read_in_pages() {
+    let settings = json!({"contextPageSize": 2, "contextSendDelay": 1});
+    let mut world = World::full(Broker::setup().settings(settings)).await;
+    world.comes(OUTSIDER).await;
+    for (who, payload, message) in [
+        (MASTER, json!({}), "roomName is required."),
+        (OUTSIDER, tea(json!({})), "You are not a member of room tea."),
+        (MASTER, json!({"roomName": "milk"}), "Could not retrieve context for room milk."),
+    ] {
+        for event in ["GET_FULL_CONTEXT", "GET_OFFLINE_MESSAGES"] {
+            world.refuses(who, event, payload.clone(), message).await;
+        }
+    }
+    // Of nothing there is one page.
+    let ack = world.ask(GUEST, "GET_FULL_CONTEXT", tea(json!({}))).await;
+    let page = |id: &Value, number: u64, total: u64, messages: Value| {
+        json!({
+            "updateId": id, "roomName": "tea", "pageNumber": number, "totalPages": total,
+            "isLastPage": number == total, "contextPage": messages,
+        })
+    };
+    let id = &ack["updateId"];
+    assert_eq!(ack, json!({"status": "ok", "updateId": id, "totalPages": 1}));
+    assert_eq!(next_page(world.peer(GUEST)).await, page(id, 1, 1, json!([])));
+    for number in 1..=5 {
+        let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": "x"});
+        world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+        world.does(GUEST, "LLM_REQUEST", request).await;
+    }
+    world.quiet().await;
+    // Oldest first (Q14), to the asker alone.
+    let mut ids = Vec::new();
+    for event in ["GET_FULL_CONTEXT", "GET_OFFLINE_MESSAGES"] {
+        ids.clear();
+        let ack = world.ask(GUEST, event, tea(json!({}))).await;
+        assert_eq!((&ack["status"], &ack["totalPages"]), (&json!("ok"), &json!(3)));
+        for number in 1..=3 {
+            let got = next_page(world.peer(GUEST)).await;
+            assert_eq!(got, page(&ack["updateId"], number, 3, got["contextPage"].clone()));
+            for message in got["contextPage"].as_array().unwrap() {
+                ids.push((message["requestId"].clone(), message["messageId"].clone()));
+            }
+        }
+        let requests: Vec<&Value> = ids.iter().map(|(request, _)| request).collect();
+        assert_eq!(requests, ["1", "2", "3", "4", "5"]);
+        assert_eq!(world.heard().await, json!({}));
+    }
+    // One page, and what is newer than a message that one has.
+    let ack = world.ask(GUEST, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
+    assert_eq!(ack["totalPages"], 3);
+    let got = next_page(world.peer(GUEST)).await;
+    assert_eq!((&got["pageNumber"], &got["contextPage"][0]["requestId"]), (&json!(2), &json!("3")));
+    let ack = world.ask(GUEST, "GET_OFFLINE_MESSAGES", tea(json!({"since": ids[3].1}))).await;
+    assert_eq!(ack["totalPages"], 1);
+    let got = next_page(world.peer(GUEST)).await;
+    let newer: Vec<&Value> = got["contextPage"].as_array().unwrap().iter().map(|m| &m["requestId"]).collect();
+    assert_eq!(newer, ["5"]);
+    assert_eq!(world.heard().await, json!({}));
+}
+
+#[tokio::test]
+async fn members_type_and_extensions_process() {
+    let mut world = World::full(Broker::setup()).await;
+    world.comes(OUTSIDER).await;
+    world.extension(SECOND).await;
+    let told = |who: &str, state: &str| {
+        let mut told = everybody(&[status("tea", who, state)]);
+        told[EXTENSION] = json!([status("tea", who, state)]);
+        told[SECOND] = json!([status("tea", who, state)]);
+        told
+    };
+    let room = json!({"targetRoom": "tea"});
+    for (who, event, payload, state) in [
+        (GUEST, "START_TYPING", room.clone(), "typing"),
+        (GUEST, "STOP_TYPING", room.clone(), "idle"),
+        (EXTENSION, "START_PROCESSING", json!({"targetRoom": "tea", "requestId": "r"}), "processing"),
+        (EXTENSION, "STOP_PROCESSING", room.clone(), "idle"),
+    ] {
+        world.peer(who).emit(LLM, json!(event), &[payload]).await;
+        world.settle(who).await;
+        assert_eq!(world.heard().await, told(who, state), "{who} {event}");
+    }
+    // Of an outsider nobody hears; whoever stops everywhere does so in its own room, too.
+    world.peer(OUTSIDER).emit(LLM, json!("START_TYPING"), &[room]).await;
+    world.settle(OUTSIDER).await;
+    assert_eq!(world.heard().await, json!({}));
+    world.does(GUEST, "STOP_TYPING", json!({})).await;
+    world.settle(GUEST).await;
+    world.settle(GUEST).await;
+    let mut all = told(GUEST, "idle");
+    for who in [GUEST, EXTENSION, SECOND] {
+        let own = status(GUEST, GUEST, "idle");
+        all[who].as_array_mut().unwrap().push(own);
+    }
+    let sorted = |mut heard: Value| {
+        for events in heard.as_object_mut().unwrap().values_mut() {
+            events.as_array_mut().unwrap().sort_by_key(Value::to_string);
+        }
+        heard
+    };
+    assert_eq!(sorted(world.heard().await), sorted(all));
+    // Whoever goes is idle.
+    let gone = world.peers.remove(GUEST).unwrap();
+    gone.vanish().await;
+    let idle = |packet: &str| packet.contains("MEMBER_STATUS_UPDATE") && packet.contains("\"tea\"");
+    let packet = world.peer(MASTER).wait_for("a status", idle).await;
+    assert!(packet.contains("\"status\":\"idle\"") && packet.contains(GUEST), "{packet}");
+}
+
+/// Members, roles, modes, mutes and messages are there again, on the same data directory.
+#[tokio::test]
+async fn rooms_survive_a_restart_of_the_broker() {
+    let mut world = World::full(Broker::setup()).await;
+    talked(&mut world).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    world.does(MASTER, "MUTE_MEMBER", tea(json!({"targetIdentity": GUEST, "duration": 0}))).await;
+    let before = history(&mut world, MASTER, "tea").await;
+    assert_eq!(before.len(), 3);
+    let World { broker, peers } = world;
+    drop(peers);
+    let broker = broker.restart().await;
+    let mut world = World { broker, peers: Default::default() };
+    for who in [ADMIN, MASTER, MANAGER, GUEST] {
+        world.comes(who).await;
+    }
+    assert_eq!(history(&mut world, MASTER, "tea").await, before);
+    let member = |who: &str, role: &str| json!({"clientId": who, "clientType": "test", "role": role});
+    let mut list = world.ask(MASTER, "GET_CLIENTS_IN_ROOM", tea(json!({}))).await;
+    let mut wanted = json!([member(MASTER, "master"), member(MANAGER, "manager"), member(GUEST, "guest")]);
+    for clients in [&mut list["clients"], &mut wanted] {
+        clients.as_array_mut().unwrap().sort_by_key(Value::to_string);
+    }
+    assert_eq!(list["clients"], wanted);
+    let request = json!({"requestId": "r2", "targetRoom": "tea", "message": "hi"});
+    let muted = refused("You are currently muted and cannot send messages.");
+    assert_eq!(world.ask(GUEST, "LLM_REQUEST", request.clone()).await, muted);
+    world.does(MASTER, "UNMUTE_MEMBER", tea(json!({"targetIdentity": GUEST}))).await;
+    // The mode of before: a guest's request needs no target there.
+    world.does(GUEST, "LLM_REQUEST", request).await;
+}
