@@ -5,7 +5,7 @@ use framing::{
     json::{Kind, RawJson, quoted},
 };
 
-use super::Timestamp;
+use super::{Timestamp, placeholders::without_placeholders};
 use crate::{history::MessageKind, ids::Identity};
 
 /// The author of system messages.
@@ -40,7 +40,7 @@ impl Message {
     /// A member's request: its payload, and who and when (spec §4.9.1).
     pub fn request(seq: u64, author: &Identity, payload: &RawJson, at: Timestamp) -> Self {
         let id = fresh_id();
-        let json = payload.replacing(&[
+        let json = without_placeholders(payload).replacing(&[
             ("messageId", &quoted(&id)),
             ("identity", &quoted(author.as_str())),
             ("timestamp", &quoted(&at.to_string())),
