@@ -100,7 +100,7 @@ async fn a_request_without_a_room_is_made_in_ones_own() {
 }
 
 #[tokio::test]
-async fn host_submit_gathers_what_guests_ask_until_a_host_sends_it() {
+async fn defect_d2_13_host_submit_gathers_what_guests_ask_until_a_host_sends_it() {
     let mut world = World::full(Broker::setup()).await;
     world
         .does("app-a", "SET_ROOM_MESSAGE_REQUEST_MODE", json!({"roomName": "tea", "mode": "HostSubmit"}))
@@ -148,7 +148,7 @@ async fn host_submit_gathers_what_guests_ask_until_a_host_sends_it() {
 }
 
 #[tokio::test]
-async fn master_only_forwards_what_hosts_ask_and_conversational_what_names_a_target() {
+async fn defect_d2_12_modes_go_by_the_role_in_the_room_not_by_the_one_declared() {
     let mut world = World::full(Broker::setup()).await;
     let to_extension = |heard: &Value| -> Vec<Value> {
         let events = heard[EXTENSION].as_array().expect("the extension heard it");
