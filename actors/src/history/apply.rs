@@ -32,7 +32,8 @@ impl Store {
                 }
             }
             Change::MemberSet { room, identity, role } => {
-                let sql = "INSERT INTO members (room, identity, role) VALUES (?1, ?2, ?3)
+                let sql = "INSERT INTO members (room, identity, role, joined)
+                     VALUES (?1, ?2, ?3, (SELECT ifnull(max(joined), 0) + 1 FROM members WHERE room = ?1))
                      ON CONFLICT DO UPDATE SET role = excluded.role";
                 let Room { id, .. } = self.room(room)?;
                 self.write(sql, params![id, identity.as_str(), role.wire()]).map(drop)

@@ -34,8 +34,8 @@ pub struct StoredRoom {
     pub personal: bool,
     /// The client that made it, if one did.
     pub creator: Option<String>,
-    /// Its members.
-    pub members: BTreeMap<Identity, Role>,
+    /// Its members, the oldest first.
+    pub members: Vec<(Identity, Role)>,
     /// The highest `seq` that a message of the room ever had, removed ones included; 0 if none had one.
     pub last_seq: u64,
 }

@@ -19,7 +19,7 @@ impl Store {
                 max(last_seq, ifnull((SELECT max(seq) FROM messages WHERE room = rooms.id), 0))
              FROM rooms ORDER BY id";
         for (id, mut room) in self.rows(rooms, &[], |row| Ok((row.get::<_, i64>(0)?, room(row)?)))? {
-            let members = "SELECT identity, role FROM members WHERE room = ?1";
+            let members = "SELECT identity, role FROM members WHERE room = ?1 ORDER BY joined, identity";
             let of_room =
                 self.rows(members, &[&id], |row| Ok((identity(row, 0)?, parsed(row, 1, Role::parse)?)))?;
             room.members.extend(of_room);

@@ -42,7 +42,7 @@ mod apply_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod model_tests;
+pub(crate) mod model_tests;
 #[cfg(test)]
 mod open_tests;
 

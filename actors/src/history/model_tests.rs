@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::{Change, Contents, MessageKind, Mute, StoredMessage, StoredRoom, fixture::*, store::Store};
+use super::{
+    Change, Contents, HistoryConfig, MessageKind, Mute, StoredMessage, StoredRoom, fixture::*, store::Store,
+};
 use crate::{
     ids::RoomName,
     protocol::{RequestMode, Role},
@@ -12,18 +14,27 @@ use crate::{
 
 /// What a history must hold.
 #[derive(Clone, Default, Debug, PartialEq)]
-struct Model {
-    contents: Contents,
-    messages: BTreeMap<RoomName, Vec<StoredMessage>>,
+pub(crate) struct Model {
+    pub(crate) contents: Contents,
+    pub(crate) messages: BTreeMap<RoomName, Vec<StoredMessage>>,
 }
 
 impl Model {
+    /// What a store holds that was given these calls.
+    pub(crate) fn stored(calls: &[Vec<Change>]) -> Self {
+        let store = Store::open_at(&HistoryConfig::default(), 0).unwrap();
+        for changes in calls {
+            store.persist(changes).unwrap();
+        }
+        read(&store)
+    }
+
     fn room(&mut self, name: &RoomName) -> Option<&mut StoredRoom> {
         self.contents.rooms.iter_mut().find(|room| room.name == *name)
     }
 
     /// All changes or none; false for none.
-    fn persist(&mut self, changes: &[Change]) -> bool {
+    pub(crate) fn persist(&mut self, changes: &[Change]) -> bool {
         let mut next = self.clone();
         let all = changes.iter().all(|change| next.apply(change.clone()));
         if all {
@@ -39,7 +50,7 @@ impl Model {
                     return false;
                 }
                 self.messages.insert(name.clone(), Vec::new());
-                let members = BTreeMap::new();
+                let members = Vec::new();
                 self.contents.rooms.push(StoredRoom {
                     name,
                     created_at_ms,
@@ -59,12 +70,15 @@ impl Model {
                 None => return false,
             },
             Change::MemberSet { room, identity, role } => match self.room(&room) {
-                Some(room) => drop(room.members.insert(identity, role)),
+                Some(room) => match room.members.iter_mut().find(|(who, _)| *who == identity) {
+                    Some((_, before)) => *before = role,
+                    None => room.members.push((identity, role)),
+                },
                 None => return false,
             },
             Change::MemberRemoved { room, identity } => {
                 if let Some(room) = self.room(&room) {
-                    room.members.remove(&identity);
+                    room.members.retain(|(who, _)| *who != identity);
                 }
             }
             Change::Muted { identity, until_ms, by } => {

@@ -138,7 +138,7 @@ fn every_older_version_is_brought_up_to_date() {
         if version >= 1 {
             conn.execute_batch(
                 "INSERT INTO rooms (name, created_at_ms, mode, personal) VALUES ('a', 7, 'Immediate', 0);
-                 INSERT INTO members VALUES (1, 'x', 'master');
+                 INSERT INTO members (room, identity, role) VALUES (1, 'x', 'master');
                  INSERT INTO messages VALUES (1, 3, 'm3', 'request', '{}');",
             )
             .unwrap();
@@ -148,7 +148,7 @@ fn every_older_version_is_brought_up_to_date() {
         let found: i64 = store.conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(found, version_of(STEPS));
         if version >= 1 {
-            assert_eq!(store.contents().unwrap().rooms[0].members[&who("x")], Role::Master);
+            assert_eq!(store.contents().unwrap().rooms[0].members, [(who("x"), Role::Master)]);
             assert_eq!(store.messages(&room("a")).unwrap()[0].seq, 3);
         }
         store.persist(&[created("new")]).unwrap();

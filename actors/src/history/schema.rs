@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4e41_6869;
 
 /// Step n makes version n + 1 of version n.
-pub(super) const STEPS: &[&str] = &[VERSION_1];
+pub(super) const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// `rooms.last_seq` covers messages that are gone; for those that are there, `messages` knows.
 ///
@@ -50,6 +50,9 @@ const VERSION_1: &str = "
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ";
+
+/// Who came first inherits a room (spec Q16).
+const VERSION_2: &str = "ALTER TABLE members ADD COLUMN joined INTEGER NOT NULL DEFAULT 0";
 
 /// The version of a file that has taken these steps.
 pub(super) fn version_of(steps: &[&str]) -> i64 {
@@ -146,13 +149,14 @@ mod tests {
             conn.execute(&sql, []).unwrap();
         }
         for role in Role::ALL {
-            conn.execute("INSERT INTO members VALUES (0, ?1, ?1)", [role.wire()]).unwrap();
+            conn.execute("INSERT INTO members (room, identity, role) VALUES (0, ?1, ?1)", [role.wire()])
+                .unwrap();
         }
         for (seq, kind) in MessageKind::ALL.iter().enumerate() {
             let sql = "INSERT INTO messages VALUES (0, ?1, ?2, ?2, '')";
             conn.execute(sql, rusqlite::params![seq as i64, kind.word()]).unwrap();
         }
-        conn.execute("INSERT INTO members VALUES (0, 'x', 'admin')", []).unwrap_err();
+        conn.execute("INSERT INTO members (room, identity, role) VALUES (0, 'x', 'admin')", []).unwrap_err();
         conn.execute("UPDATE rooms SET mode = 'Default'", []).unwrap_err();
         conn.execute("UPDATE messages SET kind = 'x'", []).unwrap_err();
     }

@@ -105,7 +105,7 @@ impl Room {
         }
         let head = self.state.head();
         let sleeps = head.owner.is_some() && !instance;
-        self.stop = if sleeps { Stop::Asleep(head.clone()) } else { Stop::Deleted };
+        self.stop = if sleeps { Stop::Asleep(Box::new(self.state.forgetful())) } else { Stop::Deleted };
         if !sleeps {
             effects.changes.push(Change::RoomDeleted { name: head.name.clone() });
         }

@@ -83,9 +83,9 @@ impl RoomState {
             return Err(RoomRefusal::Muted);
         }
         let role = self.members().role(caller.identity.as_str()).ok_or(RoomRefusal::InvalidTargetRoom)?;
-        match self.flight.get(request.request_id.as_str()) {
+        match self.asked_by(&request.request_id) {
             // A repeat is acked, and nothing else (spec §5.9).
-            Some(flight) if flight.requester == caller.identity => return Ok((Effects::default(), None)),
+            Some(requester) if *requester == caller.identity => return Ok((Effects::default(), None)),
             Some(_) => return Err(RoomRefusal::Duplicate),
             None => (),
         }
@@ -127,6 +127,13 @@ impl RoomState {
         Ok((effects, Some(outgoing)))
     }
 
+    /// Whose request that is, if it is being answered or waits for the host.
+    fn asked_by(&self, request: &RequestId) -> Option<&Identity> {
+        let flight = self.flight.get(request.as_str()).map(|flight| &flight.requester);
+        let queued = || self.queue.iter().find(|queued| queued.request_id == *request);
+        flight.or_else(|| queued().map(|queued| &queued.from))
+    }
+
     pub(super) fn outgoing(
         &self,
         request_id: RequestId,
@@ -160,9 +167,9 @@ impl RoomState {
             if at > 0 {
                 text.push_str("\\n\\n");
             }
-            // The insides of a JSON string, half characters included.
-            let json = part.as_str();
-            text.push_str(json.get(1..json.len().saturating_sub(1)).unwrap_or_default());
+            // The insides of a JSON string, half characters included: without the one quote at each end.
+            let inside = part.as_str().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            text.push_str(inside.unwrap_or_default());
         }
         text.push('"');
         let ids = queue.iter().map(|queued| &queued.request_id).chain([&host.request_id]);

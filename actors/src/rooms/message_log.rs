@@ -28,9 +28,10 @@ pub struct MessageLog {
 }
 
 impl MessageLog {
-    /// A room's history as it was kept; what is beyond the bounds is dropped.
-    pub fn new(limits: LogLimits, messages: Vec<Message>) -> Self {
-        let last_seq = messages.last().map_or(0, |message| message.seq);
+    /// A room's history as it was kept; what is beyond the bounds is dropped. `last_seq`: of the newest
+    /// message that there ever was, which may be gone.
+    pub fn new(limits: LogLimits, messages: Vec<Message>, last_seq: u64) -> Self {
+        let last_seq = messages.last().map_or(0, |message| message.seq).max(last_seq);
         let bytes = messages.iter().map(Message::bytes).sum();
         let mut log = Self { messages: messages.into(), bytes, last_seq, limits };
         log.trim();
@@ -155,7 +156,7 @@ mod tests {
     const LIMITS: LogLimits = LogLimits { messages: 3, bytes: 1 << 20 };
 
     fn log(limits: LogLimits, texts: &[&str]) -> MessageLog {
-        let mut log = MessageLog::new(limits, Vec::new());
+        let mut log = MessageLog::new(limits, Vec::new(), 0);
         for text in texts {
             log.push(Message::system(log.next_seq(), text, Timestamp(0)));
         }

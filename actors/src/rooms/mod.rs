@@ -54,4 +54,6 @@ pub const MONITOR_ROOM: &str = "monitor-room";
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -208,7 +208,7 @@ impl Room {
                 };
                 let joins = self.state.members().role(identity.as_str()).is_none();
                 let decision = self.state.add(caller, &identity, role, now);
-                if decision == Err(RoomRefusal::NotAdded) {
+                if joins && decision == Err(RoomRefusal::NotAdded) {
                     self.shared.metrics.limit_reached("limits.members_per_room");
                 }
                 if decision.is_ok() && joins {

@@ -15,7 +15,7 @@ use super::{
     members::{Members, RoleChange},
 };
 use crate::{
-    history::{Change, StoredMessage},
+    history::{Change, StoredMessage, StoredRoom},
     ids::{ClientId, Identity, RoomName},
     protocol::{MsgType, RequestMode, Role},
 };
@@ -78,8 +78,31 @@ pub struct RoomState {
 impl RoomState {
     /// A room as it was kept.
     pub fn new(head: RoomHead, members: Members, messages: Vec<Message>, limits: RoomLimits) -> Self {
-        let log = MessageLog::new(limits.log, messages);
+        let log = MessageLog::new(limits.log, messages, 0);
         Self { head, members, log, queue: Vec::new(), flight: HashMap::new(), limits }
+    }
+
+    /// A room as it was kept, without its messages.
+    pub fn stored(stored: StoredRoom, limits: RoomLimits) -> Self {
+        let StoredRoom { name, created_at_ms, mode, personal, creator, members, last_seq } = stored;
+        let owner = personal.then(|| Identity::new(name.as_str().to_owned()).ok()).flatten();
+        let creator = creator.and_then(|id| ClientId::new(id).ok());
+        let head = RoomHead { name, owner, creator, mode, created_at: Timestamp(created_at_ms) };
+        let mut seated = Members::default();
+        for (identity, role) in &members {
+            seated.set(identity, *role);
+        }
+        let mut room = Self::new(head, seated, Vec::new(), limits);
+        room.log = MessageLog::new(limits.log, Vec::new(), last_seq);
+        room
+    }
+
+    /// The room without what it holds in memory only, and without its messages, which are kept.
+    pub fn forgetful(&self) -> Self {
+        let (head, limits) = (self.head.clone(), self.limits);
+        let mut room = Self::new(head, self.members.clone(), Vec::new(), limits);
+        room.log = MessageLog::new(limits.log, Vec::new(), self.log.next_seq() - 1);
+        room
     }
 
     /// Its messages as they were kept.
@@ -88,7 +111,9 @@ impl RoomState {
             let json = RawJson::parse(json, MAX_DEPTH).unwrap_or(RawJson::from_static("{}"));
             Message::kept(seq, id.into(), kind, json)
         };
-        self.log = MessageLog::new(self.limits.log, kept.into_iter().map(message).collect());
+        // The last ones may have been removed: their places are taken all the same.
+        let last_seq = self.log.next_seq() - 1;
+        self.log = MessageLog::new(self.limits.log, kept.into_iter().map(message).collect(), last_seq);
     }
 
     /// Its name.
@@ -125,7 +150,7 @@ impl RoomState {
     /// 15 / `ADD_CLIENT_TO_ROOM`. Without a role a newcomer is a guest, and a member stays what it is.
     ///
     /// # Errors
-    /// The caller may not, or the room is full.
+    /// The caller may not, or the room is full, or would be left by its master.
     pub fn add(
         &mut self,
         caller: &Caller,
@@ -141,6 +166,10 @@ impl RoomState {
             return Err(RoomRefusal::NotAdded);
         }
         let role = role.or(before).unwrap_or(Role::Guest);
+        // As in `set_role`: a master stays until there is another.
+        if before == Some(Role::Master) && role != Role::Master {
+            return Err(RoomRefusal::NotAdded);
+        }
         let mut effects = Effects::default();
         match before {
             Some(before) if before == role => (),

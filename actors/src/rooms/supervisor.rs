@@ -129,7 +129,7 @@ pub struct RoomSupervisor {
     /// The rooms that each member is in.
     rooms_of: HashMap<Identity, HashSet<RoomName>>,
     /// Clients' own rooms, whose owners are not here.
-    asleep: HashMap<RoomName, RoomHead>,
+    asleep: HashMap<RoomName, RoomState>,
     /// What all rooms were last told, where the policy gives all of them the same.
     available: Arc<[ClientId]>,
 }
@@ -181,7 +181,7 @@ pub(super) enum Stop {
     /// It is gone.
     Deleted,
     /// Its owner is gone; what was written there waits for it.
-    Asleep(RoomHead),
+    Asleep(Box<RoomState>),
 }
 
 /// Somebody is in a room, or is not any more. From a room to its own supervisor.
@@ -223,21 +223,15 @@ impl RoomSupervisor {
 
     /// Starts a room with what was kept of it. Its mailbox waits until its messages are there.
     fn seat(&mut self, stored: StoredRoom, ctx: &mut Context<Self>) {
-        let StoredRoom { name, created_at_ms, mode, personal, creator, members, .. } = stored;
-        let owner = personal.then(|| Identity::new(name.as_str().to_owned()).ok()).flatten();
-        let creator = creator.and_then(|id| ClientId::new(id).ok());
-        let head =
-            RoomHead { name: name.clone(), owner, creator, mode, created_at: Timestamp(created_at_ms) };
-        let mut seated = Members::default();
-        for (identity, role) in &members {
-            seated.set(identity, *role);
+        let state = RoomState::stored(stored, self.shared.limits.room);
+        let name = state.name();
+        for identity in state.members().identities() {
             self.rooms_of.entry(identity.clone()).or_default().insert(name.clone());
         }
-        let asleep = personal && members.is_empty();
-        if asleep {
-            self.asleep.insert(name, head);
+        if state.head().owner.is_some() && state.members().is_empty() {
+            self.asleep.insert(name.clone(), state);
         } else {
-            self.start(RoomState::new(head, seated, Vec::new(), self.shared.limits.room), true, ctx);
+            self.start(state, true, ctx);
         }
     }
 
@@ -341,10 +335,7 @@ impl RoomSupervisor {
             }
             if !self.rooms.contains_key(&name) {
                 match self.asleep.remove(&name) {
-                    Some(head) => {
-                        let limits = self.shared.limits.room;
-                        self.start(RoomState::new(head, Members::default(), Vec::new(), limits), true, ctx);
-                    }
+                    Some(state) => self.start(state, true, ctx),
                     None => {
                         let owner = (name.as_str() == identity.as_str()).then(|| identity.clone());
                         if let Err(error) = self.create(name.clone(), owner, None, None, ctx) {
@@ -491,7 +482,7 @@ impl Handler<RoomStopped> for RoomSupervisor {
                 self.shared.metrics.rooms_restarted.inc();
                 return self.load(Some(room), ctx);
             }
-            Stop::Asleep(head) => _ = self.asleep.insert(room.clone(), head),
+            Stop::Asleep(state) => _ = self.asleep.insert(room.clone(), *state),
             Stop::Deleted => info!(room:%; "room deleted"),
         }
         self.rooms_of.values_mut().for_each(|rooms| _ = rooms.remove(&room));
