@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -38,31 +39,21 @@ impl Program {
     pub fn run(setup: Setup, args: &[&str], env: &[(&str, &str)]) -> Result<Self, Ended> {
         let data = setup.write();
         let logs = tempfile::tempdir().expect("a temporary directory");
-        let log = File::create(logs.path().join("log")).expect("a file for the log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_newage-broker"));
-        for (name, _) in
-            std::env::vars().filter(|(name, _)| name.starts_with("NEWAGE_") || name == "RUST_LOG")
-        {
-            command.env_remove(name);
-        }
-        command.arg("--data").arg(data.path()).args(args).envs(env.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("its output is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("text");
-        let address =
-            line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        match address {
-            Some(address) => {
-                let broker = Broker::elsewhere(address, data.path().to_owned());
-                Ok(Self { child, broker, folders: [data, logs] })
-            }
-            None => {
-                let status = child.wait().expect("it ends");
-                let log = fs::read_to_string(logs.path().join("log")).expect("a log of text");
-                Err(Ended { code: status.code(), log })
-            }
-        }
+        let (child, broker) = launch(data.path(), logs.path(), args, env)?;
+        Ok(Self { child, broker, folders: [data, logs] })
+    }
+
+    /// Kills it, as nothing can be prepared for.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Runs it again after [`Program::kill`], in the data directory as it was left.
+    pub fn run_again(&mut self) {
+        let [data, logs] = &self.folders;
+        let again = launch(data.path(), logs.path(), &["--port", "0"], &[]);
+        (self.child, self.broker) = again.unwrap_or_else(|ended| panic!("not listening: {ended:?}"));
     }
 
     /// What it said that it listens on.
@@ -88,6 +79,28 @@ impl Program {
             }
         };
         within(&format!("{text:?} in the log"), wait).await;
+    }
+}
+
+fn launch(data: &Path, logs: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(Child, Broker), Ended> {
+    let log = File::create(logs.join("log")).expect("a file for the log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_newage-broker"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NEWAGE_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command.arg("--data").arg(data).args(args).envs(env.iter().copied());
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("text");
+    let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+    match address {
+        Some(address) => Ok((child, Broker::elsewhere(address, data.to_owned()))),
+        None => {
+            let status = child.wait().expect("it ends");
+            let log = fs::read_to_string(logs.join("log")).expect("a log of text");
+            Err(Ended { code: status.code(), log })
+        }
     }
 }
 
