@@ -289,6 +289,7 @@ impl Model {
             RequestMode::Conversational => !named.is_empty(),
         };
         let mut targets: Vec<String> = named.iter().map(|id| (*id).to_owned()).collect();
+        targets.dedup();
         if forwards {
             if named.iter().any(|id| !self.assigned.contains(id)) {
                 return Err(RoomRefusal::InvalidRequest);
