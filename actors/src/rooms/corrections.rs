@@ -153,7 +153,7 @@ impl RoomState {
     }
 
     /// Hosts, of members of a lower rank and of extensions, which are no members.
-    fn may_mute(&self, caller: &Caller, target: &Identity) -> Result<(), RoomRefusal> {
+    pub(super) fn may_mute(&self, caller: &Caller, target: &Identity) -> Result<(), RoomRefusal> {
         if !self.is_host(caller) {
             return Err(RoomRefusal::PermissionDenied);
         }

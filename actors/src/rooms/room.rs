@@ -334,12 +334,13 @@ impl Room {
     fn mute(&mut self, caller: &Caller, who: &Identity, seconds: Option<u64>, now: Timestamp) -> Answer {
         let until =
             seconds.map(|seconds| now.after(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)));
-        let decision = self.state.mute(caller, who, until, seconds, now);
-        if decision.is_ok() && self.mutes().mute(who, until, now).is_err() {
+        // Before the room says so: what it has said is part of it.
+        let may = self.state.may_mute(caller, who);
+        if may.is_ok() && self.mutes().mute(who, until, now).is_err() {
             self.shared.metrics.limit_reached("rooms.max_mutes");
             return done(Err(RoomRefusal::Busy));
         }
-        match decision {
+        match self.state.mute(caller, who, until, seconds, now) {
             Ok(effects) => self.kept(effects, Reply::Muted(until)),
             Err(refusal) => done(Err(refusal)),
         }

@@ -460,7 +460,10 @@ impl Handler<Seated> for RoomSupervisor {
     type Result = ();
 
     fn handle(&mut self, Seated { room, identity, joined }: Seated, _: &mut Self::Context) {
-        if joined {
+        if joined && !self.presence.knows(identity.as_str()) {
+            // It has gone for good while it was being added.
+            self.tell(&room, Attendance::Gone { identity, instance: false });
+        } else if joined {
             self.rooms_of.entry(identity).or_default().insert(room);
         } else if let Some(rooms) = self.rooms_of.get_mut(&identity) {
             rooms.remove(&room);

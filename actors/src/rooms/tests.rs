@@ -234,5 +234,7 @@ async fn what_a_room_bounds() {
     }
     assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-3")).await), Err(RoomRefusal::Busy));
     assert!(f.reached("rooms.max_mutes"));
+    let said = f.run("monitor", "tea", Command::Context { since: None, page_size: 100 }).await;
+    assert!(!format!("{said:?}").contains("SillyTavern-3"), "what was refused was not said");
     assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-1")).await), Ok(()), "again");
 }
