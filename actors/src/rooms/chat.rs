@@ -263,17 +263,7 @@ fn targets(named: &[ByteString], extensions: &Extensions) -> Result<Vec<ByteStri
             let foreign = |target: &ByteString| {
                 has(&extensions.connected, target) && !has(&extensions.assigned, target)
             };
-            if named.iter().any(foreign) {
-                return Err(RoomRefusal::InvalidRequest);
-            }
-            // Nobody answers twice.
-            let mut once: Vec<ByteString> = Vec::new();
-            for target in named {
-                if !once.contains(target) {
-                    once.push(target.clone());
-                }
-            }
-            Ok(once)
+            if named.iter().any(foreign) { Err(RoomRefusal::InvalidRequest) } else { Ok(named.to_vec()) }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod model;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use framing::{ByteString, json::RawJson};
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use self::model::{Asked, Expected, Model, Outcome, admin, privileged};
 use super::{
     Audience, Caller, ChatRequest, Effects, Extensions, LogLimits, Mutes, Outgoing, RoomLimits, RoomRefusal,
-    RoomState, Timestamp,
+    RoomState, Timestamp, chat::Answered,
 };
 use crate::{
     history::{Change, MessageKind, StoredRoom, model_tests::Model as History},
@@ -40,7 +40,10 @@ enum Act {
     Answer {
         request: String,
         output: &'static str,
+        /// It is the last text of this answer.
+        counts: bool,
     },
+    /// One of those who were asked does not answer.
     Fail(String),
     /// The place of a message; beyond the last: an unknown one.
     Edit(Who, usize, Value),
@@ -88,8 +91,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (who(), who()).prop_map(|(by, who)| Act::Unmute(by, who)),
         12 => (who(), request, vec(select(EXTENSIONS.to_vec()), 0..3))
             .prop_map(|(by, payload, targets)| Act::Request(by, payload, targets)),
-        5 => (id(), select(vec!["o1", "o2"]))
-            .prop_map(|(request, output)| Act::Answer { request: request.to_owned(), output }),
+        5 => (id(), select(vec!["o1", "o2"]), any::<bool>())
+            .prop_map(|(request, output, counts)| Act::Answer { request: request.to_owned(), output, counts }),
         1 => id().prop_map(|request| Act::Fail(request.to_owned())),
         3 => (who(), 0..12_usize, shape).prop_map(|(by, at, fields)| Act::Edit(by, at, fields)),
         2 => (who(), vec(0..12_usize, 0..3)).prop_map(|(by, places)| Act::Delete(by, places)),
@@ -221,16 +224,24 @@ impl Trial {
                 let extensions = Extensions { assigned: ids(&model.assigned), connected: ids(&EXTENSIONS) };
                 let muted = self.mutes.is_muted(by, now);
                 let got = room.request(&caller(by), request, &extensions, muted, now);
+                if let Ok((_, Some(outgoing))) = &got {
+                    // The router asks each of them once.
+                    let asked: BTreeSet<&ByteString> = outgoing.targets.iter().collect();
+                    asked.iter().for_each(|_| room.opened(outgoing.request_id.as_str()));
+                    room.settled(outgoing.request_id.as_str());
+                }
                 (got, model.request(by, payload, targets))
             }
-            Act::Answer { request, output } => {
+            Act::Answer { request, output, counts } => {
                 let text = json!(format!("\"{request}\"")).to_string();
-                let got = room.answered(request, EXTENSIONS[0], output, &text, now);
-                (Ok((got, None)), Ok(model.answer(request, output)))
+                let (request_id, responder) = (request.as_str(), EXTENSIONS[0]);
+                let answered = Answered { request_id, responder, output_id: output, counts: *counts };
+                let got = room.answered(&answered, &text, now);
+                (Ok((got, None)), Ok(model.answer(request, output, *counts)))
             }
             Act::Fail(request) => {
-                room.failed(request);
-                model.open.retain(|open| open.request != *request);
+                room.unanswered(request);
+                model.unanswered(request);
                 (Ok((Effects::default(), None)), Ok(Expected::default()))
             }
             Act::Edit(by, at, fields) => {

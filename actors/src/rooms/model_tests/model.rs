@@ -1,6 +1,6 @@
 //! The rules of a room, written down plainly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use framing::ByteString;
 use serde_json::{Map, Value, json};
@@ -289,7 +289,6 @@ impl Model {
             RequestMode::Conversational => !named.is_empty(),
         };
         let mut targets: Vec<String> = named.iter().map(|id| (*id).to_owned()).collect();
-        targets.dedup();
         if forwards {
             if named.iter().any(|id| !self.assigned.contains(id)) {
                 return Err(RoomRefusal::InvalidRequest);
@@ -316,7 +315,9 @@ impl Model {
         if forwards {
             let payload =
                 if self.mode == RequestMode::HostSubmit { self.merged(payload) } else { payload.clone() };
-            self.open.push(Open { request: id.to_owned(), from: by, expected: targets.len() });
+            // Nobody is asked twice.
+            let expected = targets.iter().collect::<BTreeSet<_>>().len();
+            self.open.push(Open { request: id.to_owned(), from: by, expected });
             let direct = self.mode == RequestMode::Conversational;
             to.asked = Some(Asked { request: id.to_owned(), targets, payload, direct });
         }
@@ -344,7 +345,7 @@ impl Model {
         merged
     }
 
-    pub(super) fn answer(&mut self, request: &str, output: &str) -> Expected {
+    pub(super) fn answer(&mut self, request: &str, output: &str, counts: bool) -> Expected {
         let mut to = Expected::default();
         let text = format!("\"{request}\"");
         let shown = json!({
@@ -353,12 +354,19 @@ impl Model {
         });
         self.says(MessageKind::Response, EXTENSIONS[0], object(shown), &mut to);
         if let Some(open) = self.open.iter_mut().find(|open| open.request == request) {
-            open.expected -= 1;
+            open.expected -= usize::from(counts);
             let status = if open.expected == 0 { "completed" } else { "processing" };
             to.told.push(format!("{:?} {:?} {status}", MsgType::RequestStatusUpdate, [open.from]));
         }
         self.open.retain(|open| open.expected > 0);
         to
+    }
+
+    pub(super) fn unanswered(&mut self, request: &str) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.request == request) {
+            open.expected -= 1;
+        }
+        self.open.retain(|open| open.expected > 0);
     }
 
     pub(super) fn edit(&mut self, by: Who, at: usize, fields: &Value) -> Outcome {
