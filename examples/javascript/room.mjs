@@ -23,10 +23,11 @@ function join(clientId, identity) {
     leave: () => [rooms, llm].forEach((socket) => socket.disconnect()),
   };
 }
+/** The next event of this room that is wanted. A member hears of all its rooms. */
 const next = (socket, event, accepts) =>
   new Promise((resolve) => {
     socket.on(event, function listener(payload) {
-      if (accepts(payload)) resolve(socket.off(event, listener) && payload);
+      if (payload.roomName === room && accepts(payload)) resolve(socket.off(event, listener) && payload);
     });
   });
 

@@ -17,9 +17,13 @@ class Member:
 
     def __init__(self, client_id, identity):
         self.identity, self.heard, self.client = identity, queue.Queue(), socketio.Client()
-        self.client.on("NEW_MESSAGE", lambda event: self.heard.put(event["message"]), namespace="/llm")
+        self.client.on("NEW_MESSAGE", self.hears, namespace="/llm")
         auth = {"clientType": "script", "clientId": client_id, "identity": identity, "key": "getKey", "dialect": "named"}
         self.client.connect(url, auth=auth, namespaces=["/rooms", "/llm"])
+
+    def hears(self, event):
+        if event["roomName"] == room:  # a member hears of all its rooms
+            self.heard.put(event["message"])
 
     def ask(self, namespace, event, **payload):
         ack = self.client.call(event, payload, namespace=namespace)
