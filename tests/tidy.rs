@@ -542,6 +542,62 @@ fn links_lead_somewhere() {
     none("broken links", found);
 }
 
+/// An event's name, as documents write it.
+fn is_event(span: &str) -> bool {
+    span.contains('_') && span.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+/// Events and, in double quotes, texts of errors: those that docs/protocol.md names are the code's, and it
+/// names every event.
+#[test]
+fn the_protocol_names_events_and_texts_that_exist() {
+    let code: String = files("actors/src", &["rs"]).iter().map(|path| read(path)).collect();
+    let code = code.replace("\\\"", "\"");
+    let spans: BTreeSet<String> = code_spans(&read("docs/protocol.md")).into_iter().collect();
+    let mut found = Vec::new();
+    for span in &spans {
+        let quoted = span.strip_prefix('"').and_then(|span| span.strip_suffix('"'));
+        // What stands between < and > differs from case to case.
+        let parts = quoted
+            .into_iter()
+            .flat_map(|text| text.split(['<', '…']))
+            .map(|part| part.split_once('>').map_or(part, |(_, rest)| rest));
+        let missing = parts.filter(|part| !code.contains(part)).count();
+        if missing > 0 || (is_event(span) && !code.contains(&format!("\"{span}\""))) {
+            found.push(span.clone());
+        }
+    }
+    let rows = read("actors/src/protocol/msg_type.rs");
+    let rows = rows.lines().filter(|line| {
+        ["Both(", "NumericOnly(", "NamedOnly(", "Literal("].iter().any(|row| line.contains(row))
+            && line.ends_with(");")
+    });
+    let events: Vec<&str> =
+        rows.filter_map(|row| row.rsplit('"').nth(1)).filter(|name| is_event(name)).collect();
+    assert!(events.len() > 60, "the table of events has moved");
+    found.extend(
+        events.iter().filter(|name| !spans.contains(**name)).map(|name| format!("{name} is missing")),
+    );
+    none("docs/protocol.md", found);
+}
+
+/// The translation names the same events, fields, texts and numbers.
+#[test]
+fn the_protocol_says_the_same_in_both_languages() {
+    let spans = |path: &str| {
+        let mut spans = code_spans(&read(path));
+        spans.sort();
+        spans
+    };
+    let (english, chinese) = (spans("docs/protocol.md"), spans("docs/protocol.zh.md"));
+    let only = |these: &[String], those: &[String]| {
+        let count = |list: &[String], span: &String| list.iter().filter(|other| *other == span).count();
+        these.iter().filter(|span| count(those, span) < count(these, span)).cloned().collect::<BTreeSet<_>>()
+    };
+    none("only in English", only(&english, &chinese).into_iter().collect());
+    none("only in Chinese", only(&chinese, &english).into_iter().collect());
+}
+
 /// `Type::name` (`path`): the path exists, and the name stands in that file.
 #[test]
 fn the_architecture_names_code_that_exists() {
