@@ -70,7 +70,9 @@ function start(command, ...args) {
 }
 
 /** What a program prints, once it has ended by itself and without a complaint. */
-async function output(language, file, ...args) {
+const output = (language, file, ...args) => outputOf(broker, language, file, ...args);
+
+async function outputOf(broker, language, file, ...args) {
   run.add(`${language}/${file}`);
   const [command, path] = language === 'python' ? [python, examples(`python/${file}`)] : [process.execPath, join(programs, file)];
   const { child, said, complaints, ended } = start(command, path, broker.url, ...args);
@@ -145,6 +147,18 @@ describe('examples', { concurrency: true }, () => {
     assert.deepEqual(said.slice(-1), ['the same for both: True']);
     assert.ok(said.includes('answer: You said: Hello, Ben! 你好 😀'), said.join('\n'));
   });
+});
+
+test('with the built-in demo alone', { skip: noPython }, async () => {
+  const demo = await startBroker({ demo: true });
+  try {
+    for (const [language, file] of [['javascript', 'ask.mjs'], ['javascript', 'whole.mjs'], ['javascript', 'room.mjs'], ['python', 'plain.py'], ['python', 'room.py']]) {
+      const said = (await outputOf(demo, language, file)).join('\n');
+      assert.match(said, /I am the demo extension/, file);
+    }
+  } finally {
+    await demo.stop();
+  }
 });
 
 test('javascript/page.html, served by the broker', { skip: noBrowser() }, async () => {
