@@ -152,10 +152,13 @@ describe('examples', { concurrency: true }, () => {
 test('with the built-in demo alone', { skip: noPython }, async () => {
   const demo = await startBroker({ demo: true });
   try {
-    for (const [language, file] of [['javascript', 'ask.mjs'], ['javascript', 'whole.mjs'], ['javascript', 'room.mjs'], ['python', 'plain.py'], ['python', 'room.py']]) {
-      const said = (await outputOf(demo, language, file)).join('\n');
-      assert.match(said, /I am the demo extension/, file);
-    }
+    const programs = [['javascript', 'ask.mjs'], ['javascript', 'whole.mjs'], ['javascript', 'room.mjs'], ['python', 'plain.py'], ['python', 'room.py']];
+    await Promise.all(
+      programs.map(async ([language, file]) => {
+        const said = (await outputOf(demo, language, file)).join('\n');
+        assert.match(said, /I am the demo extension/, file);
+      }),
+    );
   } finally {
     await demo.stop();
   }
