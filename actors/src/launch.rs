@@ -21,7 +21,7 @@ use crate::{
     logs::Logs,
     metrics::Metrics,
     namespaces::{BrokerLimits, Directory, ServerInfo},
-    registry::{DebugModeChanged, Registry, RegistryLimits, SocketKey},
+    registry::{DebugModeChanged, DisconnectClient, Registry, RegistryLimits, ReviewGrants, SocketKey},
     rooms::{Rooms, RoomsConfig, Shared},
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
@@ -191,6 +191,18 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         switch(on);
         #[expect(clippy::disallowed_methods, reason = "once per write of the settings file")]
         to.do_send(DebugModeChanged(on));
+    });
+    let to = registry.clone();
+    store.on_grants(move |clients| {
+        #[expect(clippy::disallowed_methods, reason = "once per change of the settings folder")]
+        to.do_send(ReviewGrants(clients));
+    });
+    let (to, current) = (registry.clone(), settings.clone());
+    store.keys().on_removed(move |client| {
+        if !current.load().network_safe {
+            #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
+            to.do_send(DisconnectClient(client));
+        }
     });
     let map = statics.map();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {

@@ -6,36 +6,42 @@ use framing::{
 };
 
 use actix::Handler;
+use log::info;
 
 use super::{Broker, BrokerSession, Cx, Socket, payload, reply::Reply};
 use crate::{
     ids::ClientId,
     llm_router::ListTargets,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
-    registry::{DisconnectClient, DropSocket, ListConnected, ListMembers},
+    registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision},
     session::NoAnswer,
-    trust::{GenerateKey, GetKey, ListClients, ListKeys, RemoveKey, keys_object},
+    trust::{GenerateKey, GetKey, ListClients, ListKeys, Rejection, RemoveKey, keys_object},
 };
 
 const BUSY: &str = "Server is busy, try again later.";
 const UNAUTHORIZED: &str = "Unauthorized";
 
 impl Socket {
+    /// `/debug` is for extensions and administrators (spec §4.8).
+    pub(super) fn may_be_here(&self) -> bool {
+        self.ns != Namespace::Debug || self.may_administer()
+    }
+
     /// "E-only or admin" (spec §4).
     pub(super) fn may_administer(&self) -> bool {
         self.is_extension() || self.admin
     }
 }
 
-impl Handler<DropSocket> for BrokerSession {
+impl Handler<ReviseSocket> for BrokerSession {
     type Result = ();
 
-    fn handle(&mut self, message: DropSocket, ctx: &mut Self::Context) {
-        self.deliver(message, ctx, |layer, session, DropSocket(key)| {
+    fn handle(&mut self, message: ReviseSocket, ctx: &mut Self::Context) {
+        self.deliver(message, ctx, |layer, session, ReviseSocket { socket: key, revision }| {
             layer.with_handler(session, |broker, cx| {
                 let found = broker.sockets.iter().find(|(_, socket)| socket.key == key);
                 if let Some(ns) = found.map(|(ns, _)| ns.clone()) {
-                    broker.end(cx, &ns);
+                    broker.revise(cx, &ns, revision);
                 }
             });
             Ok(())
@@ -44,6 +50,22 @@ impl Handler<DropSocket> for BrokerSession {
 }
 
 impl Broker {
+    fn revise(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, revision: Revision) {
+        match revision {
+            Revision::Leave => self.end(cx, ns),
+            Revision::Reject(rejection) => self.expel(cx, ns, &rejection),
+            Revision::Admin(admin) => {
+                if let Some(socket) = self.sockets.get_mut(ns) {
+                    socket.admin = admin;
+                    info!(client:% = socket.client, ns:%, admin; "rights changed");
+                    if !socket.may_be_here() {
+                        self.expel(cx, ns, &Rejection::unauthorized());
+                    }
+                }
+            }
+        }
+    }
+
     /// Asks another actor on behalf of an event, and answers with what `say` makes of the result: the JSON
     /// of the ack, or why not.
     pub(super) fn ask_for<M, T>(

@@ -120,8 +120,8 @@ impl Broker {
             Ok(Verdict::Accept { grant, pushes }) => {
                 socket.class = grant.class;
                 socket.admin = grant.admin;
-                if socket.ns == Namespace::Debug && !(socket.is_extension() || socket.admin) {
-                    return self.turned_away(cx, ns, &Rejection { message: "Unauthorized", code: None });
+                if !socket.may_be_here() {
+                    return self.turned_away(cx, ns, &Rejection::unauthorized());
                 }
                 self.register(cx, ns, pushes);
             }
@@ -173,6 +173,20 @@ impl Broker {
                 self.reject_joined(cx, ns, &socket.dialect, rejection);
             }
         }
+    }
+
+    /// A socket of ours has lost the right to be here: as if it were rejected only now.
+    pub(super) fn expel(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, rejection: &Rejection) {
+        let Some(socket) = self.sockets.get(ns) else {
+            return;
+        };
+        info!(client:% = socket.client, ns:%, reason:% = rejection.message; "socket ended");
+        if socket.standing != Standing::Full {
+            return self.turned_away(cx, ns, rejection);
+        }
+        let dialect = socket.dialect.clone();
+        self.gone(cx, ns);
+        self.reject_joined(cx, ns, &dialect, rejection);
     }
 
     /// A session that may only log in.
@@ -303,6 +317,13 @@ impl Broker {
             }
         };
         socket.dialect.join(admitted.dialect);
+        // The files may have changed since they were asked, before the registry knew this socket.
+        let grant = self.directory.clients.load().grant(&socket.client);
+        socket.admin = grant.is_some_and(|grant| grant.admin);
+        if grant.is_none() || !socket.may_be_here() {
+            let why = grant.map_or(Rejection::not_trusted(), |_| Rejection::unauthorized());
+            return self.turned_away(cx, ns, &why);
+        }
         socket.standing = Standing::Full;
         if socket.ns == Namespace::Llm {
             let extension = socket.is_extension();

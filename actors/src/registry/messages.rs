@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use framing::{ByteString, encoded::Encoded, engine::Sid, json::RawJson};
 
-use super::{Admission, ClientDialect, SharedDialect, SocketKey};
+use super::{Admission, ClientDialect, ReviseSocket, SharedDialect, SocketKey};
 use crate::{
     ids::{ClientId, Identity},
     llm_router::{Deliver, ToTarget},
@@ -41,8 +41,8 @@ pub struct SocketEntry {
     pub outbox: Arc<Outbox>,
     /// What this socket has shown of its dialect.
     pub dialect: SharedDialect,
-    /// Ends the socket, and no other of its session.
-    pub session: Option<Recipient<DropSocket>>,
+    /// Ends the socket or changes its rights, and those of no other of its session.
+    pub session: Option<Recipient<ReviseSocket>>,
 }
 
 /// How the rest of the broker reaches an `/llm` or `/function_call` socket.
@@ -106,11 +106,6 @@ pub enum NotAdmitted {
     Withdrawn,
 }
 
-/// The registry to a session: that socket must go, whatever its client does (spec §4.3 18).
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct DropSocket(pub SocketKey);
-
 /// A socket's session has moved to another worker.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -120,7 +115,7 @@ pub struct SocketMoved {
     /// How it is reached from now on.
     pub link: SocketLink,
     /// Ends it.
-    pub session: Recipient<DropSocket>,
+    pub session: Recipient<ReviseSocket>,
     /// Its old address, which hands on what it was sent.
     pub past: Recipient<HandedOn>,
 }
@@ -134,8 +129,3 @@ pub struct SocketClosed(pub SocketKey);
 #[derive(Message)]
 #[rtype(result = "Option<(SocketKey, Recipient<CallExtension>)>")]
 pub struct FindFunctionSocket(pub ByteString);
-
-/// The sockets of a client whose key was removed must go (spec §4.3 18).
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct DisconnectClient(pub ClientId);

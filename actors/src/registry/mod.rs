@@ -8,6 +8,7 @@ mod debug;
 mod dialect;
 mod lists;
 mod messages;
+mod review;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -27,9 +28,10 @@ pub use debug::DebugModeChanged;
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
 pub use messages::{
-    Admitted, CallExtension, DisconnectClient, DropSocket, FindFunctionSocket, NotAdmitted, OpenSocket,
+    Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket,
     SocketClosed, SocketEntry, SocketLink, SocketMoved,
 };
+pub use review::{DisconnectClient, ReviewGrants, Revision, ReviseSocket};
 
 use crate::{
     emit,
@@ -451,18 +453,5 @@ impl Handler<FindFunctionSocket> for Registry {
                 SocketLink::Outbox | SocketLink::Llm { .. } => None,
             });
         MessageResult(newest)
-    }
-}
-
-impl Handler<DisconnectClient> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, DisconnectClient(client): DisconnectClient, _: &mut Self::Context) {
-        for socket in self.sockets.values().filter(|socket| socket.entry.client == client) {
-            if let Some(session) = &socket.entry.session {
-                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-                session.do_send(DropSocket(socket.entry.key));
-            }
-        }
     }
 }

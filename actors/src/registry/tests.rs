@@ -328,11 +328,12 @@ impl Handler<CallExtension> for Session {
     }
 }
 
-impl Handler<DropSocket> for Session {
+impl Handler<ReviseSocket> for Session {
     type Result = ();
 
-    fn handle(&mut self, DropSocket(key): DropSocket, _: &mut Self::Context) {
-        self.0.lock().push(key);
+    fn handle(&mut self, revised: ReviseSocket, _: &mut Self::Context) {
+        assert_eq!(revised.revision, Revision::Leave);
+        self.0.lock().push(revised.socket);
     }
 }
 
@@ -372,6 +373,6 @@ async fn all_sockets_of_a_client_go_with_its_key() {
     }
     f.registry.send(DisconnectClient(id("a"))).await.unwrap();
     // Behind what it was told.
-    session.send(DropSocket(SocketKey::NONE)).await.unwrap();
+    session.send(ReviseSocket { socket: SocketKey::NONE, revision: Revision::Leave }).await.unwrap();
     assert_eq!(*log.lock(), [keys[0], keys[2], SocketKey::NONE]);
 }

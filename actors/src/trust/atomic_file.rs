@@ -56,9 +56,27 @@ fn write_new(temp: &Path, target: &Path, bytes: &[u8], mode: Mode) -> io::Result
     {
         file.set_permissions(meta.permissions())?;
     }
+    keep_owner(&file, target);
     file.write_all(bytes)?;
     file.sync_all()
 }
+
+/// Gives a new file to whom the one at `target` belongs, or else the folder: an administrator's command must not
+/// leave files that the broker's user cannot read.
+#[cfg(unix)]
+pub(super) fn keep_owner(file: &File, target: &Path) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let folder = || fs::metadata(target.parent().unwrap_or(Path::new(".")));
+    if let (Ok(wanted), Ok(own)) = (fs::symlink_metadata(target).or_else(|_| folder()), file.metadata())
+        && (wanted.uid(), wanted.gid()) != (own.uid(), own.gid())
+    {
+        // Only an administrator may; for everybody else the file is his own.
+        let _ = fchown(file, Some(wanted.uid()), Some(wanted.gid()));
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn keep_owner(_: &File, _: &Path) {}
 
 /// Reads a regular file of at most `max_bytes`; `FileTooLarge` beyond. Blocks.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {

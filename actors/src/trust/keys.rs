@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use log::{error, warn};
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::atomic_file::{self, Mode};
 use super::config::TrustConfig;
+use super::file_lock::FolderLock;
 use super::json_text::{self, JsonProblem};
 use super::messages::{KeyError, KeyListing};
 use super::password;
@@ -59,6 +60,8 @@ pub struct KeyStore {
     writer: Mutex<()>,
     /// Held for moments only, never across I/O or hashing.
     state: RwLock<State>,
+    /// Is told the ids whose record another process has removed.
+    removed: OnceLock<Box<dyn Fn(ClientId) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -80,6 +83,8 @@ struct State {
 struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
+    /// Of two writes within one tick of the clock; 0 where there is none.
+    inode: u64,
 }
 
 impl State {
@@ -113,9 +118,16 @@ impl KeyStore {
             secret,
             writer: Mutex::new(()),
             state: RwLock::default(),
+            removed: OnceLock::new(),
         };
         store.reload();
         Ok(store)
+    }
+
+    /// Has each id told from here on whose record another process removes. The first caller counts.
+    pub fn on_removed(&self, tell: impl Fn(ClientId) + Send + Sync + 'static) {
+        // A second caller is a fault of ours that costs a notice and nothing else.
+        let _ = self.removed.set(Box::new(tell));
     }
 
     fn path(&self) -> PathBuf {
@@ -304,6 +316,11 @@ impl KeyStore {
         then: impl FnOnce(&mut State),
     ) -> Result<(), KeyError> {
         let _one_writer = self.writer.lock();
+        let _of_all_processes =
+            private_folder(&self.folder).and_then(|()| FolderLock::take(&self.folder)).map_err(|error| {
+                error!(file = FILE, error:% = error.kind(); "key file not written");
+                KeyError::NotStored
+            })?;
         self.reload_locked();
         let records = {
             let state = self.state.read();
@@ -341,7 +358,11 @@ impl KeyStore {
 
     fn stamp(&self) -> Option<Stamp> {
         let meta = std::fs::metadata(self.path()).ok()?;
-        Some(Stamp { modified: meta.modified().ok(), len: meta.len() })
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&meta);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Some(Stamp { modified: meta.modified().ok(), len: meta.len(), inode })
     }
 
     /// Reads the file if another process changed it (the command line adds and revokes keys). Blocks.
@@ -381,7 +402,17 @@ impl KeyStore {
                 for id in known {
                     state.forget(&id);
                 }
+                // Another process was first to give these a key: it counts, and ours was never stored.
+                let taken = |id: &ClientId| !old.contains_key(id.as_str());
+                let State { plain, records, .. } = &mut *state;
+                plain.retain(|id, _| !(taken(id) && records.contains_key(id.as_str())));
+                let gone = old.keys().filter(|id| !records.contains_key(*id));
+                let gone: Vec<ClientId> = gone.filter_map(|id| ClientId::new(id.as_str()).ok()).collect();
                 state.damaged = false;
+                drop(state);
+                if let Some(tell) = self.removed.get() {
+                    gone.into_iter().for_each(tell);
+                }
             }
             Err(problem) => {
                 if !state.damaged {
@@ -400,13 +431,18 @@ impl KeyStore {
             }
             JsonProblem::TooLarge { limit: self.max_bytes }
         })?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| JsonProblem::Encoding)?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if json_text::depth(text) > self.max_depth {
-            return Err(JsonProblem::TooDeep { limit: self.max_depth });
-        }
-        Ok(serde_json::from_str(text)?)
+        parse(&bytes, self.max_depth)
     }
+}
+
+/// The records of a key file.
+pub(super) fn parse(bytes: &[u8], max_depth: usize) -> Result<Map<String, Value>, JsonProblem> {
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonProblem::Encoding)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if json_text::depth(text) > max_depth {
+        return Err(JsonProblem::TooDeep { limit: max_depth });
+    }
+    Ok(serde_json::from_str(text)?)
 }
 
 /// Makes a folder that only its owner may enter, unless it exists.

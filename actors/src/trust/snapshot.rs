@@ -49,6 +49,13 @@ impl TrustSnapshot {
         self.clients.values()
     }
 
+    /// Whether somebody may do more or less than by the other.
+    pub(super) fn grants_differ(&self, other: &Self) -> bool {
+        let says = |entry: &ClientEntry| (entry.trusted, entry.admin);
+        self.clients.len() != other.clients.len()
+            || self.clients.iter().any(|(id, entry)| other.clients.get(id).map(says) != Some(says(entry)))
+    }
+
     /// The rights of an id, if it is trusted. Reserved ids never are.
     pub fn grant(&self, id: &ClientId) -> Option<Grant> {
         if self.reserved.contains(id) {
@@ -89,6 +96,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 }
 
 /// One file, read.
+#[derive(Clone)]
 pub(super) struct Client {
     pub(super) file: ClientFile,
     pub(super) password: Option<Arc<str>>,

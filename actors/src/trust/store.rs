@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::atomic_file::{self, Mode};
 use super::client_file::ClientFile;
 use super::config::TrustConfig;
+use super::file_lock::FolderLock;
 use super::json_text::{JsonProblem, RawObject};
 use super::keys::KeyStore;
 use super::messages::Grant;
@@ -55,6 +56,8 @@ pub struct TrustStore {
     settings: Arc<ArcSwap<ServerSettings>>,
     keys: KeyStore,
     metrics: Arc<Metrics>,
+    /// Is told the clients when somebody's rights change.
+    grants_changed: OnceLock<Box<dyn Fn(Arc<TrustSnapshot>) + Send + Sync>>,
     /// Is told `debugMode` when it changes.
     debug_mode_changed: OnceLock<Box<dyn Fn(bool) + Send + Sync>>,
     /// One writer of JSON files below the root; scans take it too, because they replace plain passwords.
@@ -70,6 +73,35 @@ pub(super) struct Scan {
     /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
     /// folder must not cost a hash at every scan.
     unwritten: HashMap<String, (String, String)>,
+    /// The last good version of each client file, which stays in force while the file is broken.
+    good: HashMap<String, Client>,
+}
+
+/// Why a client file is not used as it is.
+enum Unusable {
+    /// It went away meanwhile.
+    Gone,
+    /// It cannot be read, or is no JSON: somebody is working on it.
+    Broken(String),
+    /// It says nothing about a client.
+    NoClient(String),
+}
+
+/// The files of a settings folder that describe clients, by name.
+pub(super) fn client_files(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        // Names that are no text cannot be addressed by a client either.
+        if let Ok(name) = entry?.file_name().into_string()
+            && name.ends_with(".json")
+            && !name.starts_with('.')
+            && name != settings_file::FILE
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 impl TrustStore {
@@ -85,6 +117,7 @@ impl TrustStore {
             settings: Arc::new(ArcSwap::from_pointee(ServerSettings::default())),
             keys,
             metrics,
+            grants_changed: OnceLock::new(),
             debug_mode_changed: OnceLock::new(),
             files: Mutex::default(),
             config,
@@ -143,6 +176,13 @@ impl TrustStore {
         let _ = self.debug_mode_changed.set(Box::new(tell));
     }
 
+    /// Has the clients told from here on whenever somebody is trusted, is not any more, or changes its rights.
+    /// The first caller counts.
+    pub fn on_grants(&self, tell: impl Fn(Arc<TrustSnapshot>) + Send + Sync + 'static) {
+        // A second caller is a fault of ours that costs a notice and nothing else.
+        let _ = self.grants_changed.set(Box::new(tell));
+    }
+
     /// The keys.
     pub fn keys(&self) -> &KeyStore {
         &self.keys
@@ -199,18 +239,7 @@ impl TrustStore {
     fn scan(&self, scan: &mut Scan) -> io::Result<()> {
         scan.started = Some(Instant::now());
         let folder = self.root.join(SETTINGS);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder)? {
-            // Names that are no text cannot be addressed by a client either.
-            if let Ok(name) = entry?.file_name().into_string()
-                && name.ends_with(".json")
-                && !name.starts_with('.')
-                && name != settings_file::FILE
-            {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
+        let mut names = client_files(&folder)?;
         if names.len() > self.config.max_client_files {
             self.metrics.limit_reached("trust.max_client_files");
             warn!(files = names.len(), limit = self.config.max_client_files; "too many client files, the last are ignored");
@@ -220,38 +249,66 @@ impl TrustStore {
         let mut problems = HashMap::new();
         self.read_settings(&mut problems);
         let mut snapshot = TrustSnapshot::new(&self.config);
-        scan.unwritten.retain(|name, _| names.contains(name));
-        for name in names {
-            match self.read_client(&folder.join(&name), &name, scan) {
+        scan.unwritten.retain(|name, _| names.binary_search(name).is_ok());
+        scan.good.retain(|name, _| names.binary_search(name).is_ok());
+        for name in &names {
+            match self.read_client(&folder.join(name), name, scan) {
                 Ok(client) => {
                     if !client.file.says_trust {
                         problems.insert(name.clone(), "isTrust is missing".to_owned());
                     }
-                    snapshot.add(name, client);
+                    scan.good.insert(name.clone(), client.clone());
+                    snapshot.add(name.clone(), client);
                 }
-                Err(problem) => {
-                    problems.insert(name, problem);
+                Err(Unusable::Broken(problem)) => {
+                    problems.insert(name.clone(), problem);
+                    if let Some(client) = scan.good.get(name) {
+                        snapshot.add(name.clone(), client.clone());
+                    }
+                }
+                Err(Unusable::NoClient(problem)) => {
+                    scan.good.remove(name);
+                    problems.insert(name.clone(), problem);
+                }
+                Err(Unusable::Gone) => {
+                    scan.good.remove(name);
                 }
             }
         }
         for (file, problem) in &problems {
             if scan.problems.get(file) != Some(problem) {
-                error!(file:%, problem:%; "settings file not used as it is");
+                error!(file:%, problem:%; "settings file not used as it is, what was last read of it stays");
+            }
+        }
+        for file in scan.problems.keys().filter(|file| !problems.contains_key(*file)) {
+            if file == settings_file::FILE || names.binary_search(file).is_ok() {
+                info!(file:%; "settings file in use again");
             }
         }
         scan.problems = problems;
 
         self.keys.retain(|id| snapshot.grant(id).is_some());
         let trusted = snapshot.trusted_ids();
-        self.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        let before = self.snapshot.swap(Arc::clone(&snapshot));
+        if snapshot.grants_differ(&before)
+            && let Some(tell) = self.grants_changed.get()
+        {
+            tell(snapshot);
+        }
+        // Behind the files: whoever adds a client stores its key first, which then is there.
+        self.keys.reload();
         self.keys.ensure(&trusted);
         Ok(())
     }
 
-    fn read_object(&self, path: &Path) -> Result<RawObject, String> {
-        let bytes = self.read_file(path).map_err(|error| error.kind().to_string())?;
+    fn read_object(&self, path: &Path) -> Result<RawObject, Unusable> {
+        let bytes = self.read_file(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Unusable::Gone,
+            kind => Unusable::Broken(kind.to_string()),
+        })?;
         RawObject::parse_bytes(&bytes, self.config.max_json_bytes, self.config.max_json_depth)
-            .map_err(|problem: JsonProblem| problem.to_string())
+            .map_err(|problem: JsonProblem| Unusable::Broken(problem.to_string()))
     }
 
     fn read_settings(&self, problems: &mut HashMap<String, String>) {
@@ -274,15 +331,18 @@ impl TrustStore {
                 }
             }
             // The settings that were last read stay in force; at start, the defaults.
-            Err(problem) => {
+            Err(Unusable::Broken(problem) | Unusable::NoClient(problem)) => {
                 problems.insert(file, problem);
+            }
+            Err(Unusable::Gone) => {
+                problems.insert(file, "missing".to_owned());
             }
         }
     }
 
-    fn read_client(&self, path: &Path, name: &str, scan: &mut Scan) -> Result<Client, String> {
+    fn read_client(&self, path: &Path, name: &str, scan: &mut Scan) -> Result<Client, Unusable> {
         let mut object = self.read_object(path)?;
-        let file = ClientFile::read(&object).map_err(|error| error.to_string())?;
+        let file = ClientFile::read(&object).map_err(|error| Unusable::NoClient(error.to_string()))?;
         let hash = match &file.password {
             None => None,
             Some(Stored::Hash(hash)) if !password::holds_plain(&object) => Some(hash.clone()),
@@ -296,7 +356,7 @@ impl TrustStore {
                 let hash = match known {
                     Some((_, hash)) => Ok(hash.clone()),
                     None => bcrypt::hash(plain, self.config.bcrypt_cost)
-                        .map_err(|_| "password cannot be hashed".to_owned()),
+                        .map_err(|_| Unusable::Broken("password cannot be hashed".to_owned())),
                 }?;
                 if self.replace_password(path, name, &mut object, &hash) {
                     scan.unwritten.remove(name);
@@ -311,6 +371,12 @@ impl TrustStore {
 
     fn replace_password(&self, path: &Path, name: &str, object: &mut RawObject, hash: &str) -> bool {
         password::replace_plain(object, hash);
+        // Only a folder that cannot be written has no lock, and that shows below.
+        let _of_all_processes = FolderLock::take(path.parent().unwrap_or(&self.root)).ok();
+        // Whoever removed the file meanwhile must not find it again.
+        if !path.exists() {
+            return true;
+        }
         match atomic_file::write(path, object.to_pretty().as_bytes(), Mode::Keep) {
             Ok(()) => {
                 info!(file = name; "plain password replaced by its hash");

@@ -218,7 +218,8 @@ fn the_number_of_files_and_their_size_are_bounded() {
         &json!({"clientId": "a", "isTrust": true, "x": "x".repeat(2000)}).to_string(),
     );
     store.rescan();
-    assert!(!trusted(&store, "a"));
+    assert!(trusted(&store, "a"), "what was last read of it stays");
+    assert!(!trusted(&root.open(), "a"), "and whoever starts now reads nothing");
 }
 
 #[test]

@@ -23,6 +23,11 @@ impl Rejection {
         Self { message: "Client is not trusted.", code: None }
     }
 
+    /// The namespace is for others.
+    pub const fn unauthorized() -> Self {
+        Self { message: "Unauthorized", code: None }
+    }
+
     /// Rule 6: the key does not verify.
     pub const fn invalid_key() -> Self {
         Self { message: "Invalid key.", code: None }

@@ -1,0 +1,75 @@
+//! One writer at a time for a folder, across processes: the broker, and the command line beside it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::atomic_file::keep_owner;
+
+const FILE: &str = ".lock";
+
+/// Whoever holds the lock reads and writes one file; only a process that stands still takes longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Held until dropped; the system releases it with the process, whatever becomes of that.
+pub(super) struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Waits for its turn, for at most five seconds; `TimedOut` then. Blocks.
+    pub(super) fn take(folder: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        let path = folder.join(FILE);
+        let file = options.open(&path)?;
+        keep_owner(&file, folder);
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                // A file system without locks has one writer, or takes the risk.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(Self { _file: file });
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if began.elapsed() >= PATIENCE => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(TryLockError::WouldBlock) => {
+                    #[expect(clippy::disallowed_methods, reason = "on the blocking pool or the command line")]
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let counter = folder.path().join("n");
+        std::fs::write(&counter, "0").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let _lock = FolderLock::take(folder.path()).unwrap();
+                    let n: u32 = std::fs::read_to_string(&counter).unwrap().parse().unwrap();
+                    std::fs::write(&counter, (n + 1).to_string()).unwrap();
+                });
+            }
+        });
+        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "8");
+    }
+}
