@@ -88,6 +88,14 @@ pub enum LaunchError {
     History(#[from] HistoryError),
 }
 
+/// Ids that no client may have: what they name is the broker's own.
+pub fn reserved_ids(demo: bool, history: &HistoryConfig) -> Vec<ClientId> {
+    let demo = demo.then(|| DEMO_ID.to_owned());
+    // A client's folder in data/ has its id for a name.
+    let names = demo.into_iter().chain(history.file_names());
+    names.filter_map(|name| ClientId::new(name).ok()).collect()
+}
+
 thread_local! {
     static CONTROL: Cell<bool> = const { Cell::new(false) };
 }
@@ -127,10 +135,7 @@ fn control_arbiter() -> ArbiterHandle {
 /// The settings or key files cannot be read, or the history cannot be used.
 pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, LaunchError> {
     let demo_id = ClientId::new(DEMO_ID).ok().filter(|_| launch.demo.is_some());
-    launch.trust.reserved_ids.extend(demo_id.clone());
-    // A client's folder in data/ has its id for a name.
-    let taken = launch.history.file_names().into_iter().filter_map(|name| ClientId::new(name).ok());
-    launch.trust.reserved_ids.extend(taken);
+    launch.trust.reserved_ids.extend(reserved_ids(launch.demo.is_some(), &launch.history));
     let max_static = launch.trust.max_static_resources;
     let store = Arc::new(TrustStore::open(launch.trust, metrics.clone())?);
     let statics = StaticResources::new(max_static);

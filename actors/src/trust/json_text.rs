@@ -169,6 +169,38 @@ impl Serialize for RawObject {
     }
 }
 
+/// Where the value of a top-level key stands: line and column, 1-based. Of a repeated key the last one counts.
+pub fn place_of(text: &str, key: &str) -> Option<(usize, usize)> {
+    struct Find<'k>(&'k str);
+    impl<'de> Visitor<'de> for Find<'_> {
+        type Value = Option<&'de RawValue>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                if key == self.0 {
+                    found = Some(value);
+                }
+            }
+            Ok(found)
+        }
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let value = serde_json::Deserializer::from_str(text).deserialize_map(Find(key)).ok()??;
+    // The value borrows from the text.
+    let at = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    Some(place(text, at))
+}
+
+/// Line and column of a byte, 1-based; columns are counted in bytes, as the parser does.
+pub fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    let line_starts = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (before.iter().filter(|byte| **byte == b'\n').count() + 1, before.len() - line_starts + 1)
+}
+
 /// The deepest nesting of a JSON text; for a text that is not JSON, some number.
 pub fn depth(text: &str) -> usize {
     let (mut deepest, mut now) = (0_usize, 0_usize);
@@ -289,6 +321,14 @@ mod tests {
         // It is logged: it must not quote what may be a password.
         let problem = RawObject::parse("\"a secret\"", 64).unwrap_err().to_string();
         assert_eq!(problem, "not an object at line 1 column 10");
+    }
+
+    #[test]
+    fn values_are_found_where_they_stand() {
+        let text = "{\n  \"a\": {\"b\": 1},\n  \"\\u0062\":\n    2, \"a\": 3}";
+        assert_eq!(place_of(text, "b"), Some((4, 5)));
+        assert_eq!(place_of(text, "a"), Some((4, 13)));
+        assert_eq!((place_of(text, "c"), place_of("{", "a"), place_of("[]", "a")), (None, None, None));
     }
 
     #[test]

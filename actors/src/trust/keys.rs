@@ -231,6 +231,11 @@ impl KeyStore {
         !state.damaged && state.plain.keys().any(|id| !state.records.contains_key(id.as_str()))
     }
 
+    #[cfg(test)]
+    pub(super) fn has_pending_of(&self, id: &ClientId) -> bool {
+        self.state.read().plain.contains_key(id)
+    }
+
     /// Forgets what is in memory for ids that are no longer trusted.
     pub fn retain(&self, trusted: impl Fn(&ClientId) -> bool) {
         let mut state = self.state.write();
