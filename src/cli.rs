@@ -1,11 +1,17 @@
 //! The command line: without a command it is the broker, with one it does that and ends.
 
+mod check_config;
+mod client;
+
 use std::{path::PathBuf, process::ExitCode};
 
+use actors::trust::roster::Roster;
 use clap::{Args, Parser, Subcommand};
 
+use client::ClientCommand;
+
 use crate::{
-    config::Flags,
+    config::{Config, Flags},
     extension_files::{self, Files, Place},
 };
 
@@ -31,6 +37,11 @@ pub enum Command {
     /// The extension for SillyTavern: put it there, or take it away.
     #[command(subcommand)]
     Extension(ExtensionCommand),
+    /// Who may connect: add, list, revoke. A broker that runs notices.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Reads config.toml, the settings and the client files, and names everything that is wrong with them.
+    CheckConfig,
 }
 
 /// `extension …`
@@ -56,16 +67,40 @@ pub struct ExtensionArgs {
     pub data_root: Option<PathBuf>,
 }
 
+/// What a command has to say.
+#[derive(Debug, Default)]
+struct Said {
+    /// The result, to standard output.
+    result: String,
+    /// What goes with it, to standard error, so that a script gets the result alone.
+    notes: Vec<String>,
+    /// It found something wrong.
+    failed: bool,
+}
+
+impl Said {
+    fn result(result: impl Into<String>) -> Self {
+        Self { result: result.into(), ..Self::default() }
+    }
+}
+
 impl Command {
     /// Does it, and says what was done.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, flags: &Flags) -> ExitCode {
         let outcome = match self {
-            Self::Extension(command) => extension(command),
+            Self::Extension(command) => extension(command).map(Said::result),
+            Self::Client(command) => roster(flags).and_then(|roster| client::run(command, &roster)),
+            Self::CheckConfig => check_config::run(flags),
         };
         match outcome {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
+            Ok(said) => {
+                for note in said.notes {
+                    eprintln!("{note}");
+                }
+                if !said.result.is_empty() {
+                    println!("{}", said.result);
+                }
+                if said.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             }
             Err(text) => {
                 eprintln!("newage-broker: {text}");
@@ -73,6 +108,22 @@ impl Command {
             }
         }
     }
+}
+
+/// The clients of the data directory that the flags name.
+fn roster(flags: &Flags) -> Result<Roster, String> {
+    Config::load(flags).map(|config| roster_of(&config)).map_err(|error| error.to_string())
+}
+
+fn roster_of(config: &Config) -> Roster {
+    let mut trust = config.trust_config();
+    // Also without --demo today: with it, that client could not connect tomorrow.
+    trust.reserved_ids = actors::launch::reserved_ids(true, &config.history_config());
+    // Shown to people, who need not read "./" before each file.
+    if trust.root == std::path::Path::new(".") {
+        trust.root = PathBuf::new();
+    }
+    Roster::new(trust)
 }
 
 fn extension(command: ExtensionCommand) -> Result<String, String> {

@@ -36,10 +36,10 @@ use crate::{access::Access, telemetry::LogConfig, transport::EndpointLimits};
 )]
 pub struct Flags {
     /// Configuration file. Default: config.toml in the data directory, if it is there.
-    #[arg(long, env = "NEWAGE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "NEWAGE_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Root of settings/, keys/, logs/ and data/. Default: the working directory.
-    #[arg(long, env = "NEWAGE_DATA", value_name = "DIR")]
+    #[arg(long, env = "NEWAGE_DATA", value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
     /// Address to listen on. Default: loopback, IPv4 and IPv6.
     #[arg(long, env = "NEWAGE_BIND", value_name = "ADDR")]
@@ -53,6 +53,18 @@ pub struct Flags {
     /// Log level: error, warn, info, debug, trace.
     #[arg(long, env = "NEWAGE_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
+}
+
+impl Flags {
+    fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// The configuration file: the one that is named, or `config.toml` in the data directory if it is there.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let usual = || Some(self.data().join("config.toml")).filter(|file| file.exists());
+        self.config.clone().or_else(usual)
+    }
 }
 
 /// Why there is no configuration.
@@ -375,7 +387,7 @@ section! {
 /// The whole of `config.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
+pub(crate) struct File {
     server: Server,
     session: Session,
     limits: LimitsSection,
@@ -386,6 +398,59 @@ struct File {
     rooms: RoomsSection,
     demo: DemoSection,
     log: LogConfig,
+}
+
+impl File {
+    /// Values that no broker can work with, each with its key.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+        let positive = [
+            ("session.ping_interval", self.session.ping_interval),
+            ("session.ping_timeout", self.session.ping_timeout),
+            ("limits.max_payload", self.limits.max_payload as u64),
+            ("server.body_timeout", self.server.body_timeout),
+            ("server.send_timeout", self.server.send_timeout),
+            ("limits.max_fragments", self.limits.max_fragments as u64),
+            ("limits.max_depth", self.limits.max_depth as u64),
+            ("limits.max_questions", self.limits.max_questions as u64),
+            ("limits.control_mailbox", self.limits.control_mailbox as u64),
+            ("limits.outbox_bytes", self.limits.outbox_bytes as u64),
+            ("limits.outbox_packets", self.limits.outbox_packets as u64),
+            ("limits.max_sessions", self.limits.max_sessions as u64),
+            ("streams.write_size", self.streams.write_size as u64),
+            ("streams.max_unread", self.streams.max_unread as u64),
+            ("history.commit_changes", self.history.commit_changes as u64),
+            ("history.max_waiting", self.history.max_waiting as u64),
+            ("history.max_waiting_bytes", self.history.max_waiting_bytes as u64),
+            ("history.messages_per_room", self.history.messages_per_room as u64),
+            ("history.bytes_per_room", self.history.bytes_per_room as u64),
+            ("rooms.mailbox", self.rooms.mailbox as u64),
+            ("demo.pace", self.demo.pace),
+            ("log.file_bytes", self.log.file_bytes),
+            ("log.waiting_bytes", self.log.waiting_bytes as u64),
+            ("log.max_reads", self.log.max_reads as u64),
+        ];
+        let zero = positive.into_iter().filter(|(_, value)| *value == 0);
+        let seconds = [
+            ("llm.request_timeout", self.llm.request_timeout),
+            ("llm.request_idle_timeout", self.llm.request_idle_timeout),
+            ("llm.function_timeout", self.llm.function_timeout),
+            ("streams.idle_timeout", self.streams.idle_timeout),
+            ("streams.announce_stall", self.streams.announce_stall),
+            ("streams.progress_stall", self.streams.progress_stall),
+            ("trust.limited_session", self.trust.limited_session),
+            ("trust.temp_room", self.trust.temp_room),
+        ];
+        let senseless = seconds.into_iter().filter(|(_, value)| !(*value > 0.0 && *value <= 1e9));
+        let too_many = self.log.old_files > MAX_OLD_FILES;
+        let too_few = self.limits.max_pending_acks < self.streams.max_unacked;
+        let others = [
+            too_many.then_some(("log.old_files", "must not be greater than 100")),
+            too_few.then_some(("limits.max_pending_acks", "must not be smaller than streams.max_unacked")),
+        ];
+        zero.map(|(key, _)| (key, "must be greater than 0"))
+            .chain(senseless.map(|(key, _)| (key, "must be a positive number of seconds")))
+            .chain(others.into_iter().flatten())
+    }
 }
 
 /// What the broker runs with.
@@ -425,19 +490,27 @@ impl Config {
     /// # Errors
     /// A named file is missing, a file is not valid, or a value makes no sense.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let data = flags.data.clone().unwrap_or_else(|| PathBuf::from("."));
-        let file = match &flags.config {
-            Some(file) => read(file)?,
-            None => {
-                let file = data.join("config.toml");
-                if file.exists() { read(&file)? } else { File::default() }
-            }
-        };
+        let file = flags.config_file().map_or_else(|| Ok(File::default()), |file| read(&file))?;
+        Self::with_file(flags, file)
+    }
+
+    /// What it would be without the file.
+    ///
+    /// # Errors
+    /// A value makes no sense.
+    pub(crate) fn without_file(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::with_file(flags, File::default())
+    }
+
+    fn with_file(flags: &Flags, file: File) -> Result<Self, ConfigError> {
+        if let Some((key, problem)) = file.problems().next() {
+            return Err(ConfigError::Value { key, problem });
+        }
         let File { server, session, limits, llm, streams, trust, history, rooms, mut demo, mut log } = file;
         demo.enabled = flags.demo.unwrap_or(demo.enabled);
         log.level = flags.log.clone().unwrap_or(log.level);
-        let config = Self {
-            data,
+        Ok(Self {
+            data: flags.data(),
             bind: flags.bind,
             port: flags.port,
             server,
@@ -450,66 +523,7 @@ impl Config {
             rooms,
             demo,
             log,
-        };
-        config.check()?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let positive = [
-            ("session.ping_interval", self.session.ping_interval),
-            ("session.ping_timeout", self.session.ping_timeout),
-            ("limits.max_payload", self.limits.max_payload as u64),
-            ("server.body_timeout", self.server.body_timeout),
-            ("server.send_timeout", self.server.send_timeout),
-            ("limits.max_fragments", self.limits.max_fragments as u64),
-            ("limits.max_depth", self.limits.max_depth as u64),
-            ("limits.max_questions", self.limits.max_questions as u64),
-            ("limits.control_mailbox", self.limits.control_mailbox as u64),
-            ("limits.outbox_bytes", self.limits.outbox_bytes as u64),
-            ("limits.outbox_packets", self.limits.outbox_packets as u64),
-            ("limits.max_sessions", self.limits.max_sessions as u64),
-            ("streams.write_size", self.streams.write_size as u64),
-            ("streams.max_unread", self.streams.max_unread as u64),
-            ("history.commit_changes", self.history.commit_changes as u64),
-            ("history.max_waiting", self.history.max_waiting as u64),
-            ("history.max_waiting_bytes", self.history.max_waiting_bytes as u64),
-            ("history.messages_per_room", self.history.messages_per_room as u64),
-            ("history.bytes_per_room", self.history.bytes_per_room as u64),
-            ("rooms.mailbox", self.rooms.mailbox as u64),
-            ("demo.pace", self.demo.pace),
-            ("log.file_bytes", self.log.file_bytes),
-            ("log.waiting_bytes", self.log.waiting_bytes as u64),
-            ("log.max_reads", self.log.max_reads as u64),
-        ];
-        for (key, value) in positive {
-            if value == 0 {
-                return Err(ConfigError::Value { key, problem: "must be greater than 0" });
-            }
-        }
-        let seconds = [
-            ("llm.request_timeout", self.llm.request_timeout),
-            ("llm.request_idle_timeout", self.llm.request_idle_timeout),
-            ("llm.function_timeout", self.llm.function_timeout),
-            ("streams.idle_timeout", self.streams.idle_timeout),
-            ("streams.announce_stall", self.streams.announce_stall),
-            ("streams.progress_stall", self.streams.progress_stall),
-            ("trust.limited_session", self.trust.limited_session),
-            ("trust.temp_room", self.trust.temp_room),
-        ];
-        for (key, value) in seconds {
-            if !(value > 0.0 && value <= 1e9) {
-                return Err(ConfigError::Value { key, problem: "must be a positive number of seconds" });
-            }
-        }
-        if self.log.old_files > MAX_OLD_FILES {
-            return Err(ConfigError::Value { key: "log.old_files", problem: "must not be greater than 100" });
-        }
-        if self.limits.max_pending_acks < self.streams.max_unacked {
-            let problem = "must not be smaller than streams.max_unacked";
-            return Err(ConfigError::Value { key: "limits.max_pending_acks", problem });
-        }
-        Ok(())
+        })
     }
 
     /// The Host and Origin rule.

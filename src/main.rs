@@ -11,7 +11,7 @@ use newage_broker::{cli::Cli, config::Config, server, telemetry};
 async fn main() -> ExitCode {
     let Cli { flags, command } = Cli::parse();
     if let Some(command) = command {
-        return command.run();
+        return command.run(&flags);
     }
     let config = match Config::load(&flags) {
         Ok(config) => config,

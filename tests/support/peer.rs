@@ -469,6 +469,16 @@ impl Peer {
         self.wait_for(refusal, |packet| packet == refusal).await;
     }
 
+    /// Whether a namespace is still joined: an event that nobody knows is acked there. If not, its end has come
+    /// and was not read yet.
+    pub async fn is_in(&mut self, ns: &str) -> bool {
+        let id = self.begin_ack(ns, Value::from("no-such-event"), &[]).await;
+        let ack = format!("43{}{id}[", prefix(ns));
+        let end = format!("41{}", prefix(ns));
+        let what = format!("{ack}… or {end}");
+        self.wait_for(&what, |packet| packet.starts_with(&ack) || packet == end).await != end
+    }
+
     /// Nothing has come that was not read: what was sent before has no answer, as far as the session alone
     /// decides it.
     pub async fn expect_nothing(&mut self) {

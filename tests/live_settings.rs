@@ -1,0 +1,231 @@
+//! Settings while the broker runs: whoever changes a file, with an editor or another program, finds it in force
+//! at once, for live sockets as well (spec §2.1, §2.2, §3.2, §4.3 18, Q11).
+
+mod support;
+
+use std::{fs, path::PathBuf};
+
+use serde_json::{Value, json};
+use support::{Broker, Frame, Peer, Program, auth, auth_with_key, key};
+
+const NOT_TRUSTED: &str = "Client is not trusted.";
+
+fn file_of(broker: &Broker, client: &str) -> PathBuf {
+    broker.data().join(format!("settings/{client}-settings.json"))
+}
+
+fn write(broker: &Broker, client: &str, file: &Value) {
+    fs::write(file_of(broker, client), file.to_string()).unwrap();
+}
+
+/// The next packets are `ERROR` and the end of that namespace.
+async fn expect_expulsion(peer: &mut Peer, ns: &str, message: &str) {
+    let (name, args) = peer.expect_event(ns).await;
+    assert_eq!((name, args), (json!(21), vec![json!({"type": 21, "message": message})]));
+    peer.expect_text(&format!("41{ns},")).await;
+}
+
+async fn is_rejected(broker: &Broker, client: &str) {
+    let mut peer = Peer::connect_ws(broker).await;
+    peer.send_text(&format!("40/llm,{}", auth(client))).await;
+    assert_eq!(peer.expect_rejection("/llm").await["message"], NOT_TRUSTED);
+}
+
+/// Asks again and again until the answer is what a file made it.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    support::within(what, async { while !is_so().await {} }).await;
+}
+
+async fn joins(broker: &Broker, client: &str) -> bool {
+    let mut peer = Peer::connect_ws(broker).await;
+    peer.join("/llm", auth(client)).await;
+    peer.is_in("/llm").await
+}
+
+#[tokio::test]
+async fn a_file_that_is_added_is_enough() {
+    let broker = Broker::start(|_| ());
+    is_rejected(&broker, "late").await;
+    write(&broker, "late", &json!({"clientId": "late", "isTrust": true}));
+    until("the file to be noticed", || joins(&broker, "late")).await;
+}
+
+#[tokio::test]
+async fn live_sockets_of_a_client_that_is_not_trusted_any_more_are_told_and_end() {
+    let broker = Broker::start(|_| ());
+    let mut other = Peer::connect_ws(&broker).await;
+    other.join("/llm", auth("app-b")).await;
+    for (client, remove) in [("app-a", false), ("SillyTavern-8000", false), ("monitor", true)] {
+        let mut peer = Peer::connect_ws(&broker).await;
+        peer.join("/llm", auth(client)).await;
+        if remove {
+            fs::remove_file(file_of(&broker, client)).unwrap();
+        } else {
+            write(&broker, client, &json!({"clientId": client, "isTrust": false}));
+        }
+        expect_expulsion(&mut peer, "/llm", NOT_TRUSTED).await;
+        // Its session lives, and what it says to that namespace is nobody's (spec §3.2 c).
+        peer.emit("/llm", json!(9), &[json!({"target": "SillyTavern-8000"})]).await;
+        peer.expect_nothing().await;
+        is_rejected(&broker, client).await;
+    }
+    other.expect_nothing().await;
+    // All of its namespaces, in every session, over polling as well.
+    let mut polling = Peer::open_polling(&broker).await;
+    polling.join("/rooms", auth("app-b")).await;
+    other.join("/clients", auth("app-b")).await;
+    fs::remove_file(file_of(&broker, "app-b")).unwrap();
+    expect_expulsion(&mut polling, "/rooms", NOT_TRUSTED).await;
+    for ns in ["/llm", "/clients"] {
+        expect_expulsion(&mut other, ns, NOT_TRUSTED).await;
+    }
+    broker.until_metric_is("newage_sockets", 0).await;
+}
+
+#[tokio::test]
+async fn an_extension_that_is_expelled_fails_its_requests() {
+    let broker = Broker::setup().settings(json!({"reconnectAttempts": 0})).start(|_| ());
+    let mut extension = Peer::connect_ws(&broker).await;
+    extension.join("/llm", auth("SillyTavern-8000")).await;
+    let mut client = Peer::connect_ws(&broker).await;
+    client.join("/llm", auth("app-a")).await;
+    let request = json!({"target": "SillyTavern-8000", "requestId": "r1", "message": "hi"});
+    assert_eq!(client.emit_with_ack("/llm", json!(9), request).await["status"], "ok");
+    extension.expect_prefix("42/llm,[9,").await;
+    write(&broker, "SillyTavern-8000", &json!({"clientId": "SillyTavern-8000", "isTrust": false}));
+    expect_expulsion(&mut extension, "/llm", NOT_TRUSTED).await;
+    let (name, args) = client.expect_event("/llm").await;
+    assert_eq!((name, &args[0]["requestId"]), (json!(21), &json!("r1")));
+}
+
+#[tokio::test]
+async fn administration_rights_are_given_and_taken_while_connected() {
+    let broker = Broker::start(|_| ());
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/clients", auth("app-a")).await;
+    assert_eq!(peer.emit_with_ack("/clients", json!(29), json!({})).await["message"], "Unauthorized");
+
+    write(&broker, "app-a", &json!({"clientId": "app-a", "isTrust": true, "role": "admin"}));
+    let wait = async {
+        while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] != "ok" {}
+    };
+    support::within("the rights", wait).await;
+    peer.join("/debug", auth("app-a")).await;
+
+    write(&broker, "app-a", &json!({"clientId": "app-a", "isTrust": true}));
+    expect_expulsion(&mut peer, "/debug", "Unauthorized").await;
+    let wait = async {
+        while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] == "ok" {}
+    };
+    support::within("the rights to go", wait).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_removed_ends_sockets_where_keys_count() {
+    for network_safe in [true, false] {
+        let broker = Broker::setup().settings(json!({"networkSafe": network_safe})).start(|_| ());
+        let mut admin = Peer::connect_ws(&broker).await;
+        admin.join("/clients", auth_with_key("monitor", &key("monitor"))).await;
+        let mut peer = Peer::connect_ws(&broker).await;
+        peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+        let ack = admin.emit_with_ack("/clients", json!(18), json!({"targetClientId": "app-a"})).await;
+        assert_eq!(ack, json!({"status": "ok"}));
+        if network_safe {
+            peer.expect_nothing().await;
+            peer.join("/rooms", auth("app-a")).await;
+        } else {
+            peer.expect_text("41/llm,").await;
+            peer.send_text(&format!("40/llm,{}", auth_with_key("app-a", &key("app-a")))).await;
+            assert_eq!(peer.expect_rejection("/llm").await["message"], "Invalid key.");
+        }
+    }
+}
+
+#[tokio::test]
+async fn network_safe_counts_for_new_connections_only() {
+    let program = Program::start(Broker::setup(), &[], &[("NEWAGE_LOG", "debug")]);
+    let broker = program.broker();
+    let mut early = Peer::connect_ws(broker).await;
+    early.join("/llm", auth_with_key("app-a", "wrong")).await;
+    fs::write(broker.data().join("settings/server_settings.json"), r#"{"networkSafe":false}"#).unwrap();
+    let refused = || async {
+        let mut late = Peer::connect_ws(broker).await;
+        late.join("/llm", auth_with_key("app-a", "wrong")).await;
+        !late.is_in("/llm").await
+    };
+    until("keys to count", refused).await;
+    early.expect_nothing().await;
+    assert!(early.is_in("/llm").await);
+}
+
+#[tokio::test]
+async fn a_broken_file_is_named_left_alone_and_its_last_good_version_stays() {
+    let program = Program::start(Broker::setup().settings(json!({"networkSafe": false})), &[], &[]);
+    let broker = program.broker();
+    let mut peer = Peer::connect_ws(broker).await;
+    peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    let settings = broker.data().join("settings/server_settings.json");
+    let client = file_of(broker, "app-a");
+    let broken = [
+        (&settings, "{\n  \"networkSafe\": true,\n}\n", "trailing comma at line 3 column 1"),
+        (&client, "{\n  \"clientId\": \"app-a\"\n  \"isTrust\": false }\n", "at line 3 column 3"),
+    ];
+    for (file, text, problem) in broken {
+        fs::write(file, text).unwrap();
+        program.until_log(problem).await;
+        let log = program.log();
+        let line = log.lines().find(|line| line.contains(problem)).unwrap();
+        assert!(line.contains(file.file_name().unwrap().to_str().unwrap()), "{line}");
+    }
+    // Keys still count, the client is still trusted, and others are noticed.
+    peer.expect_nothing().await;
+    let mut late = Peer::connect_ws(broker).await;
+    late.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    late.send_text(&format!("40/rooms,{}", auth_with_key("app-a", "wrong"))).await;
+    assert_eq!(late.expect_rejection("/rooms").await["message"], "Invalid key.");
+    fs::remove_file(file_of(broker, "app-b")).unwrap();
+    until("the other file to be noticed", || async {
+        let mut other = Peer::connect_ws(broker).await;
+        other.join("/llm", auth_with_key("app-b", &key("app-b"))).await;
+        !other.is_in("/llm").await
+    })
+    .await;
+    for (file, text, _) in broken {
+        assert_eq!(fs::read_to_string(file).unwrap(), text, "byte for byte");
+    }
+
+    // Repaired, they are in force.
+    fs::write(&client, r#"{"clientId":"app-a","isTrust":false}"#).unwrap();
+    expect_expulsion(&mut peer, "/llm", NOT_TRUSTED).await;
+    fs::write(&settings, r#"{"networkSafe":true}"#).unwrap();
+    program.until_log("settings file in use again file=server_settings.json").await;
+    let mut keyless = Peer::connect_ws(broker).await;
+    keyless.join("/llm", auth("SillyTavern-8000")).await;
+    assert!(keyless.is_in("/llm").await);
+}
+
+#[tokio::test]
+async fn keys_that_another_program_writes_count_and_a_broken_key_file_changes_nothing() {
+    let program = Program::start(Broker::setup().settings(json!({"networkSafe": false})), &[], &[]);
+    let broker = program.broker();
+    let file = broker.data().join("keys/clients.json");
+    let good = fs::read_to_string(&file).unwrap();
+    let mut peer = Peer::connect_ws(broker).await;
+    peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    fs::write(&file, "{\n  broken").unwrap();
+    program.until_log("at line 2 column 3").await;
+    peer.expect_nothing().await;
+    peer.join("/rooms", auth_with_key("app-a", &key("app-a"))).await;
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{\n  broken");
+
+    let mut records: Value = serde_json::from_str(&good).unwrap();
+    records["app-b"]["key"] = bcrypt::hash("another", 4).unwrap().into();
+    records.as_object_mut().unwrap().remove("app-a");
+    fs::write(&file, records.to_string()).unwrap();
+    let mut ended = [peer.next().await, peer.next().await];
+    ended.sort_by_key(|frame| format!("{frame:?}"));
+    assert_eq!(ended, ["41/llm,", "41/rooms,"].map(|text| Frame::Text(text.to_owned())));
+    let mut other = Peer::connect_ws(broker).await;
+    other.join("/llm", auth_with_key("app-b", "another")).await;
+    assert!(other.is_in("/llm").await);
+}
