@@ -648,6 +648,7 @@ impl Config {
                 Policy::Open => LlmPolicy::Open,
                 Policy::Rooms => LlmPolicy::Rooms,
             },
+            network_safe_scope: self.network_safe_scope(),
             limited_session: seconds(self.trust.limited_session),
             temp_room: seconds(self.trust.temp_room),
             inbound: InboundLimits {
@@ -703,14 +704,18 @@ impl Config {
         }
     }
 
+    fn network_safe_scope(&self) -> NetworkSafeScope {
+        match self.trust.network_safe_scope {
+            Scope::Local => NetworkSafeScope::Local,
+            Scope::Any => NetworkSafeScope::Any,
+        }
+    }
+
     /// Trust and files.
     pub fn trust_config(&self) -> TrustConfig {
         let trust = &self.trust;
         TrustConfig {
-            network_safe_scope: match trust.network_safe_scope {
-                Scope::Local => NetworkSafeScope::Local,
-                Scope::Any => NetworkSafeScope::Any,
-            },
+            network_safe_scope: self.network_safe_scope(),
             get_key_from_loopback: trust.get_key_from_loopback,
             invalid_key_policy: match trust.invalid_key_policy {
                 KeyPolicy::Disconnect => InvalidKeyPolicy::Disconnect,

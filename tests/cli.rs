@@ -71,11 +71,8 @@ fn clients_are_added_listed_and_revoked() {
     let stored = json_of(&data.join("keys/clients.json"))["my-app"]["key"].as_str().unwrap().to_owned();
     assert!(bcrypt::verify(key.trim(), &stored).unwrap());
 
-    let secret = run_with(
-        &data,
-        &["client", "add", "SillyTavern-8005", "--password", "-"],
-        "pass word\nnot this\n",
-    );
+    let secret =
+        run_with(&data, &["client", "add", "SillyTavern-8005", "--password", "-"], "pass word\nnot this\n");
     secret.succeeds();
     let hash = json_of(&data.join("settings/SillyTavern-8005.json"));
     assert!(bcrypt::verify("pass word", hash["sillyTavernPassWord"].as_str().unwrap()).unwrap());
@@ -114,9 +111,9 @@ fn who_cannot_be_added_is_told_why() {
     run_with(data, &["client", "add", "b", "--password", "-"], "\n").fails("the password is empty");
     // Never on the command line, which others can read.
     assert_eq!(run(data, &["client", "add", "b", "--password", "secret"]).code, 2);
-    let names = fs::read_dir(data.join("settings")).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".json")
-    });
+    let names = fs::read_dir(data.join("settings"))
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".json"));
     assert_eq!(names.count(), 1, "nothing is left of it");
 }
 
@@ -158,7 +155,6 @@ fn the_configuration_is_checked_and_every_problem_is_named() {
 async fn a_client_that_is_added_beside_a_broker_connects_and_one_that_is_revoked_is_out() {
     let broker = Broker::setup().settings(json!({"networkSafe": false})).start(|_| ());
     let data = broker.data().to_owned();
-    // From elsewhere on this machine, so that nothing but the key counts.
     let key_of_new = run(&data, &["client", "add", "new-app"]).succeeds().trim().to_owned();
     let mut new = Peer::connect_ws(&broker).await;
     new.join("/llm", auth_with_key("new-app", &key_of_new)).await;

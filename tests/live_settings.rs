@@ -6,7 +6,7 @@ mod support;
 use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
-use support::{Broker, Frame, Peer, Program, auth, auth_with_key, key};
+use support::{Broker, Frame, Opening, Peer, Program, auth, auth_with_key, key};
 
 const NOT_TRUSTED: &str = "Client is not trusted.";
 
@@ -106,17 +106,15 @@ async fn administration_rights_are_given_and_taken_while_connected() {
     assert_eq!(peer.emit_with_ack("/clients", json!(29), json!({})).await["message"], "Unauthorized");
 
     write(&broker, "app-a", &json!({"clientId": "app-a", "isTrust": true, "role": "admin"}));
-    let wait = async {
-        while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] != "ok" {}
-    };
+    let wait =
+        async { while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] != "ok" {} };
     support::within("the rights", wait).await;
     peer.join("/debug", auth("app-a")).await;
 
     write(&broker, "app-a", &json!({"clientId": "app-a", "isTrust": true}));
     expect_expulsion(&mut peer, "/debug", "Unauthorized").await;
-    let wait = async {
-        while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] == "ok" {}
-    };
+    let wait =
+        async { while peer.emit_with_ack("/clients", json!(29), json!({})).await["status"] == "ok" {} };
     support::within("the rights to go", wait).await;
 }
 
@@ -128,8 +126,13 @@ async fn a_key_that_is_removed_ends_sockets_where_keys_count() {
         admin.join("/clients", auth_with_key("monitor", &key("monitor"))).await;
         let mut peer = Peer::connect_ws(&broker).await;
         peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+        // From elsewhere a key is needed in any case.
+        let afar = Opening::new().header("x-forwarded-for", "192.0.2.1");
+        let mut remote = afar.ws(&broker).await.unwrap();
+        remote.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
         let ack = admin.emit_with_ack("/clients", json!(18), json!({"targetClientId": "app-a"})).await;
         assert_eq!(ack, json!({"status": "ok"}));
+        remote.expect_text("41/llm,").await;
         if network_safe {
             peer.expect_nothing().await;
             peer.join("/rooms", auth("app-a")).await;

@@ -202,12 +202,10 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         #[expect(clippy::disallowed_methods, reason = "once per change of the settings folder")]
         to.do_send(ReviewGrants(clients));
     });
-    let (to, current) = (registry.clone(), settings.clone());
+    let to = registry.clone();
     store.keys().on_removed(move |client| {
-        if !current.load().network_safe {
-            #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
-            to.do_send(DisconnectClient(client));
-        }
+        #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
+        to.do_send(DisconnectClient(client));
     });
     let map = statics.map();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {

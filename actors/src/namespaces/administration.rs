@@ -15,7 +15,10 @@ use crate::{
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
     registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision},
     session::NoAnswer,
-    trust::{GenerateKey, GetKey, ListClients, ListKeys, Rejection, RemoveKey, keys_object},
+    trust::{
+        GenerateKey, GetKey, ListClients, ListKeys, Rejection, RemoveKey, keys_object,
+        verdict::network_is_safe,
+    },
 };
 
 const BUSY: &str = "Server is busy, try again later.";
@@ -52,7 +55,12 @@ impl Handler<ReviseSocket> for BrokerSession {
 impl Broker {
     fn revise(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, revision: Revision) {
         match revision {
-            Revision::Leave => self.end(cx, ns),
+            Revision::KeyRemoved => {
+                let safe = self.directory.settings.load().network_safe;
+                if !network_is_safe(safe, self.directory.limits.network_safe_scope, &self.peer) {
+                    self.end(cx, ns);
+                }
+            }
             Revision::Reject(rejection) => self.expel(cx, ns, &rejection),
             Revision::Admin(admin) => {
                 if let Some(socket) = self.sockets.get_mut(ns) {
@@ -192,10 +200,8 @@ impl Broker {
             let question = RemoveKey { client_id: client_id.clone() };
             self.ask_for(cx, ns, event, &directory.trust.clone(), question, move |outcome| {
                 outcome.map_err(|error| error.to_string())?;
-                if !directory.settings.load().network_safe {
-                    #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
-                    directory.registry.do_send(DisconnectClient(client_id));
-                }
+                #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
+                directory.registry.do_send(DisconnectClient(client_id));
                 Ok(payloads::status_ok([]).to_string())
             });
         }

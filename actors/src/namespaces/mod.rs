@@ -59,7 +59,7 @@ use crate::{
     },
     stream::{InboundLimits, OutboundLimits, outbound::WireId},
     target::FanOutLimits,
-    trust::{Caller, ClientClass, Peer, ServerSettings, Trust, TrustSnapshot},
+    trust::{Caller, ClientClass, NetworkSafeScope, Peer, ServerSettings, Trust, TrustSnapshot},
 };
 
 /// A session of the broker.
@@ -130,6 +130,8 @@ pub struct BrokerLimits {
     pub function_timeout: Duration,
     /// Who may ask whom.
     pub llm_policy: LlmPolicy,
+    /// For whom `networkSafe` holds (spec §2.5).
+    pub network_safe_scope: NetworkSafeScope,
     /// Time that a limited session may take to log in (spec §2.6).
     pub limited_session: Duration,
     /// Life of a session with an invalid key under `invalidKeyPolicy: "tempRoom"` (spec §3.4).

@@ -50,6 +50,7 @@ impl Stage {
             max_targets: 8,
             function_timeout: LONG,
             llm_policy: LlmPolicy::Open,
+            network_safe_scope: crate::trust::NetworkSafeScope::Local,
             limited_session: LONG,
             temp_room: LONG,
             inbound: InboundLimits::default(),

@@ -31,7 +31,7 @@ pub use messages::{
     Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket,
     SocketClosed, SocketEntry, SocketLink, SocketMoved,
 };
-pub use review::{DisconnectClient, ReviewGrants, Revision, ReviseSocket};
+pub use review::{DisconnectClient, ReviewGrants, ReviseSocket, Revision};
 
 use crate::{
     emit,

@@ -23,15 +23,15 @@ pub struct ReviseSocket {
 /// What is new about a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
-    /// It must go, whatever its client does: the key was removed.
-    Leave,
+    /// Its client's key was removed: it must go where it needed one, whatever its client does.
+    KeyRemoved,
     /// It must go, and is told why.
     Reject(Rejection),
     /// Its administration rights.
     Admin(bool),
 }
 
-/// The sockets of a client whose key was removed must go.
+/// A client's key was removed: its sockets that needed one must go.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct DisconnectClient(pub ClientId);
@@ -44,7 +44,10 @@ pub struct ReviewGrants(pub Arc<TrustSnapshot>);
 impl Socket {
     fn revise(&self, revision: Revision) {
         if let Some(session) = &self.entry.session {
-            #[expect(clippy::disallowed_methods, reason = "once per socket and change of its client's rights")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "once per socket and change of its client's rights"
+            )]
             session.do_send(ReviseSocket { socket: self.entry.key, revision });
         }
     }
@@ -55,7 +58,7 @@ impl Handler<DisconnectClient> for Registry {
 
     fn handle(&mut self, DisconnectClient(client): DisconnectClient, _: &mut Self::Context) {
         for socket in self.sockets.values().filter(|socket| socket.entry.client == client) {
-            socket.revise(Revision::Leave);
+            socket.revise(Revision::KeyRemoved);
         }
     }
 }

@@ -332,7 +332,7 @@ impl Handler<ReviseSocket> for Session {
     type Result = ();
 
     fn handle(&mut self, revised: ReviseSocket, _: &mut Self::Context) {
-        assert_eq!(revised.revision, Revision::Leave);
+        assert_eq!(revised.revision, Revision::KeyRemoved);
         self.0.lock().push(revised.socket);
     }
 }
@@ -373,6 +373,6 @@ async fn all_sockets_of_a_client_go_with_its_key() {
     }
     f.registry.send(DisconnectClient(id("a"))).await.unwrap();
     // Behind what it was told.
-    session.send(ReviseSocket { socket: SocketKey::NONE, revision: Revision::Leave }).await.unwrap();
+    session.send(ReviseSocket { socket: SocketKey::NONE, revision: Revision::KeyRemoved }).await.unwrap();
     assert_eq!(*log.lock(), [keys[0], keys[2], SocketKey::NONE]);
 }

@@ -96,6 +96,9 @@ impl Actor for Trust {
             Some((watcher, mut told)) => {
                 self._watcher = Some(watcher);
                 let debounce = self.desk.store.config().watch_debounce;
+                // What changed between the first scan and the watch: opening a history takes time.
+                let missed = Arc::clone(&desk);
+                actix::spawn(async move { missed.rescan_now().await });
                 // Ends with the watcher, which owns the sender.
                 actix::spawn(async move {
                     while told.recv().await.is_some() {

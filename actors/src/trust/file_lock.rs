@@ -44,7 +44,10 @@ impl FolderLock {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 Err(TryLockError::WouldBlock) => {
-                    #[expect(clippy::disallowed_methods, reason = "on the blocking pool or the command line")]
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "on the blocking pool or the command line"
+                    )]
                     std::thread::sleep(PAUSE);
                 }
             }

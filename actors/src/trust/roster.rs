@@ -290,8 +290,7 @@ impl Roster {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
             Err(error) => return Err(whole(&self.keys, error.to_string())),
         };
-        keys::parse(&bytes, self.config.max_json_depth)
-            .map_err(|problem| broken(&self.keys, &bytes, problem))
+        keys::parse(&bytes, self.config.max_json_depth).map_err(|problem| broken(&self.keys, &bytes, problem))
     }
 
     fn read(&self, file: &Path) -> Result<(String, RawObject), Problem> {
@@ -348,7 +347,9 @@ impl Roster {
         match object.value("isTrust") {
             None => problems.push(at_key(file, text, "isTrust", "isTrust is missing".to_owned())),
             Some(Value::Bool(_)) => (),
-            Some(_) => problems.push(at_key(file, text, "isTrust", "isTrust is not true or false".to_owned())),
+            Some(_) => {
+                problems.push(at_key(file, text, "isTrust", "isTrust is not true or false".to_owned()))
+            }
         }
         let id = &client.client_id;
         if self.config.reserved_ids.contains(id) {
