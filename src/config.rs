@@ -287,6 +287,8 @@ section! {
         max_waiting_hashes: usize = 256,
         max_json_bytes: u64 = 1024 * 1024,
         max_key_file_bytes: u64 = 8 * 1024 * 1024,
+        /// Milliseconds.
+        lock_timeout: u64 = 5000,
         max_session_keys: usize = 10_000,
         max_client_files: usize = 10_000,
         max_data_files: usize = 256,
@@ -731,6 +733,7 @@ impl Config {
             max_json_bytes: trust.max_json_bytes,
             max_json_depth: self.limits.max_depth,
             max_key_file_bytes: trust.max_key_file_bytes,
+            lock_timeout: Duration::from_millis(trust.lock_timeout),
             max_session_keys: trust.max_session_keys,
             max_client_files: trust.max_client_files,
             max_data_files: trust.max_data_files,

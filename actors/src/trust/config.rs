@@ -62,6 +62,8 @@ pub struct TrustConfig {
     pub max_json_bytes: u64,
     /// Largest `keys/clients.json`, in bytes; a record takes some 150.
     pub max_key_file_bytes: u64,
+    /// How long another process that changes the settings or key files is waited for.
+    pub lock_timeout: Duration,
     /// Session keys kept in memory; reached only with trust patterns.
     pub max_session_keys: usize,
     /// Deepest nesting of a JSON file or argument.
@@ -106,6 +108,7 @@ impl TrustConfig {
             max_bcrypt_cost: 15,
             max_json_bytes: 1024 * 1024,
             max_key_file_bytes: 8 * 1024 * 1024,
+            lock_timeout: Duration::from_secs(5),
             max_session_keys: 10_000,
             max_json_depth: 64,
             max_client_files: 10_000,

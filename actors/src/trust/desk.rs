@@ -39,6 +39,8 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct RescanState {
     last: Option<Instant>,
+    /// When an unknown id last caused one.
+    last_for_unknown: Option<Instant>,
     running: Option<Shared<BoxFuture<'static, ()>>>,
 }
 
@@ -311,13 +313,25 @@ impl Desk {
     fn rescan_is_due(&self) -> bool {
         let state = self.rescan.lock();
         let interval = self.store.config().rescan_interval;
-        state.running.is_some() || state.last.is_none_or(|last| last.elapsed() >= interval)
+        state.running.is_some() || state.last_for_unknown.is_none_or(|last| last.elapsed() >= interval)
     }
 
     async fn rescan_for_unknown(self: &Arc<Self>) {
-        if self.rescan_is_due() {
-            let scan = self.start_rescan();
-            scan.await;
+        let interval = self.store.config().rescan_interval;
+        let running = {
+            let mut state = self.rescan.lock();
+            if state.last_for_unknown.is_none_or(|last| last.elapsed() >= interval) {
+                state.last_for_unknown = Some(Instant::now());
+                None
+            } else {
+                Some(state.running.clone())
+            }
+        };
+        match running {
+            // One under way may have read the folder before the file was there.
+            None => self.rescan_now().await,
+            Some(Some(scan)) => scan.await,
+            Some(None) => (),
         }
     }
 

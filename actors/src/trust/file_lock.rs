@@ -9,8 +9,6 @@ use super::atomic_file::keep_owner;
 
 const FILE: &str = ".lock";
 
-/// Whoever holds the lock reads and writes one file; only a process that stands still takes longer.
-const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held until dropped; the system releases it with the process, whatever becomes of that.
@@ -19,8 +17,9 @@ pub(super) struct FolderLock {
 }
 
 impl FolderLock {
-    /// Waits for its turn, for at most five seconds; `TimedOut` then. Blocks.
-    pub(super) fn take(folder: &Path) -> io::Result<Self> {
+    /// Waits for its turn, but not longer than `patience`; `TimedOut` then. Whoever holds the lock reads and writes
+    /// one file, so only a process that stands still takes long. Blocks.
+    pub(super) fn take(folder: &Path, patience: Duration) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
         #[cfg(unix)]
@@ -40,7 +39,7 @@ impl FolderLock {
                     return Ok(Self { _file: file });
                 }
                 Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) if began.elapsed() >= PATIENCE => {
+                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -67,7 +66,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let _lock = FolderLock::take(folder.path()).unwrap();
+                    let _lock = FolderLock::take(folder.path(), Duration::from_secs(20)).unwrap();
                     let n: u32 = std::fs::read_to_string(&counter).unwrap().parse().unwrap();
                     std::fs::write(&counter, (n + 1).to_string()).unwrap();
                 });

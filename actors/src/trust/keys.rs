@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use log::{error, warn};
 use parking_lot::{Mutex, RwLock};
@@ -53,6 +53,7 @@ pub struct KeyStore {
     max_bytes: u64,
     max_depth: usize,
     max_sessions: usize,
+    lock_timeout: Duration,
     cost: u32,
     metrics: Arc<Metrics>,
     secret: [u8; 32],
@@ -113,6 +114,7 @@ impl KeyStore {
             max_bytes: config.max_key_file_bytes,
             max_depth: config.max_json_depth,
             max_sessions: config.max_session_keys,
+            lock_timeout: config.lock_timeout,
             cost: config.bcrypt_cost,
             metrics,
             secret,
@@ -321,11 +323,10 @@ impl KeyStore {
         then: impl FnOnce(&mut State),
     ) -> Result<(), KeyError> {
         let _one_writer = self.writer.lock();
-        let _of_all_processes =
-            private_folder(&self.folder).and_then(|()| FolderLock::take(&self.folder)).map_err(|error| {
-                error!(file = FILE, error:% = error.kind(); "key file not written");
-                KeyError::NotStored
-            })?;
+        let _of_all_processes = self.lock().map_err(|error| {
+            error!(file = FILE, error:% = error.kind(); "key file not written");
+            KeyError::NotStored
+        })?;
         self.reload_locked();
         let records = {
             let state = self.state.read();
@@ -354,6 +355,15 @@ impl KeyStore {
         state.stamp = stamp;
         then(&mut state);
         Ok(())
+    }
+
+    fn lock(&self) -> io::Result<FolderLock> {
+        private_folder(&self.folder)?;
+        let lock = FolderLock::take(&self.folder, self.lock_timeout);
+        if lock.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.metrics.limit_reached("trust.lock_timeout");
+        }
+        lock
     }
 
     fn write(&self, bytes: &[u8]) -> std::io::Result<()> {

@@ -226,3 +226,23 @@ fn the_key_in_memory_is_the_one_on_disk_at_every_moment() {
     let last = store.plaintext(&a).unwrap();
     assert!(full_check(&open(root.path()), &a, &last), "and so it is in the end");
 }
+
+#[test]
+fn another_process_is_waited_for_and_not_for_ever() {
+    let root = tempfile::tempdir().unwrap();
+    let (patient, a) = (open(root.path()), id("a"));
+    let metrics = Arc::new(Metrics::default());
+    let no_patience = TrustConfig { lock_timeout: Duration::ZERO, ..config() };
+    let hasty = KeyStore::open(root.path(), &no_patience, metrics.clone()).unwrap();
+    let lock = fs::File::create(root.path().join("keys/.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(hasty.generate(&a), Err(KeyError::NotStored));
+    assert!(metrics.text().contains("trust.lock_timeout"), "counted");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| patient.generate(&a));
+        assert!(!waiting.is_finished());
+        lock.unlock().unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    hasty.generate(&a).unwrap();
+}

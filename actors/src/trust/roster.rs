@@ -185,7 +185,7 @@ impl Roster {
         self.make_folder()?;
         let file = self.settings.join(format!("{id}.json"));
         let io = |source| RosterError::Io { file: file.clone(), source };
-        let _one_writer = FolderLock::take(&self.settings).map_err(io)?;
+        let _one_writer = FolderLock::take(&self.settings, self.config.lock_timeout).map_err(io)?;
         let known = self.clients(&mut Vec::new())?.into_iter().find(|found| found.client.client_id == id);
         let taken = known.map(|found| self.settings.join(found.name));
         if let Some(file) = taken.or_else(|| file.symlink_metadata().is_ok().then(|| file.clone())) {
@@ -223,7 +223,7 @@ impl Roster {
         let mut own = Vec::new();
         if self.settings.is_dir() {
             let io = |source| RosterError::Io { file: self.settings.clone(), source };
-            let _one_writer = FolderLock::take(&self.settings).map_err(io)?;
+            let _one_writer = FolderLock::take(&self.settings, self.config.lock_timeout).map_err(io)?;
             let all = self.clients(&mut Vec::new())?.into_iter();
             own = all.filter(|found| found.client.client_id == id).collect();
             // The files first: a broker beside us then says why it ends the client's sockets.

@@ -372,7 +372,16 @@ impl TrustStore {
     fn replace_password(&self, path: &Path, name: &str, object: &mut RawObject, hash: &str) -> bool {
         password::replace_plain(object, hash);
         // Only a folder that cannot be written has no lock, and that shows below.
-        let _of_all_processes = FolderLock::take(path.parent().unwrap_or(&self.root)).ok();
+        let folder = path.parent().unwrap_or(&self.root);
+        let _of_all_processes = match FolderLock::take(folder, self.config.lock_timeout) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.metrics.limit_reached("trust.lock_timeout");
+                error!(file = name; "plain password stays in the file, another process holds the folder");
+                return false;
+            }
+            // A folder that cannot be written has no lock; that shows below.
+            lock => lock.ok(),
+        };
         // Whoever removed the file meanwhile must not find it again.
         if !path.exists() {
             return true;
