@@ -232,3 +232,26 @@ async fn keys_that_another_program_writes_count_and_a_broken_key_file_changes_no
     other.join("/llm", auth_with_key("app-b", "another")).await;
     assert!(other.is_in("/llm").await);
 }
+
+#[tokio::test]
+async fn what_an_extension_saves_is_in_force_and_a_broken_file_is_not_overwritten() {
+    let broker = Broker::setup().settings(json!({"mine": [1.50]})).start(|_| ());
+    let path = broker.data().join("settings/server_settings.json");
+    let mut extension = Peer::connect_ws(&broker).await;
+    extension.join("/sillytavern", auth("SillyTavern-8000")).await;
+    let saved = extension.emit_with_ack("/sillytavern", json!(12), json!({"networkSafe": false})).await;
+    assert_eq!(saved["status"], "ok", "{saved}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&fs::read_to_string(&path).unwrap()).unwrap(),
+        json!({"mine": [1.5], "networkSafe": false})
+    );
+    let mut late = Peer::connect_ws(&broker).await;
+    late.join("/llm", auth_with_key("app-a", "wrong")).await;
+    assert!(!late.is_in("/llm").await, "at once");
+    assert!(extension.is_in("/sillytavern").await, "for new connections only");
+
+    fs::write(&path, "{,").unwrap();
+    let refused = extension.emit_with_ack("/sillytavern", json!(12), json!({"networkSafe": true})).await;
+    assert_eq!(refused["message"], "Existing file is not valid JSON.", "{refused}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{,");
+}
