@@ -28,8 +28,8 @@ pub use debug::DebugModeChanged;
 pub use dialect::{ClientDialect, SharedDialect};
 pub use lists::{ListConnected, ListMembers};
 pub use messages::{
-    Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket,
-    SocketClosed, SocketEntry, SocketLink, SocketMoved,
+    Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket, SocketClosed, SocketEntry,
+    SocketLink, SocketMoved,
 };
 pub use review::{DisconnectClient, ReviewGrants, ReviseSocket, Revision};
 
