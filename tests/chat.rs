@@ -49,7 +49,7 @@ async fn immediate_a_request_is_recorded_forwarded_and_answered_to_everybody() {
         json!({"requestId": "r1", "targetRoom": "tea", "target": EXTENSION, "message": "hi", "n": 1.5});
     let recorded = asked(GUEST, &request);
     let mut told = everybody(&[new_message(&recorded)]);
-    let to_extension = forwarded("Immediate", &request, GUEST, &[recorded.clone()], json!({}));
+    let to_extension = forwarded("Immediate", &request, GUEST, std::slice::from_ref(&recorded), json!({}));
     told[EXTENSION] = json!([new_message(&recorded), to_extension]);
     world.row(GUEST, "LLM_REQUEST", request, received(), told).await;
 

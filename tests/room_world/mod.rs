@@ -154,7 +154,7 @@ impl World {
     /// A row whose failure is an `ERROR`, too, when no ack was asked for; nobody else learns of it.
     pub async fn refuses(&mut self, who: &str, event: &str, payload: Value, message: &str) {
         self.row(who, event, payload.clone(), refused(message), json!({})).await;
-        self.peer(who).emit(place(event), json!(event), &[payload.clone()]).await;
+        self.peer(who).emit(place(event), json!(event), std::slice::from_ref(&payload)).await;
         let ask = format!("{who} {event} {payload} without an ack");
         let head = format!("42{},[\"ERROR\",", place(event));
         let packet = self.peer(who).wait_for(&ask, |packet| packet.starts_with(&head)).await;
@@ -189,7 +189,7 @@ impl World {
         }
         let told = json!({who: [[LLM, "ERROR", error]]});
         self.row(who, "LLM_REQUEST", payload.clone(), refused(message), told).await;
-        self.peer(who).emit(LLM, json!("LLM_REQUEST"), &[payload.clone()]).await;
+        self.peer(who).emit(LLM, json!("LLM_REQUEST"), std::slice::from_ref(&payload)).await;
         let packet =
             self.peer(who).wait_for("an ERROR", |packet| packet.starts_with("42/llm,[\"ERROR\"")).await;
         let event: Value = serde_json::from_str(&packet["42/llm,".len()..]).expect("JSON");
