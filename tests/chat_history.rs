@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 
 use room_world::{
-    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, ok, plain, refused, response, status,
+    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, named, ok, plain, refused, response, status,
 };
 use support::{Broker, Peer};
 
@@ -226,6 +226,41 @@ async fn history_is_read_in_pages() {
     let newer: Vec<&Value> = got["contextPage"].as_array().unwrap().iter().map(|m| &m["requestId"]).collect();
     assert_eq!(newer, ["5"]);
     assert_eq!(world.heard().await, json!({}));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_contexts_whole_gets_no_pages() {
+    const READER: &str = "app-d";
+    let setup = Broker::setup()
+        .settings(json!({"contextPageSize": 2, "contextSendDelay": 1}))
+        .client(json!({"clientId": READER, "isTrust": true}));
+    let mut world = World::full(setup).await;
+    let mut handshake = named(READER);
+    handshake["contextMode"] = json!("full");
+    world.comes_with(READER, handshake).await;
+    let joins = json!({"identity": READER, "roomName": "tea", "role": "guest"});
+    world.does(ADMIN, "ADD_CLIENT_TO_ROOM", joins).await;
+    world.does(MASTER, "CLEAR_MESSAGES", tea(json!({}))).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    for number in 1..=5 {
+        let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": "x"});
+        world.does(GUEST, "LLM_REQUEST", request).await;
+    }
+    world.quiet().await;
+    for event in ["GET_FULL_CONTEXT", "GET_OFFLINE_MESSAGES"] {
+        let ack = world.ask(READER, event, tea(json!({}))).await;
+        assert_eq!((&ack["status"], &ack["totalPages"]), (&json!("ok"), &json!(1)));
+        let heard = world.heard().await;
+        let [told] = heard[READER].as_array().expect("told").as_slice() else { panic!("{heard}") };
+        assert_eq!((&told[1], &told[2]["roomName"]), (&json!("UPDATE_CONTEXT"), &json!("tea")));
+        let messages = told[2]["context"].as_array().expect("messages");
+        let requests: Vec<&Value> = messages.iter().map(|message| &message["requestId"]).collect();
+        assert_eq!(requests, ["1", "2", "3", "4", "5"]);
+    }
+    // One page that is asked for by its number is a page for everybody.
+    world.does(READER, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
+    let page = next_page(world.peer(READER)).await;
+    assert_eq!((&page["pageNumber"], &page["totalPages"]), (&json!(2), &json!(3)));
 }
 
 #[tokio::test]

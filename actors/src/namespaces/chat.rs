@@ -205,7 +205,8 @@ impl Broker {
         }
     }
 
-    /// `GET_FULL_CONTEXT`, `GET_OFFLINE_MESSAGES`: the history of a room, in pages (spec §4.9.4).
+    /// `GET_FULL_CONTEXT`, `GET_OFFLINE_MESSAGES`: the history of a room, in pages, or whole for whoever
+    /// declares `auth.contextMode: "full"` (spec §4.9.4).
     pub(super) fn context(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
         let Some(socket) = self.sockets.get(ns) else {
             return;
@@ -217,7 +218,11 @@ impl Broker {
         let object = payload::object(event);
         let since = payload::text(payload::present(object.get("since")).as_ref());
         let only = payload::present(object.get("page")).and_then(|page| page.as_u64());
-        let page_size = self.directory.settings.load().context_page_size;
+        let whole = socket.labels.whole_context && only.is_none();
+        let page_size = match whole {
+            true => usize::MAX,
+            false => self.directory.settings.load().context_page_size,
+        };
         let (caller, key) = (socket.room_caller(true), socket.key);
         let Some(supervisor) = self.directory.rooms.of(room.as_str()).cloned() else {
             return;
@@ -228,7 +233,7 @@ impl Broker {
         let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
             layer.with_handler(session, |broker, cx| {
                 if broker.still(&joined, key) {
-                    broker.send_pages(cx, &joined, (key, &later), &room, outcome, only);
+                    broker.send_context(cx, &joined, (key, &later), &room, outcome, (whole, only));
                 }
             });
             Ok(())
@@ -236,14 +241,14 @@ impl Broker {
         self.asked(cx, ns, &reply, outcome);
     }
 
-    fn send_pages(
+    fn send_context(
         &mut self,
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
         (key, reply): (SocketKey, &Reply),
         room: &RoomName,
         outcome: Result<Result<RoomReply, RoomRefusal>, NoAnswer>,
-        only: Option<u64>,
+        (whole, only): (bool, Option<u64>),
     ) {
         let pages = match outcome {
             Ok(Ok(RoomReply::Pages(pages))) => pages,
@@ -254,6 +259,13 @@ impl Broker {
         let total = pages.len();
         let ack = payloads::status_ok([("updateId", id.as_str().into()), ("totalPages", total.into())]);
         self.ack_value(cx, ns, reply.ack, &ack);
+        if whole {
+            for context in pages {
+                let payload = format!("{{\"roomName\":{},\"context\":{context}}}", quoted(room.as_str()));
+                self.push(cx, ns, MsgType::UpdateContext, &payload);
+            }
+            return;
+        }
         let page = |(at, page): (usize, String)| {
             let number = at + 1;
             let payload = format!(

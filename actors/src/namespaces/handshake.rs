@@ -35,6 +35,8 @@ pub(super) struct Labels {
     pub(super) stream_event: Option<ByteString>,
     /// It wants text as plain events (spec §5.7).
     pub(super) plain_streams: bool,
+    /// It reads a history whole, not in pages (spec §4.9.4).
+    pub(super) whole_context: bool,
 }
 
 /// Longest `clientType` and `clienthtml` that are kept, in bytes.
@@ -412,8 +414,8 @@ fn socket_dialect(auth: &RawJson, has_identity: bool) -> SocketDialect {
 }
 
 fn labels(auth: &RawJson) -> Labels {
-    let [client_type, desc, clienthtml, html, stream_event, stream_mode] =
-        auth.fields(["clientType", "desc", "clienthtml", "html", "streamEvent", "streamMode"]);
+    let [client_type, desc, clienthtml, html, stream_event, stream_mode, context_mode] =
+        auth.fields(["clientType", "desc", "clienthtml", "html", "streamEvent", "streamMode", "contextMode"]);
     let label = |field: Option<RawJson>| {
         payload::text(field.as_ref()).filter(|text| !text.is_empty() && text.len() <= MAX_LABEL)
     };
@@ -425,6 +427,7 @@ fn labels(auth: &RawJson) -> Labels {
         html: label(clienthtml).or_else(|| label(html)).and_then(shown),
         stream_event: label(stream_event),
         plain_streams: label(stream_mode).as_deref() == Some("plain"),
+        whole_context: label(context_mode).as_deref() == Some("full"),
     }
 }
 
