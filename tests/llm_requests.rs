@@ -307,6 +307,10 @@ async fn a_named_extension_gets_the_superset() {
     }
     extension.answers(Some("r"), "o", "named").await;
     assert_eq!(app.expect("message").await, answer("named", "r", "o"));
+    // What is no text is the extension's to read.
+    let sent = json!({"target": EXTENSION, "requestId": "r2", "message": {"tokens": ["a"]}});
+    assert_eq!(app.ask_with(sent).await, forwarded());
+    assert_eq!(extension.expect("LLM_REQUEST").await["message"], json!({"tokens": ["a"]}));
 }
 
 #[tokio::test]

@@ -40,7 +40,9 @@ impl Broker {
 /// §4.9.4). A request that was made in no room is shown as one of the requester's own.
 fn superset(route: &OpenedRoute, request: &ForwardedRequest, own: &str) -> RawJson {
     let payload = &request.payload;
-    let text = text_of(payload).unwrap_or(RawJson::from_static("\"\""));
+    // A message that is not a text is the extension's to read: it goes as it came.
+    let own_message = || payload.get("message").unwrap_or(RawJson::from_static("\"\""));
+    let text = text_of(payload).unwrap_or_else(own_message);
     let asker = || route.requesters.first().map(|(requester, _)| requester.identity.as_str());
     let (mode, room, requester, context, kind, instruction) = match request.chat.as_deref() {
         Some(chat) => {
