@@ -116,23 +116,16 @@ impl Broker {
             return;
         };
         let (object, room) = (payload::object(event), room_field(event));
-        let command = match message {
-            MsgType::EditMessage => edited(&object).ok_or(RoomRefusal::EditFieldsMissing),
-            MsgType::DeleteMessage => deleted(&object).ok_or(RoomRefusal::DeleteFieldsMissing),
-            _ => Ok(Command::Clear {
-                requests: flag(&object, "clearRequests"),
-                responses: flag(&object, "clearResponses"),
-            }),
+        let (command, missing) = match message {
+            MsgType::EditMessage => (edited(&object), RoomRefusal::EditFieldsMissing),
+            MsgType::DeleteMessage => (deleted(&object), RoomRefusal::DeleteFieldsMissing),
+            _ => {
+                let (requests, responses) = (flag(&object, "clearRequests"), flag(&object, "clearResponses"));
+                (Some(Command::Clear { requests, responses }), RoomRefusal::ClearFieldsMissing)
+            }
         };
-        let missing = match message {
-            MsgType::EditMessage => RoomRefusal::EditFieldsMissing,
-            MsgType::DeleteMessage => RoomRefusal::DeleteFieldsMissing,
-            _ => RoomRefusal::ClearFieldsMissing,
-        };
-        let command = room.ok_or(missing).and_then(|room| Ok((room, command?)));
-        let (room, command) = match command {
-            Ok(both) => both,
-            Err(refusal) => return self.fail(cx, ns, event, &refusal.to_string()),
+        let (Some(room), Some(command)) = (room, command) else {
+            return self.fail(cx, ns, event, &missing.to_string());
         };
         let nothing = match message {
             MsgType::DeleteMessage => "No matching messages found to delete or operation failed.",
