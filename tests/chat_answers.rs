@@ -62,10 +62,8 @@ impl Tea {
 
     /// The answers that the room has kept: request, output, text.
     async fn kept(&mut self) -> Vec<(String, String, String)> {
-        self.world.does(ADMIN, "GET_FULL_CONTEXT", json!({"roomName": "tea"})).await;
-        let head = "42/llm,[\"UPDATE_CONTEXT_PAGE\",";
-        let packet = self.world.peer(ADMIN).wait_for("a page", |packet| packet.starts_with(head)).await;
-        let page: Value = serde_json::from_str(&packet[head.len()..packet.len() - 1]).unwrap();
+        let ack = self.world.ask(ADMIN, "GET_FULL_CONTEXT", json!({"roomName": "tea"})).await;
+        let page = self.world.page(ADMIN, &ack).await;
         let messages = page["contextPage"].as_array().unwrap().clone();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let answers = messages.iter().filter(|message| message["isResponse"] == true);

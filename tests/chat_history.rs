@@ -30,16 +30,9 @@ async fn talked(world: &mut World) -> (Value, Value) {
 /// All messages, as one page.
 async fn history(world: &mut World, who: &str, room: &str) -> Vec<Value> {
     let ack = world.ask(who, "GET_FULL_CONTEXT", json!({"roomName": room})).await;
-    let page = next_page(world.peer(who)).await;
-    assert_eq!(page["updateId"], ack["updateId"]);
+    let page = world.page(who, &ack).await;
     assert_eq!((&page["pageNumber"], &page["isLastPage"]), (&json!(1), &json!(true)));
     page["contextPage"].as_array().expect("messages").clone()
-}
-
-async fn next_page(peer: &mut Peer) -> Value {
-    const HEAD: &str = "42/llm,[\"UPDATE_CONTEXT_PAGE\",";
-    let packet = peer.wait_for("a page", |packet| packet.starts_with(HEAD)).await;
-    serde_json::from_str(&packet[HEAD.len()..packet.len() - 1]).expect("JSON")
 }
 
 fn tea(more: Value) -> Value {
@@ -191,7 +184,7 @@ async fn history_is_read_in_pages() {
     };
     let id = &ack["updateId"];
     assert_eq!(ack, json!({"status": "ok", "updateId": id, "totalPages": 1}));
-    assert_eq!(next_page(world.peer(GUEST)).await, page(id, 1, 1, json!([])));
+    assert_eq!(world.page(GUEST, &ack).await, page(id, 1, 1, json!([])));
     for number in 1..=5 {
         let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": "x"});
         world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
@@ -205,7 +198,7 @@ async fn history_is_read_in_pages() {
         let ack = world.ask(GUEST, event, tea(json!({}))).await;
         assert_eq!((&ack["status"], &ack["totalPages"]), (&json!("ok"), &json!(3)));
         for number in 1..=3 {
-            let got = next_page(world.peer(GUEST)).await;
+            let got = world.page(GUEST, &ack).await;
             assert_eq!(got, page(&ack["updateId"], number, 3, got["contextPage"].clone()));
             for message in got["contextPage"].as_array().unwrap() {
                 ids.push((message["requestId"].clone(), message["messageId"].clone()));
@@ -218,14 +211,71 @@ async fn history_is_read_in_pages() {
     // One page, and what is newer than a message that one has.
     let ack = world.ask(GUEST, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
     assert_eq!(ack["totalPages"], 3);
-    let got = next_page(world.peer(GUEST)).await;
+    let got = world.page(GUEST, &ack).await;
     assert_eq!((&got["pageNumber"], &got["contextPage"][0]["requestId"]), (&json!(2), &json!("3")));
     let ack = world.ask(GUEST, "GET_OFFLINE_MESSAGES", tea(json!({"since": ids[3].1}))).await;
     assert_eq!(ack["totalPages"], 1);
-    let got = next_page(world.peer(GUEST)).await;
+    let got = world.page(GUEST, &ack).await;
     let newer: Vec<&Value> = got["contextPage"].as_array().unwrap().iter().map(|m| &m["requestId"]).collect();
     assert_eq!(newer, ["5"]);
     assert_eq!(world.heard().await, json!({}));
+}
+
+/// What was written is sent to whoever joins, or is back; to nobody else, and of no room that it is not in.
+#[tokio::test]
+async fn whoever_joins_or_is_back_is_sent_the_history() {
+    let setup = Broker::setup().settings(json!({"contextPageSize": 2, "contextSendDelay": 1}));
+    let mut world = World::full(setup).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    for number in 1..=3 {
+        let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": "x"});
+        world.does(GUEST, "LLM_REQUEST", request).await;
+    }
+    world.comes(OUTSIDER).await;
+    world.quiet().await;
+    world.does(ADMIN, "ADD_CLIENT_TO_ROOM", tea(json!({"identity": OUTSIDER}))).await;
+    let joined = all_pages(world.peer(OUTSIDER), "tea").await;
+    let texts: Vec<&Value> = joined.iter().map(|message| &message["data"]).collect();
+    assert_eq!(texts.last(), Some(&&json!("app-c joined the room.")));
+    let requests = |messages: &[Value]| -> Vec<Value> {
+        messages
+            .iter()
+            .filter(|message| message["isSystem"] != true)
+            .map(|m| m["requestId"].clone())
+            .collect()
+    };
+    assert_eq!(requests(&joined), ["1", "2", "3"]);
+
+    // Away, and back: with what it has written in its own room, too.
+    let own = json!({"requestId": "own", "message": "to myself", "target": EXTENSION});
+    world.does(OUTSIDER, "LLM_REQUEST", own).await;
+    world.peers.remove(OUTSIDER).expect("it was there").vanish().await;
+    world.does(GUEST, "LLM_REQUEST", json!({"requestId": "4", "targetRoom": "tea", "message": "x"})).await;
+    world.comes(OUTSIDER).await;
+    let own = all_pages(world.peer(OUTSIDER), OUTSIDER).await;
+    assert_eq!(requests(&own), ["own"]);
+    assert_eq!(requests(&all_pages(world.peer(OUTSIDER), "tea").await), ["1", "2", "3", "4"]);
+
+    // A member that did not move hears nothing of this, and somebody new has nothing to be sent.
+    for who in [MASTER, ADMIN] {
+        let heard = world.peer(who).heard().await;
+        let pages = heard.iter().filter(|(_, name, _)| name == "UPDATE_CONTEXT_PAGE");
+        assert_eq!(pages.count(), 0, "{who}: {heard:?}");
+    }
+}
+
+/// The history of a room that comes unasked: all pages of it, in order.
+async fn all_pages(peer: &mut Peer, room: &str) -> Vec<Value> {
+    let mut messages = Vec::new();
+    for number in 1.. {
+        let page = peer.page("a page", |page| page["roomName"] == room).await;
+        assert_eq!(page["pageNumber"], number, "{page}");
+        messages.extend(page["contextPage"].as_array().expect("messages").clone());
+        if page["isLastPage"] == true {
+            break;
+        }
+    }
+    messages
 }
 
 #[tokio::test]
@@ -240,6 +290,8 @@ async fn a_client_that_reads_contexts_whole_gets_no_pages() {
     world.comes_with(READER, handshake).await;
     let joins = json!({"identity": READER, "roomName": "tea", "role": "guest"});
     world.does(ADMIN, "ADD_CLIENT_TO_ROOM", joins).await;
+    // That of its joining.
+    world.peer(READER).wait_for("a context", |packet| packet.contains("[\"UPDATE_CONTEXT\"")).await;
     world.does(MASTER, "CLEAR_MESSAGES", tea(json!({}))).await;
     world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
     for number in 1..=5 {
@@ -250,16 +302,16 @@ async fn a_client_that_reads_contexts_whole_gets_no_pages() {
     for event in ["GET_FULL_CONTEXT", "GET_OFFLINE_MESSAGES"] {
         let ack = world.ask(READER, event, tea(json!({}))).await;
         assert_eq!((&ack["status"], &ack["totalPages"]), (&json!("ok"), &json!(1)));
-        let heard = world.heard().await;
-        let [told] = heard[READER].as_array().expect("told").as_slice() else { panic!("{heard}") };
-        assert_eq!((&told[1], &told[2]["roomName"]), (&json!("UPDATE_CONTEXT"), &json!("tea")));
-        let messages = told[2]["context"].as_array().expect("messages");
+        let heard = world.peer(READER).heard().await;
+        let [(_, name, told)] = heard.as_slice() else { panic!("{heard:?}") };
+        assert_eq!((name, &told["roomName"]), (&json!("UPDATE_CONTEXT"), &json!("tea")));
+        let messages = told["context"].as_array().expect("messages");
         let requests: Vec<&Value> = messages.iter().map(|message| &message["requestId"]).collect();
         assert_eq!(requests, ["1", "2", "3", "4", "5"]);
     }
     // One page that is asked for by its number is a page for everybody.
-    world.does(READER, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
-    let page = next_page(world.peer(READER)).await;
+    let ack = world.ask(READER, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
+    let page = world.page(READER, &ack).await;
     assert_eq!((&page["pageNumber"], &page["totalPages"]), (&json!(2), &json!(3)));
 }
 

@@ -38,8 +38,8 @@ async fn said(world: &mut World) -> Value {
 async fn defect_d2_04_no_event_is_called_null() {
     let mut world = World::full(Broker::setup()).await;
     let id = said(&mut world).await;
-    world.does(GUEST, "GET_FULL_CONTEXT", json!({"roomName": "tea"})).await;
-    assert_eq!(names(&world.heard().await, GUEST), ["UPDATE_CONTEXT_PAGE"]);
+    let ack = world.ask(GUEST, "GET_FULL_CONTEXT", json!({"roomName": "tea"})).await;
+    world.page(GUEST, &ack).await;
     world.does(GUEST, "DELETE_MESSAGE", tea("messageIds", id)).await;
     let heard = world.heard().await;
     for who in [MASTER, MANAGER, GUEST, EXTENSION] {

@@ -68,7 +68,10 @@ async fn told(peer: &mut Peer) -> Vec<String> {
 async fn history(peer: &mut Peer, room: &str) -> Vec<String> {
     let ack = peer.emit_with_ack("/llm", json!("GET_FULL_CONTEXT"), json!({"roomName": room})).await;
     assert_eq!(ack["totalPages"], 1, "{ack}");
-    let packet = peer.wait_for("the page", |packet| packet.contains("UPDATE_CONTEXT_PAGE")).await;
+    // Behind that of its joining.
+    let update = ack["updateId"].to_string();
+    let page = |packet: &str| packet.contains("UPDATE_CONTEXT_PAGE") && packet.contains(&update);
+    let packet = peer.wait_for("the page", page).await;
     let event: Value = serde_json::from_str(packet.strip_prefix("42/llm,").unwrap()).unwrap();
     let messages = event[1]["contextPage"].as_array().unwrap();
     messages.iter().filter_map(|message| Some(message["requestId"].as_str()?.to_owned())).collect()

@@ -147,7 +147,17 @@ impl Outbox {
     /// `Full` when the bounds would be exceeded: the session is then told to close as a slow
     /// consumer. `Closed` after the end.
     pub fn push(&self, packet: Encoded) -> Result<(), PushError> {
+        self.push_behind(packet, || ())
+    }
+
+    /// Queues one whole packet; what others push because of `notices` comes behind it. `notices` must not
+    /// touch this outbox itself.
+    ///
+    /// # Errors
+    /// As [`Outbox::push`]; `notices` have been given all the same.
+    pub fn push_behind(&self, packet: Encoded, notices: impl FnOnce()) -> Result<(), PushError> {
         let mut state = self.state.lock();
+        notices();
         if state.end.is_some() || state.fault.is_some() {
             return Err(PushError::Closed);
         }

@@ -130,8 +130,10 @@ impl World {
         for (who, peer) in &mut self.peers {
             let mut heard = Vec::new();
             for (ns, name, payload) in peer.heard().await {
-                // Assignments have tests of their own; they come by another way.
-                if name != "AVAILABLE_EXTENSIONS" {
+                // Assignments, and the history that follows a joining, have tests of their own; they come by other
+                // ways.
+                let elsewhere = ["AVAILABLE_EXTENSIONS", "UPDATE_CONTEXT_PAGE", "UPDATE_CONTEXT"];
+                if !elsewhere.iter().any(|other| name == *other) {
                     heard.push(json!([ns, name, plain(&payload)]));
                 }
             }
@@ -172,6 +174,12 @@ impl World {
         self.settle(extension).await;
     }
 
+    /// The next page of the history that an ack has promised.
+    pub async fn page(&mut self, who: &str, ack: &Value) -> Value {
+        let update = ack["updateId"].clone();
+        self.peer(who).page("a page", |page| page["updateId"] == update).await
+    }
+
     /// What somebody has sent has been dealt with, by every room that they are in.
     pub async fn settle(&mut self, who: &str) {
         self.peer(who).barrier().await;
@@ -194,6 +202,18 @@ impl World {
             self.peer(who).wait_for("an ERROR", |packet| packet.starts_with("42/llm,[\"ERROR\"")).await;
         let event: Value = serde_json::from_str(&packet["42/llm,".len()..]).expect("JSON");
         assert_eq!(event[1], error, "{who} {payload} without an ack");
+    }
+}
+
+impl Peer {
+    /// The next `UPDATE_CONTEXT_PAGE` that is wanted.
+    pub async fn page(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        const HEAD: &str = "42/llm,[\"UPDATE_CONTEXT_PAGE\",";
+        let read = |packet: &str| -> Option<Value> {
+            serde_json::from_str(packet.strip_prefix(HEAD)?.strip_suffix(']')?).ok()
+        };
+        let packet = self.wait_for(what, |packet| read(packet).is_some_and(|page| wanted(&page))).await;
+        read(&packet).expect("a page")
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     ids::ClientId,
     llm_router::ListTargets,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
-    registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision},
+    registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision, SocketKey},
     session::NoAnswer,
     trust::{
         GenerateKey, GetKey, ListClients, ListKeys, Rejection, RemoveKey, keys_object,
@@ -44,7 +44,7 @@ impl Handler<ReviseSocket> for BrokerSession {
             layer.with_handler(session, |broker, cx| {
                 let found = broker.sockets.iter().find(|(_, socket)| socket.key == key);
                 if let Some(ns) = found.map(|(ns, _)| ns.clone()) {
-                    broker.revise(cx, &ns, revision);
+                    broker.revise(cx, &ns, key, revision);
                 }
             });
             Ok(())
@@ -53,8 +53,9 @@ impl Handler<ReviseSocket> for BrokerSession {
 }
 
 impl Broker {
-    fn revise(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, revision: Revision) {
+    fn revise(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, key: SocketKey, revision: Revision) {
         match revision {
+            Revision::Joined(room) => self.joined_room(cx, key, room),
             Revision::KeyRemoved => {
                 let safe = self.directory.settings.load().network_safe;
                 if !network_is_safe(safe, self.directory.limits.network_safe_scope, &self.peer) {

@@ -1,7 +1,5 @@
 //! Chat on `/llm` (spec §4.9.4): requests that are made in a room, and what is done to its messages.
 
-use std::time::Duration;
-
 use framing::{
     ByteString,
     json::{Kind, RawJson, quoted},
@@ -15,7 +13,6 @@ use crate::{
     protocol::{MsgType, payload as payloads},
     registry::SocketKey,
     rooms::{ChatRequest, Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
-    session::NoAnswer,
 };
 
 const BUSY: &str = "Server is busy, try again later.";
@@ -196,117 +193,6 @@ impl Broker {
         if event.ack.is_some() {
             self.ack_value(cx, ns, event.ack, &payloads::status_ok([]));
         }
-    }
-
-    /// `GET_FULL_CONTEXT`, `GET_OFFLINE_MESSAGES`: the history of a room, in pages, or whole for whoever
-    /// declares `auth.contextMode: "full"` (spec §4.9.4).
-    pub(super) fn context(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        let Some(socket) = self.sockets.get(ns) else {
-            return;
-        };
-        let reply = Reply::to(event);
-        let Some(room) = room_field(event) else {
-            return self.refuse(cx, ns, &reply, &RoomRefusal::RoomMissing.to_string());
-        };
-        let object = payload::object(event);
-        let since = payload::text(payload::present(object.get("since")).as_ref());
-        let only = payload::present(object.get("page")).and_then(|page| page.as_u64());
-        let whole = socket.labels.whole_context && only.is_none();
-        let page_size = match whole {
-            true => usize::MAX,
-            false => self.directory.settings.load().context_page_size,
-        };
-        let (caller, key) = (socket.room_caller(true), socket.key);
-        let Some(supervisor) = self.directory.rooms.of(room.as_str()).cloned() else {
-            return;
-        };
-        let command = RoomCommand::Run(Command::Context { since, page_size });
-        let ask = InRoom { room: room.clone(), caller, command };
-        let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
-            layer.with_handler(session, |broker, cx| {
-                if broker.still(&joined, key) {
-                    broker.send_context(cx, &joined, (key, &later), &room, outcome, (whole, only));
-                }
-            });
-            Ok(())
-        });
-        self.asked(cx, ns, &reply, outcome);
-    }
-
-    fn send_context(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        (key, reply): (SocketKey, &Reply),
-        room: &RoomName,
-        outcome: Result<Result<RoomReply, RoomRefusal>, NoAnswer>,
-        (whole, only): (bool, Option<u64>),
-    ) {
-        let pages = match outcome {
-            Ok(Ok(RoomReply::Pages(pages))) => pages,
-            Ok(Err(refusal)) => return self.refuse(cx, ns, reply, &refusal.to_string()),
-            Ok(Ok(_)) | Err(_) => return self.refuse(cx, ns, reply, BUSY),
-        };
-        let id = uuid::Uuid::new_v4().to_string();
-        let total = pages.len();
-        let ack = payloads::status_ok([("updateId", id.as_str().into()), ("totalPages", total.into())]);
-        self.ack_value(cx, ns, reply.ack, &ack);
-        if whole {
-            for context in pages {
-                let payload = format!("{{\"roomName\":{},\"context\":{context}}}", quoted(room.as_str()));
-                self.push(cx, ns, MsgType::UpdateContext, &payload);
-            }
-            return;
-        }
-        let page = |(at, page): (usize, String)| {
-            let number = at + 1;
-            let payload = format!(
-                "{{\"updateId\":{},\"roomName\":{},\"pageNumber\":{number},\"totalPages\":{total},\
-                 \"isLastPage\":{},\"contextPage\":{page}}}",
-                quoted(&id),
-                quoted(room.as_str()),
-                number == total,
-            );
-            (number as u64, payload)
-        };
-        let wanted = |(number, _): &(u64, String)| only.is_none_or(|only| only == *number);
-        let mut pages = pages.into_iter().enumerate().map(page).filter(wanted).map(|(_, payload)| payload);
-        let delay = self.directory.settings.load().context_send_delay;
-        if let Some(first) = pages.next() {
-            self.push(cx, ns, MsgType::UpdateContextPage, &first);
-        }
-        self.send_later(cx, ns.clone(), key, pages.collect(), delay);
-    }
-
-    /// A page after a pause (spec §2.1 `contextSendDelay`), so that a long history does not crowd out what
-    /// is happening.
-    fn send_later(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: WireNamespace,
-        key: SocketKey,
-        mut pages: std::collections::VecDeque<String>,
-        delay: Duration,
-    ) {
-        if delay.is_zero() {
-            for page in pages {
-                self.push(cx, &ns, MsgType::UpdateContextPage, &page);
-            }
-            return;
-        }
-        let Some(next) = pages.pop_front() else {
-            return;
-        };
-        cx.session().later(delay, move |layer, session| {
-            layer.with_handler(session, |broker, cx| {
-                if broker.still(&ns, key) {
-                    broker.push(cx, &ns, MsgType::UpdateContextPage, &next);
-                    broker.send_later(cx, ns, key, pages, delay);
-                }
-            });
-            Ok(())
-        });
     }
 }
 

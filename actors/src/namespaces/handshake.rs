@@ -338,6 +338,7 @@ impl Broker {
         if let Some(pushes) = pushes {
             self.push_keys(cx, ns, &pushes);
         }
+        self.send_owed(cx);
     }
 
     /// Spec §2.6: the documented push, and the reference's for whoever may speak dialect 1.

@@ -4,6 +4,7 @@
 //!   CONNECT ──► handshake ──► trust (may it?) ──► registry (is there room?) ──► joined
 //!   event ──► goodbye, LOGIN, …                      admin.rs, function_call.rs
 //!        ├──► LLM_REQUEST ──► router                 llm_request.rs
+//!        ├──► EDIT_MESSAGE, GET_FULL_CONTEXT, … ──► rooms   chat.rs, context.rs
 //!        ├──► READ_LOG, SERVER_STATUS, …            debug.rs
 //!        ├──► CLIENT_STREAM_*, message, ERROR        answers.rs   (the target's side)
 //!        └──► $stream-read, $stream-end, …           deliveries.rs (the requester's side)
@@ -12,6 +13,7 @@
 mod administration;
 mod answers;
 mod chat;
+mod context;
 mod debug;
 mod deliveries;
 mod function_call;
@@ -158,6 +160,8 @@ pub struct Broker {
     deliveries: Option<Box<Deliveries>>,
     /// The `/llm` socket as a target, if it is an extension's.
     answers: Option<Box<Answers>>,
+    /// Histories of rooms that its sockets are owed.
+    owed: context::Owed,
 }
 
 /// One namespace socket of this session.
@@ -233,7 +237,14 @@ impl Socket {
 impl Broker {
     /// The handler of a session that comes from `peer`.
     pub fn new(directory: Arc<Directory>, peer: Peer) -> Self {
-        Self { directory, peer, sockets: HashMap::new(), deliveries: None, answers: None }
+        Self {
+            directory,
+            peer,
+            sockets: HashMap::new(),
+            deliveries: None,
+            answers: None,
+            owed: context::Owed::default(),
+        }
     }
 
     fn llm_socket(&self) -> Option<(&WireNamespace, &Socket)> {

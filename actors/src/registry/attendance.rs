@@ -10,35 +10,55 @@ use crate::{
     rooms::{Line, MONITOR_ROOM, Present},
 };
 
+/// What a socket does.
+#[derive(Clone, Copy)]
+pub(super) enum Attends {
+    /// Its CONNECT is answered.
+    Opens {
+        /// Its instance had none before.
+        first: bool,
+    },
+    /// It is gone.
+    Closes {
+        /// Its instance has no other.
+        last: bool,
+    },
+}
+
 impl Registry {
-    /// A socket comes or goes. `edge`: it is the first, or the last, of its instance. Not `answered`: its
-    /// CONNECT is not, so nothing may be pushed to it yet.
-    pub(super) fn attend(&mut self, entry: &SocketEntry, edge: bool, answered: bool) {
-        if answered && entry.extension && entry.ns == Namespace::Llm {
+    /// A socket comes or goes.
+    pub(super) fn attend(&mut self, entry: &SocketEntry, attends: Attends) {
+        if entry.extension && entry.ns == Namespace::Llm {
             self.extensions_changed(entry);
         }
-        if edge && !answered {
+        if let Attends::Opens { first: true } = attends {
             self.lists_own_room(entry);
         }
-        if edge || (answered && matches!(entry.ns, Namespace::Rooms | Namespace::Llm)) {
-            let present = self.present(entry, answered);
-            for supervisor in self.rooms.all() {
-                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime and supervisor")]
-                supervisor.do_send(present.clone());
-            }
+        let (Attends::Opens { first: edge } | Attends::Closes { last: edge }) = attends;
+        if edge || matches!(entry.ns, Namespace::Rooms | Namespace::Llm) {
+            self.tell_rooms(entry);
         }
     }
 
-    fn present(&self, entry: &SocketEntry, answered: bool) -> Present {
+    /// How an instance is reached now.
+    pub(super) fn tell_rooms(&self, entry: &SocketEntry) {
+        let present = self.present(entry);
+        for supervisor in self.rooms.all() {
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime and supervisor")]
+            supervisor.do_send(present.clone());
+        }
+    }
+
+    fn present(&self, entry: &SocketEntry) -> Present {
         let of_client = self.clients.get(&entry.client).map_or(&[][..], |client| &client.sockets);
         let sockets = of_client.iter().filter_map(|(key, _)| Some(&self.sockets.get(key)?.entry));
         let own: Vec<&SocketEntry> = sockets.filter(|socket| socket.identity == entry.identity).collect();
-        let in_rooms = own.iter().filter(|socket| {
-            matches!(socket.ns, Namespace::Rooms | Namespace::Llm) && (answered || socket.key != entry.key)
-        });
+        let in_rooms = own.iter().filter(|socket| matches!(socket.ns, Namespace::Rooms | Namespace::Llm));
         let lines: Arc<[Line]> = in_rooms
             .map(|socket| Line {
                 ns: socket.ns,
+                key: socket.key,
+                session: socket.session.clone(),
                 outbox: socket.outbox.clone(),
                 dialect: socket.dialect.clone(),
             })

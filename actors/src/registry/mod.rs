@@ -23,6 +23,7 @@ use framing::engine::Sid;
 use log::{debug, info};
 
 pub use admission::Admission;
+use attendance::Attends;
 use away::{Away, Departure};
 pub use debug::DebugModeChanged;
 pub use dialect::{ClientDialect, SharedDialect};
@@ -239,14 +240,14 @@ impl Registry {
         let first = instance_sockets == 1;
         self.by_namespace.entry(entry.ns).or_default().insert(entry.key);
         self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
-        self.attend(&entry, first, false);
-        if let Some(connected) = connected {
-            // Behind the notices to router and rooms: whoever sees the answer may ask at once. A full outbox closes
-            // the session; its notice takes the socket away again.
-            let _ = entry.outbox.push(connected);
+        // Notices to router and rooms go out before the answer, as whoever sees that may ask at once; what rooms
+        // push meanwhile comes behind it. A full outbox closes the session; its notice takes the socket away.
+        match connected {
+            Some(connected) => {
+                let _ = entry.outbox.push_behind(connected, || self.attend(&entry, Attends::Opens { first }));
+            }
+            None => self.attend(&entry, Attends::Opens { first }),
         }
-        // Nothing of a room may stand before the answer to CONNECT.
-        self.attend(&entry, false, true);
         drop(granted);
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
         self.changed(&entry, ctx);
@@ -276,7 +277,7 @@ impl Registry {
                 last = instance.sockets == 0;
             }
         }
-        self.attend(&entry, last, true);
+        self.attend(&entry, Attends::Closes { last });
         if last {
             self.leaves(Self::owner(&entry), ctx);
         }
@@ -411,6 +412,10 @@ impl Handler<SocketMoved> for Registry {
             return;
         };
         known.entry.session = Some(session);
+        let entry = known.entry.clone();
+        if matches!(entry.ns, Namespace::Rooms | Namespace::Llm) {
+            self.tell_rooms(&entry);
+        }
         match link {
             SocketLink::Llm { deliver, target } => {
                 #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]

@@ -6,12 +6,12 @@ use actix::prelude::*;
 
 use super::{Registry, Socket, SocketKey};
 use crate::{
-    ids::ClientId,
+    ids::{ClientId, RoomName},
     trust::{Rejection, TrustSnapshot},
 };
 
-/// The registry to a session: one of its sockets is not any more what it was.
-#[derive(Clone, Copy, Debug, Message)]
+/// To a session, from the registry or a room: one of its sockets is not any more what it was.
+#[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ReviseSocket {
     /// The socket.
@@ -21,7 +21,7 @@ pub struct ReviseSocket {
 }
 
 /// What is new about a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revision {
     /// Its client's key was removed: it must go where it needed one, whatever its client does.
     KeyRemoved,
@@ -29,6 +29,8 @@ pub enum Revision {
     Reject(Rejection),
     /// Its administration rights.
     Admin(bool),
+    /// It is in a room, and does not know what was written there.
+    Joined(RoomName),
 }
 
 /// A client's key was removed: its sockets that needed one must go.

@@ -7,10 +7,10 @@ use framing::{ByteString, encoded::Encoded};
 
 use crate::{
     emit,
-    ids::{ClientId, Identity},
+    ids::{ClientId, Identity, RoomName},
     outbox::Outbox,
     protocol::{MsgType, Namespace},
-    registry::SharedDialect,
+    registry::{ReviseSocket, Revision, SharedDialect, SocketKey},
 };
 
 /// One socket of somebody in `/rooms` or `/llm`.
@@ -18,10 +18,28 @@ use crate::{
 pub struct Line {
     /// Which of the two.
     pub ns: Namespace,
+    /// Its key.
+    pub key: SocketKey,
+    /// Its session.
+    pub session: Option<Recipient<ReviseSocket>>,
     /// Where packets for it are pushed.
     pub outbox: Arc<Outbox>,
     /// What it has shown of its dialect.
     pub dialect: SharedDialect,
+}
+
+impl Line {
+    /// It is in a room now: its session sends it what was written there.
+    pub(super) fn joins(&self, room: &RoomName) {
+        if self.ns == Namespace::Llm
+            && self.dialect.may_be_named()
+            && let Some(session) = &self.session
+        {
+            let joined = ReviseSocket { socket: self.key, revision: Revision::Joined(room.clone()) };
+            #[expect(clippy::disallowed_methods, reason = "once per membership and socket")]
+            session.do_send(joined);
+        }
+    }
 }
 
 /// Somebody is there, or its sockets have changed. Sent to every supervisor.

@@ -213,6 +213,8 @@ impl Room {
                 }
                 if decision.is_ok() && joins {
                     self.membership_changed(&identity, true);
+                    let lines = self.presence.with(identity.as_str(), |present| present.lines.clone());
+                    lines.iter().flat_map(|lines| &**lines).for_each(|line| line.joins(self.state.name()));
                 }
                 self.decided(decision)
             }

@@ -18,7 +18,7 @@ use super::{
     Absent, Caller, Command, Members, Mutes, Present, Reply, RoomHead, RoomLimits, RoomRefusal, RoomState,
     Timestamp,
     attendance::{Attendance, Available},
-    presence::Presence,
+    presence::{Line, Presence},
     room::{Room, Run},
 };
 use crate::{
@@ -348,6 +348,17 @@ impl RoomSupervisor {
         }
     }
 
+    /// A new socket of somebody: it is sent what was written in the rooms that it is in.
+    fn back(&self, identity: &Identity, line: &Line) {
+        let own = RoomName::new(identity.as_str().to_owned()).ok();
+        let own = own.filter(|own| self.rooms.contains_key(own) || self.asleep.contains_key(own));
+        let rooms = self.rooms_of.get(identity);
+        let others = rooms.into_iter().flatten().filter(|room| own.as_ref() != Some(*room));
+        for room in own.iter().chain(others) {
+            line.joins(room);
+        }
+    }
+
     /// Tells a room something that it must know.
     fn tell(&self, room: &RoomName, attendance: Attendance) {
         if let Some(seat) = self.rooms.get(room) {
@@ -425,7 +436,13 @@ impl Handler<Present> for RoomSupervisor {
             |present: &Present| present.lines.iter().filter(|line| line.ns == Namespace::Rooms).count();
         let before = self.presence.with(identity.as_str(), in_rooms).unwrap_or_default();
         let looks = in_rooms(&present) > before;
+        let known = self.presence.with(identity.as_str(), |known| known.lines.clone()).unwrap_or_default();
+        let lines = present.lines.clone();
         self.presence.set(present);
+        // Before a room is made for it, in which nothing was written.
+        for line in lines.iter().filter(|line| known.iter().all(|known| known.key != line.key)) {
+            self.back(&identity, line);
+        }
         if is_new {
             self.own_room(&identity, &client, ctx);
         }
