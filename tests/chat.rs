@@ -147,6 +147,28 @@ async fn defect_d2_13_host_submit_gathers_what_guests_ask_until_a_host_sends_it(
     assert_eq!((&alone["message"], alone.get("isMerged")), (&json!("again"), None));
 }
 
+/// What guests have asked waits until it has reached somebody.
+#[tokio::test]
+async fn guests_requests_wait_on_when_the_hosts_is_refused() {
+    let mut world = World::full(Broker::setup()).await;
+    world
+        .does("app-a", "SET_ROOM_MESSAGE_REQUEST_MODE", json!({"roomName": "tea", "mode": "HostSubmit"}))
+        .await;
+    for id in ["g1", "g2"] {
+        world.does(GUEST, "LLM_REQUEST", json!({"requestId": id, "targetRoom": "tea", "message": id})).await;
+    }
+    let host = |id: &str, target: &str| json!({"requestId": id, "targetRoom": "tea", "target": target, "message": "h"});
+    let ack = world.ask("app-b", "LLM_REQUEST", host("h1", "SillyTavern-9")).await;
+    assert_eq!(ack, refused("Target client not found: SillyTavern-9"));
+    world.does(GUEST, "LLM_REQUEST", json!({"requestId": "g3", "targetRoom": "tea", "message": "g3"})).await;
+    world.quiet().await;
+    world.does("app-b", "LLM_REQUEST", host("h2", EXTENSION)).await;
+    let heard = world.heard().await;
+    let forwarded = &heard[EXTENSION][1][2];
+    assert_eq!(forwarded["originalRequestIds"], json!(["g1", "g2", "g3", "h2"]), "{heard}");
+    assert_eq!(forwarded["message"], "g1\n\ng2\n\ng3\n\nh");
+}
+
 #[tokio::test]
 async fn defect_d2_12_modes_go_by_the_role_in_the_room_not_by_the_one_declared() {
     let mut world = World::full(Broker::setup()).await;
@@ -237,6 +259,8 @@ async fn requests_that_are_refused() {
         (ask(json!({"targetRoom": "nowhere"})), ROOM),
         (ask(json!({"targetRoom": "app-a"})), ROOM),
         (ask(json!({"targetRoom": 7})), ROOM),
+        (ask(json!({"targetRoom": "milk", "message": null})), ROOM),
+        (ask(json!({"targetRoom": "app-a", "requestId": 7})), ROOM),
         (ask(json!({"requestId": null})), DATA),
         (ask(json!({"message": null})), DATA),
         (ask(json!({"target": 7})), DATA),
@@ -252,7 +276,11 @@ async fn requests_that_are_refused() {
         .await;
     world.quiet().await;
     let muted = "You are currently muted and cannot send messages.";
-    world.refuses_chat(GUEST, ask(json!({})), muted).await;
+    for more in
+        [json!({}), json!({"message": null}), json!({"targetRoom": "milk"}), json!({"target": "server"})]
+    {
+        world.refuses_chat(GUEST, ask(more), muted).await;
+    }
     // Everywhere (Q15).
     world.refuses_chat(GUEST, json!({"requestId": "r", "message": "hi"}), muted).await;
     world.does("app-b", "UNMUTE_MEMBER", json!({"targetIdentity": GUEST, "roomName": "tea"})).await;

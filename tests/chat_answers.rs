@@ -5,6 +5,7 @@ mod llm_world;
 mod room_world;
 mod support;
 
+use newage_broker::config::Config;
 use serde_json::{Value, json};
 
 use llm_world::App;
@@ -27,8 +28,14 @@ impl Tea {
 
     /// An answer of which nothing comes for so many seconds is complete.
     async fn with_idle(setup: Setup, members: &[&str], idle: f64) -> Self {
-        let mut world = World::of(setup.client(json!({"clientId": "app-c", "isTrust": true})), |config| {
-            config.llm.request_idle_timeout = idle;
+        Self::of(setup, members, |config| config.llm.request_idle_timeout = idle).await
+    }
+
+    async fn of(setup: Setup, members: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+        let setup = setup.client(json!({"clientId": "app-c", "isTrust": true}));
+        let mut world = World::of(setup, |config| {
+            config.llm.request_idle_timeout = 300.0;
+            change(config);
         })
         .await;
         world.extension(EXTENSION).await;
@@ -124,6 +131,20 @@ async fn defect_d2_06_an_answer_is_one_entry_at_its_completion() {
     // Each wire stream is followed by `streamed_end` in dialect 2.
     let end = until(&mut tea.members[1], "streamed_end").await;
     assert_eq!(end, json!({"streamId": "o1-0", "outputId": "o1", "requestId": "r1", "source": "server"}));
+}
+
+/// Readers get all of an answer; the room keeps as much as it may.
+#[tokio::test]
+async fn of_an_answer_that_is_too_long_a_part_is_kept() {
+    let setup = Broker::setup();
+    let mut tea = Tea::of(setup, &["app-a"], |config| config.streams.max_output_bytes = 7).await;
+    tea.asks("r1").await;
+    tea.extension.tokens(Some("r1"), "o1", &["Hello", "😀", " world"]).await;
+    ends(&mut tea.extension, "o1", "end").await;
+    tea.members[0].reads("Hello😀 world").await;
+    until_kept(&mut tea.members[0], "o1").await;
+    assert_eq!(tea.kept().await, [entry("r1", "o1", "Hello")]);
+    assert!(tea.world.broker.limit_reached("streams.max_output_bytes") > 0);
 }
 
 /// Without a word of its end, it is complete when nothing has come for a while, or another one begins.

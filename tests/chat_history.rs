@@ -7,7 +7,8 @@ mod support;
 use serde_json::{Value, json};
 
 use room_world::{
-    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, named, ok, plain, refused, response, status,
+    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, named, ok, plain, received, refused, response,
+    status,
 };
 use support::{Broker, Peer};
 
@@ -221,6 +222,37 @@ async fn history_is_read_in_pages() {
     assert_eq!(world.heard().await, json!({}));
 }
 
+/// A request that the history has no room for does not happen: whoever asks again has not said it twice.
+#[tokio::test]
+async fn what_cannot_be_kept_was_not_said() {
+    const LIMIT: &str = "history.max_waiting";
+    let mut world = World::full_of(Broker::setup(), |config| config.history.max_waiting = 8).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    world.quiet().await;
+    let mut said = Vec::new();
+    while world.broker.limit_reached(LIMIT) == 0 {
+        let first = said.len();
+        let request = |at: usize| json!({"requestId": at.to_string(), "targetRoom": "tea", "message": "x"});
+        let mut asked = Vec::new();
+        for at in first..first + 50 {
+            asked.push(world.peer(GUEST).begin_ack(LLM, json!("LLM_REQUEST"), &[request(at)]).await);
+        }
+        for ack in asked {
+            let ack = world.peer(GUEST).expect_ack(LLM, ack).await;
+            let busy = refused("Server is busy, try again later.");
+            assert!(ack == received() || ack == busy, "{ack}");
+            said.push(ack == received());
+        }
+    }
+    let kept: Vec<usize> = history(&mut world, MASTER, "tea")
+        .await
+        .iter()
+        .filter_map(|message| message["requestId"].as_str()?.parse().ok())
+        .collect();
+    let acked: Vec<usize> = (0..said.len()).filter(|at| said[*at]).collect();
+    assert_eq!(kept, acked);
+}
+
 /// What was written is sent to whoever joins, or is back; to nobody else, and of no room that it is not in.
 #[tokio::test]
 async fn whoever_joins_or_is_back_is_sent_the_history() {
@@ -313,6 +345,29 @@ async fn a_client_that_reads_contexts_whole_gets_no_pages() {
     let ack = world.ask(READER, "GET_FULL_CONTEXT", tea(json!({"page": 2}))).await;
     let page = world.page(READER, &ack).await;
     assert_eq!((&page["pageNumber"], &page["totalPages"]), (&json!(2), &json!(3)));
+}
+
+/// An extension that is gone, or not the room's any more, is not at work there.
+#[tokio::test]
+async fn an_extension_that_is_gone_does_not_process() {
+    let mut world = World::full(Broker::setup()).await;
+    world.extension(SECOND).await;
+    let working = json!({"targetRoom": "tea", "requestId": "r"});
+    for who in [EXTENSION, SECOND] {
+        world.peer(who).emit(LLM, json!("START_PROCESSING"), std::slice::from_ref(&working)).await;
+        world.settle(who).await;
+    }
+    world.quiet().await;
+    world.peers.remove(SECOND).expect("it was there").vanish().await;
+    let idle = |who: &str| format!("{{\"identity\":\"{who}\",\"roomName\":\"tea\",\"status\":\"idle\"");
+    let gone = idle(SECOND);
+    world.peer(GUEST).wait_for("it is idle", |packet| packet.contains(&gone)).await;
+    world.does(ADMIN, "SET_CONNECTION_POLICY", json!({"policy": "Manual"})).await;
+    let taken_away = idle(EXTENSION);
+    world.peer(GUEST).wait_for("it is idle", |packet| packet.contains(&taken_away)).await;
+    // Each once.
+    world.settle(GUEST).await;
+    assert_eq!(world.heard().await.get(GUEST), None);
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 use super::{Change, HistoryError, WaitingLimits};
 use crate::metrics::Metrics;
 
+/// What most of what is asked of a room changes, at most: a message, what has to go for it, a member, a role.
+const CHANGES_OF_A_COMMAND: usize = 4;
+
 /// The door to a history.
 pub(super) struct Admission {
     limits: WaitingLimits,
@@ -39,23 +42,42 @@ impl Admission {
         let size = Waiting { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() };
         let mut waiting = self.waiting.lock();
         let sum = Waiting { changes: waiting.changes + size.changes, bytes: waiting.bytes + size.bytes };
-        if waiting.changes > 0 {
-            let reached = if sum.changes > self.limits.changes {
-                Some("history.max_waiting")
-            } else if sum.bytes > self.limits.bytes {
-                Some("history.max_waiting_bytes")
-            } else {
-                None
-            };
-            if let Some(limit) = reached {
-                self.metrics.limit_reached(limit);
-                return Err(HistoryError::Busy);
-            }
+        if let Some(limit) = self.limits.reached(*waiting, sum) {
+            self.metrics.limit_reached(limit);
+            return Err(HistoryError::Busy);
         }
         *waiting = sum;
         drop(waiting);
         self.metrics.history_waiting.inc_by(as_gauge(size.changes));
         Ok(Permit { size, admission: self.clone() })
+    }
+}
+
+impl Admission {
+    /// Whether what is asked of a room might not get a permit.
+    pub(super) fn is_full(&self) -> bool {
+        let waiting = *self.waiting.lock();
+        let one_more = Waiting { changes: waiting.changes + CHANGES_OF_A_COMMAND, bytes: waiting.bytes };
+        let reached = self.limits.reached(waiting, one_more);
+        if let Some(limit) = reached {
+            self.metrics.limit_reached(limit);
+        }
+        reached.is_some()
+    }
+}
+
+impl WaitingLimits {
+    /// The limit that `sum` is beyond, unless nothing waits.
+    fn reached(&self, waiting: Waiting, sum: Waiting) -> Option<&'static str> {
+        if waiting.changes == 0 {
+            None
+        } else if sum.changes > self.changes {
+            Some("history.max_waiting")
+        } else if sum.bytes > self.bytes {
+            Some("history.max_waiting_bytes")
+        } else {
+            None
+        }
     }
 }
 

@@ -49,6 +49,11 @@ impl HistoryLink {
         Ok(Persisted(answered))
     }
 
+    /// Whether changes might be refused now (`history.max_waiting`, `history.max_waiting_bytes`).
+    pub fn is_full(&self) -> bool {
+        self.admission.is_full()
+    }
+
     /// Ends the history: what was sent before is committed, and the file is complete by itself.
     pub async fn close(&self) {
         match self.addr.send(Close).await {

@@ -6,9 +6,15 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, llm_request::Asked, payload, reply::Reply, rooms::room_field};
+use super::{
+    Broker, Cx,
+    llm_request::{Asked, NOT_TO_SERVER},
+    payload,
+    reply::Reply,
+    rooms::room_field,
+};
 use crate::{
-    ids::RoomName,
+    ids::{RoomName, SERVER},
     lobby::AssignedTo,
     protocol::{MsgType, payload as payloads},
     registry::SocketKey,
@@ -18,19 +24,26 @@ use crate::{
 const BUSY: &str = "Server is busy, try again later.";
 
 impl Broker {
-    /// `LLM_REQUEST` by name: in the room that it names, or in the sender's own.
+    /// `LLM_REQUEST` by name: in the room that it names, or in the sender's own. Muted? Member? Valid? In this
+    /// order (spec §4.9.4); not `asked`: it is malformed.
     pub(super) fn chat_request(
         &mut self,
         cx: &mut Cx<'_, '_>,
         ns: &WireNamespace,
         event: Event,
-        asked: Asked,
+        asked: Option<Asked>,
     ) {
         let Some(socket) = self.sockets.get(ns) else {
             return;
         };
         let reply = Reply::to(&event);
-        let named = payload::present(asked.payload.get("targetRoom"));
+        if self.directory.rooms.is_muted(&socket.identity) {
+            return self.refuse_chat(cx, ns, &reply, &RoomRefusal::Muted.to_string());
+        }
+        if asked.as_ref().is_some_and(|asked| asked.targets.iter().any(|target| &**target == SERVER)) {
+            return self.refuse_chat(cx, ns, &reply, NOT_TO_SERVER);
+        }
+        let named = payload::present(payload::object(&event).get("targetRoom"));
         let room = match &named {
             Some(name) => payload::text(Some(name)),
             None => Some(socket.identity.as_str().into()),
@@ -40,9 +53,11 @@ impl Broker {
         };
         // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
         let sender = quoted(socket.client.as_str());
-        let payload = asked.payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+        let request = asked.map(|Asked { request_id, targets, payload }| {
+            let payload = payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+            ChatRequest { request_id, targets, payload }
+        });
         let (caller, key) = (socket.room_caller(true), socket.key);
-        let request = ChatRequest { request_id: asked.request_id, targets: asked.targets, payload };
         let attachments = event.attachments;
         let lobby = self.directory.lobby.clone();
         let (joined, later) = (ns.clone(), reply.clone());

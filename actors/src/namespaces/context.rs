@@ -138,6 +138,8 @@ impl Broker {
             return;
         };
         let wanted = Wanted { whole: socket.labels.whole_context, page: None };
+        // Everybody has a room of its own, and most write nothing there: that is no news.
+        let own = room.as_str() == socket.identity.as_str();
         let Some((room, ask)) = self.ask_context(&ns, room, None, wanted) else {
             return;
         };
@@ -150,6 +152,7 @@ impl Broker {
                 // It may have left the room, or the namespace, since.
                 if let Ok(Ok(RoomReply::Pages(pages))) = outcome
                     && broker.still(&ns, key)
+                    && !(own && pages.iter().all(|page| page == "[]"))
                 {
                     let id = uuid::Uuid::new_v4().to_string();
                     broker.send_pages(cx, &ns, key, &room, (&id, pages), wanted);

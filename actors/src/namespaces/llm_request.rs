@@ -14,6 +14,9 @@ use crate::{
     rooms::{Command, InRoom, RoomCommand},
 };
 
+/// Ack of a request to `server` (spec §4.4).
+pub(super) const NOT_TO_SERVER: &str = "LLM requests should not be sent to the server directly.";
+
 /// A request that is well formed.
 pub(super) struct Asked {
     pub(super) request_id: RequestId,
@@ -30,19 +33,21 @@ impl Broker {
         let reply = Reply::to(&event);
         // Dialect 2 asks in a room, where the request may leave its target to it.
         let chat = by_name(&event, MsgType::LlmRequest);
-        let Some(asked) = read(&event, self.directory.limits.max_targets, chat) else {
+        let read = read(&event, self.directory.limits.max_targets, chat);
+        if read.is_none() {
             let targets = payload::object(&event).get("target").map_or(0, |target| target.elements().count());
             if targets > self.directory.limits.max_targets {
                 cx.session().metrics().limit_reached("limits.max_targets");
             }
-            return self.refuse_request(cx, ns, &reply, "Invalid LLM request data.", chat);
-        };
-        if asked.targets.iter().any(|target| &**target == SERVER) {
-            let message = "LLM requests should not be sent to the server directly.";
-            return self.refuse_request(cx, ns, &reply, message, chat);
         }
         if chat {
-            return self.chat_request(cx, ns, event, asked);
+            return self.chat_request(cx, ns, event, read);
+        }
+        let Some(asked) = read else {
+            return self.refuse(cx, ns, &reply, "Invalid LLM request data.");
+        };
+        if asked.targets.iter().any(|target| &**target == SERVER) {
+            return self.refuse(cx, ns, &reply, NOT_TO_SERVER);
         }
         let sender = quoted(socket.client.as_str());
         // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
@@ -57,21 +62,6 @@ impl Broker {
         match self.directory.limits.llm_policy {
             LlmPolicy::Open => self.ask_router(cx, ns, reply, question),
             LlmPolicy::Rooms => self.ask_membership(cx, ns, reply, question, 0),
-        }
-    }
-
-    fn refuse_request(
-        &self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        reply: &Reply,
-        message: &str,
-        chat: bool,
-    ) {
-        if chat {
-            self.refuse_chat(cx, ns, reply, message);
-        } else {
-            self.refuse(cx, ns, reply, message);
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Answers {
     routes: BTreeMap<RouteId, Answer>,
     /// Bytes of text that are kept.
     bytes: usize,
+    /// Text was left out since somebody looked.
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -24,6 +26,8 @@ struct Answer {
     responder: ByteString,
     /// It has been counted: as an answer, or as a failure.
     counted: bool,
+    /// Text of it was left out.
+    cut: bool,
     /// Text of each output, in the order begun.
     outputs: Vec<(ByteString, String)>,
 }
@@ -45,10 +49,13 @@ impl Answers {
                 self.routes.insert(route, Answer::new(request_id, &target));
             }
             Delivery::Text(part) => {
-                if let Some(answer) = self.routes.get_mut(&route) {
+                // What comes behind a gap is no part of what is kept.
+                if let Some(answer) = self.routes.get_mut(&route).filter(|answer| !answer.cut) {
                     let text = String::from_utf8_lossy(&part.text);
                     let room_left = max_bytes.saturating_sub(self.bytes);
                     let fits = cut(&text, room_left);
+                    answer.cut = fits.len() < text.len();
+                    self.cut |= answer.cut;
                     self.bytes += fits.len();
                     answer.append(&part.info.output_id, fits);
                 }
@@ -92,6 +99,11 @@ impl Answers {
         Effects::default()
     }
 
+    /// Whether text was left out of what is kept since this was asked last.
+    pub(super) fn was_cut(&mut self) -> bool {
+        std::mem::take(&mut self.cut)
+    }
+
     /// The requests that are being answered; one of several targets, several times.
     pub(super) fn requests(&self) -> impl Iterator<Item = &RequestId> {
         self.routes.values().map(|answer| &answer.request_id)
@@ -106,7 +118,13 @@ impl Answers {
 
 impl Answer {
     fn new(request_id: RequestId, responder: &ClientId) -> Self {
-        Self { request_id, responder: responder.as_str().into(), counted: false, outputs: Vec::new() }
+        Self {
+            request_id,
+            responder: responder.as_str().into(),
+            counted: false,
+            cut: false,
+            outputs: Vec::new(),
+        }
     }
 
     fn of<'a>(&'a self, output_id: &'a str, counts: bool) -> Answered<'a> {

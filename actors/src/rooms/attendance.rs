@@ -51,7 +51,11 @@ impl Handler<Attendance> for Room {
                 }
             }
             Attendance::Gone { identity, instance } => self.gone(&identity, instance, now, ctx),
-            Attendance::Away(identity) => self.status(&identity, "idle", false, now),
+            Attendance::Away(identity) => {
+                if !self.stops_processing(&identity, now) {
+                    self.status(&identity, "idle", false, now);
+                }
+            }
         }
     }
 }
@@ -70,6 +74,11 @@ impl Handler<Available> for Room {
             return;
         }
         self.available = extensions.to_vec();
+        let gone = |id: &Identity| extensions.iter().all(|extension| extension.as_str() != id.as_str());
+        let gone: Vec<Identity> = self.processing.iter().filter(|id| gone(id)).cloned().collect();
+        for extension in gone {
+            self.stops_processing(&extension, Timestamp::now());
+        }
         self.show_available(Audience::Members);
     }
 }
@@ -77,12 +86,24 @@ impl Handler<Available> for Room {
 impl Room {
     fn show_available(&self, to: Audience) {
         let list = self.available.iter().map(|id| framing::json::quoted(id.as_str())).collect::<Vec<_>>();
-        let payload = format!("{{\"extensions\":[{}]}}", list.join(","));
+        let room = framing::json::quoted(self.state.name().as_str());
+        let payload = format!("{{\"extensions\":[{}],\"roomName\":{room}}}", list.join(","));
         self.push(&Push { to, place: Place::Rooms, event: MsgType::AvailableExtensions, payload });
     }
 }
 
 impl Room {
+    /// An extension that said that it is processing will not say that it has stopped. Whether it had said so.
+    fn stops_processing(&mut self, identity: &Identity, now: Timestamp) -> bool {
+        let processed = self.processing.remove(identity);
+        if processed {
+            let mut effects = Effects::default();
+            effects.status(self.state.name().as_str(), identity.as_str(), "idle", now);
+            let _ = self.carry_out(effects);
+        }
+        processed
+    }
+
     /// Somebody is gone for good. An empty room is deleted (Q16). A client's own room goes with it (spec
     /// §3.8): everybody leaves. What was written there stays for when the client is back; that of an
     /// instance, whose name nobody will have again, does not.

@@ -41,6 +41,8 @@ pub(super) struct InFlight {
     requester: Identity,
     /// Answers that are still to come; none before the router has said who was asked.
     expected: usize,
+    /// The guests' requests that are part of it, until somebody was asked.
+    merged: Vec<Queued>,
 }
 
 /// What was answered, and by whom.
@@ -74,7 +76,7 @@ impl RoomState {
     pub fn request(
         &mut self,
         caller: &Caller,
-        request: ChatRequest,
+        request: Option<ChatRequest>,
         extensions: &Extensions,
         muted: bool,
         now: Timestamp,
@@ -83,6 +85,7 @@ impl RoomState {
             return Err(RoomRefusal::Muted);
         }
         let role = self.members().role(caller.identity.as_str()).ok_or(RoomRefusal::InvalidTargetRoom)?;
+        let request = request.ok_or(RoomRefusal::InvalidRequest)?;
         match self.asked_by(&request.request_id) {
             // A repeat is acked, and nothing else (spec §5.9).
             Some(requester) if *requester == caller.identity => return Ok((Effects::default(), None)),
@@ -115,14 +118,15 @@ impl RoomState {
             }
             return Ok((effects, None));
         }
-        let payload = match mode {
-            RequestMode::HostSubmit => self.merged(&request),
-            _ => request.payload,
+        let merged = match mode {
+            RequestMode::HostSubmit => std::mem::take(&mut self.queue),
+            _ => Vec::new(),
         };
+        let payload = if merged.is_empty() { request.payload } else { merge(&merged, &request) };
         let kind = (mode == RequestMode::Conversational).then_some("DIRECT_REQUEST");
         let outgoing =
             self.outgoing(request.request_id, targets, payload, kind, Some(&caller.identity), None);
-        let flight = InFlight { requester: caller.identity.clone(), expected: 0 };
+        let flight = InFlight { requester: caller.identity.clone(), expected: 0, merged };
         self.flight.insert(outgoing.request_id.as_str().into(), flight);
         Ok((effects, Some(outgoing)))
     }
@@ -154,51 +158,25 @@ impl RoomState {
         Outgoing { request_id, targets, payload, chat }
     }
 
-    /// The host's request with those that waited for it, in the order in which they came: texts joined by
-    /// a blank line, everything else the host's.
-    fn merged(&mut self, host: &ChatRequest) -> RawJson {
-        let queue = std::mem::take(&mut self.queue);
-        if queue.is_empty() {
-            return host.payload.clone();
-        }
-        let own = text_of(&host.payload);
-        let mut text = String::from("\"");
-        for (at, part) in queue.iter().map(|queued| &queued.text).chain(own.as_ref()).enumerate() {
-            if at > 0 {
-                text.push_str("\\n\\n");
-            }
-            // The insides of a JSON string, half characters included: without the one quote at each end.
-            let inside = part.as_str().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            text.push_str(inside.unwrap_or_default());
-        }
-        text.push('"');
-        let ids = queue.iter().map(|queued| &queued.request_id).chain([&host.request_id]);
-        let ids = ids.map(|id| quoted(id.as_str())).collect::<Vec<_>>();
-        let (count, ids) = (ids.len().to_string(), format!("[{}]", ids.join(",")));
-        let mut fields = vec![
-            ("message", text.as_str()),
-            ("isMerged", "true"),
-            ("mergedFromCount", count.as_str()),
-            ("originalRequestIds", ids.as_str()),
-        ];
-        let data_is_text = host.payload.get("data").is_some_and(|data| data.as_js_string().is_some());
-        if data_is_text {
-            fields.push(("data", text.as_str()));
-        }
-        host.payload.replacing(&fields)
-    }
-
     /// One of those whom a request names was asked. The others are not there.
     pub(super) fn opened(&mut self, request_id: &str) {
         if let Some(flight) = self.flight.get_mut(request_id) {
             flight.expected += 1;
+            flight.merged.clear();
         }
     }
 
-    /// The router has taken a request, or has refused it: nobody answers it, if nobody was asked.
+    /// The router has taken a request, or has refused it: nobody answers it, if nobody was asked, and what
+    /// guests had asked with it waits again.
     pub(super) fn settled(&mut self, request_id: &str) {
-        if self.flight.get(request_id).is_some_and(|flight| flight.expected == 0) {
-            self.flight.remove(request_id);
+        if self.flight.get(request_id).is_none_or(|flight| flight.expected > 0) {
+            return;
+        }
+        let merged = self.flight.remove(request_id).map(|flight| flight.merged).unwrap_or_default();
+        if self.head().mode == RequestMode::HostSubmit {
+            let still_here = |queued: &Queued| self.members().role(queued.from.as_str()).is_some();
+            let again: Vec<Queued> = merged.into_iter().filter(still_here).collect();
+            self.queue.splice(0..0, again);
         }
     }
 
@@ -241,6 +219,36 @@ impl RoomState {
     pub fn is_busy(&self) -> bool {
         !self.flight.is_empty()
     }
+}
+
+/// The host's request with those that waited for it, in the order in which they came: texts joined by
+/// a blank line, everything else the host's.
+fn merge(queue: &[Queued], host: &ChatRequest) -> RawJson {
+    let own = text_of(&host.payload);
+    let mut text = String::from("\"");
+    for (at, part) in queue.iter().map(|queued| &queued.text).chain(own.as_ref()).enumerate() {
+        if at > 0 {
+            text.push_str("\\n\\n");
+        }
+        // The insides of a JSON string, half characters included: without the one quote at each end.
+        let inside = part.as_str().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        text.push_str(inside.unwrap_or_default());
+    }
+    text.push('"');
+    let ids = queue.iter().map(|queued| &queued.request_id).chain([&host.request_id]);
+    let ids = ids.map(|id| quoted(id.as_str())).collect::<Vec<_>>();
+    let (count, ids) = (ids.len().to_string(), format!("[{}]", ids.join(",")));
+    let mut fields = vec![
+        ("message", text.as_str()),
+        ("isMerged", "true"),
+        ("mergedFromCount", count.as_str()),
+        ("originalRequestIds", ids.as_str()),
+    ];
+    let data_is_text = host.payload.get("data").is_some_and(|data| data.as_js_string().is_some());
+    if data_is_text {
+        fields.push(("data", text.as_str()));
+    }
+    host.payload.replacing(&fields)
 }
 
 /// The extensions that there are, as the lobby knows them.

@@ -48,8 +48,8 @@ pub enum Command {
     IsMember,
     /// `LLM_REQUEST`
     Request {
-        /// The request.
-        request: ChatRequest,
+        /// The request; none: it is malformed, which is the last thing that is looked at.
+        request: Option<ChatRequest>,
         /// Its attachments.
         attachments: Vec<Bytes>,
         /// Who can answer.
@@ -88,6 +88,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the history has to keep something of it.
+    pub(super) fn changes_something(&self) -> bool {
+        match self {
+            Self::Members | Self::IsMember | Self::Context { .. } | Self::Typing(_) | Self::Processing(_) => {
+                false
+            }
+            #[cfg(test)]
+            Self::Panic => false,
+            _ => true,
+        }
+    }
+
     /// What it means that there is no such room.
     pub(super) fn without_room(&self, room: &RoomName, caller: &Caller) -> RoomRefusal {
         let unless = |allowed: bool, refusal| if allowed { refusal } else { RoomRefusal::Unauthorized };

@@ -223,7 +223,7 @@ impl Trial {
                 let ids = |list: &[Who]| list.iter().map(|id| ClientId::new(*id).unwrap()).collect();
                 let extensions = Extensions { assigned: ids(&model.assigned), connected: ids(&EXTENSIONS) };
                 let muted = self.mutes.is_muted(by, now);
-                let got = room.request(&caller(by), request, &extensions, muted, now);
+                let got = room.request(&caller(by), Some(request), &extensions, muted, now);
                 if let Ok((_, Some(outgoing))) = &got {
                     // The router asks each of them once.
                     let asked: BTreeSet<&ByteString> = outgoing.targets.iter().collect();

@@ -18,7 +18,7 @@ impl Room {
     pub(super) fn request(
         &mut self,
         caller: &Caller,
-        request: ChatRequest,
+        request: Option<ChatRequest>,
         attachments: Vec<Bytes>,
         extensions: &Extensions,
         now: Timestamp,
@@ -113,6 +113,9 @@ impl Handler<Deliver> for Room {
         let _room = expendable();
         let max = self.shared.limits.max_answer_bytes;
         let effects = self.answers.take(&mut self.state, origin.route, delivery, max, Timestamp::now());
+        if self.answers.was_cut() {
+            self.shared.metrics.limit_reached("streams.max_output_bytes");
+        }
         if let Err(error) = self.carry_out(effects) {
             debug!(room:% = self.state.name(), error:%; "an answer is not kept");
         }

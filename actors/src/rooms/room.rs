@@ -1,6 +1,6 @@
 //! One room's actor: carries out what its [state](super::state) decides.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use actix::{WeakAddr, prelude::*};
 use log::{error, warn};
@@ -36,6 +36,8 @@ pub(super) struct Room {
     pub(super) asking: Vec<RequestId>,
     /// The extensions that members were last told of.
     pub(super) available: Vec<ClientId>,
+    /// Those of them that have said that they are processing.
+    pub(super) processing: BTreeSet<Identity>,
     /// How it ends, if it does.
     pub(super) stop: Stop,
     /// Its messages are still to be read.
@@ -62,6 +64,7 @@ impl Room {
             supervisor,
             asking: Vec::new(),
             available: Vec::new(),
+            processing: BTreeSet::new(),
             stop: Stop::Unasked,
             kept,
             thinking: Thinking::default(),
@@ -190,6 +193,10 @@ impl Room {
 
     fn run(&mut self, caller: &Caller, command: Command, ctx: &mut Context<Self>) -> Answer {
         let now = Timestamp::now();
+        // Before anything is decided: what could not be kept does not happen.
+        if command.changes_something() && self.shared.history.is_full() {
+            return done(Err(RoomRefusal::Busy));
+        }
         match command {
             Command::Delete => {
                 let decision = self.state.delete(caller);
@@ -327,6 +334,10 @@ impl Room {
         let member = self.state.members().role(identity.as_str()).is_some();
         let assigned = extension && self.available.iter().any(|id| id.as_str() == identity.as_str());
         if member || assigned {
+            match status {
+                "processing" if assigned => _ = self.processing.insert(identity.clone()),
+                _ => _ = self.processing.remove(identity),
+            }
             let mut effects = Effects::default();
             effects.status(self.state.name().as_str(), identity.as_str(), status, now);
             let _ = self.carry_out(effects);

@@ -85,12 +85,14 @@ pub struct RoomsConfig {
 #[derive(Clone)]
 pub struct Rooms {
     supervisors: Arc<[Addr<RoomSupervisor>]>,
+    mutes: Arc<Mutes>,
 }
 
 impl Rooms {
     /// Starts the supervisors, each on its own arbiter.
     pub fn start(arbiters: &[ArbiterHandle], shared: Shared) -> Self {
         let shared = Arc::new(shared);
+        let mutes = shared.mutes.clone();
         let count = arbiters.len();
         let supervisors = arbiters.iter().enumerate().map(|(place, arbiter)| {
             let shared = shared.clone();
@@ -99,12 +101,17 @@ impl Rooms {
                 RoomSupervisor::new(place, count, shared)
             })
         });
-        Self { supervisors: supervisors.collect() }
+        Self { supervisors: supervisors.collect(), mutes }
     }
 
     /// The supervisor of a room.
     pub fn of(&self, room: &str) -> Option<&Addr<RoomSupervisor>> {
         self.supervisors.get(place_of(room, self.supervisors.len()))
+    }
+
+    /// Whether somebody may not write, in no room.
+    pub fn is_muted(&self, identity: &Identity) -> bool {
+        self.mutes.is_muted(identity.as_str(), Timestamp::now())
     }
 
     /// All of them.
@@ -449,7 +456,12 @@ impl Handler<Present> for RoomSupervisor {
         if looks && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
             self.tell(&own, Attendance::Looks(identity.clone()));
         }
-        if away {
+        if away && client.is_extension() {
+            // It may be at work anywhere.
+            for room in self.rooms.keys() {
+                self.tell(room, Attendance::Away(identity.clone()));
+            }
+        } else if away {
             for room in self.rooms_of.get(&identity).into_iter().flatten() {
                 self.tell(room, Attendance::Away(identity.clone()));
             }

@@ -203,11 +203,11 @@ async fn a_room_that_panics_is_back_with_its_state() {
 fn request(id: &str, targets: &[&str]) -> Command {
     let payload = format!("{{\"requestId\":\"{id}\",\"message\":\"{id}\"}}");
     Command::Request {
-        request: ChatRequest {
+        request: Some(ChatRequest {
             request_id: RequestId::new(id.to_owned()).unwrap(),
             targets: targets.iter().map(|target| (*target).into()).collect(),
             payload: RawJson::parse(payload.into(), 8).unwrap(),
-        },
+        }),
         attachments: Vec::new(),
         extensions: Extensions::default(),
     }
