@@ -23,7 +23,7 @@ use actors::{
     metrics::Metrics,
     outbox::{Drain, Outbox, OutboxLimits},
     protocol::{Dialect, Namespace, RequestMode, Role, SocketDialect},
-    registry::SharedDialect,
+    registry::{SharedDialect, SocketKey},
     rooms::{
         Caller, ChatRequest, Command, Extensions, InRoom, Line, LogLimits, Present, Reply, RoomCommand,
         RoomLimits, RoomRefusal, Rooms, RoomsConfig, Shared,
@@ -113,6 +113,8 @@ async fn appear(rooms: &Rooms, who: &Caller, metrics: &Arc<Metrics>) -> Arc<Outb
     let dialect = SharedDialect::new(SocketDialect::new(Some(Dialect::Named), false));
     let lines = [Namespace::Rooms, Namespace::Llm].map(|ns| Line {
         ns,
+        key: SocketKey::NONE,
+        session: None,
         outbox: outbox.clone(),
         dialect: dialect.clone(),
     });
@@ -166,11 +168,11 @@ async fn take_part(rooms: &Rooms, me: &Caller, room: &RoomName, messages: usize)
         ask(rooms, me, room, run(Command::Typing(true))).await;
         let id = format!("{}.{number}", me.client);
         let payload = format!("{{\"requestId\":\"{id}\",\"message\":\"{}\"}}", "x".repeat(200));
-        let request = ChatRequest {
+        let request = Some(ChatRequest {
             request_id: RequestId::new(id).expect("a legal id"),
             targets: Vec::new(),
             payload: RawJson::parse(payload.into(), 8).expect("JSON"),
-        };
+        });
         let extensions = Extensions::default();
         ask(rooms, me, room, run(Command::Request { request, attachments: Vec::new(), extensions })).await;
         ask(rooms, me, room, run(Command::Typing(false))).await;
