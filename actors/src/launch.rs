@@ -21,7 +21,9 @@ use crate::{
     logs::Logs,
     metrics::Metrics,
     namespaces::{BrokerLimits, Directory, ServerInfo},
-    registry::{DebugModeChanged, DisconnectClient, Registry, RegistryLimits, ReviewGrants, SocketKey},
+    registry::{
+        DebugModeChanged, DisconnectClient, Extensions, Registry, RegistryLimits, ReviewGrants, SocketKey,
+    },
     rooms::{Rooms, RoomsConfig, Shared},
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
@@ -180,10 +182,12 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     lobby.do_send(ExtensionsChanged(demo_id.clone().into_iter().collect()));
     let (limits, counters, to, current) =
         (launch.registry, metrics.clone(), router.clone(), settings.clone());
-    let (supervisors, list, built_in) = (rooms.clone(), lobby.clone(), demo_id.clone().into_iter().collect());
+    let (supervisors, list) = (rooms.clone(), lobby.clone());
+    let present = Extensions::new(demo_id.clone().into_iter().collect());
+    let extensions = present.live();
     let registry = Registry::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
-        Registry::new(to, supervisors, list, built_in, current, limits, counters)
+        Registry::new(to, supervisors, list, present, current, limits, counters)
     });
     let (folder, max_reads, counters) = (store.root().to_owned(), launch.max_log_reads, metrics.clone());
     let logs = Logs::start_in_arbiter(&handle, move |ctx| {
@@ -223,8 +227,20 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     }
     let limits = launch.broker;
     let server = launch.server;
-    let directory =
-        Directory { registry, router, trust, rooms, lobby, logs, settings, clients, limits, epoch, server };
+    let directory = Directory {
+        registry,
+        router,
+        trust,
+        rooms,
+        lobby,
+        logs,
+        extensions,
+        settings,
+        clients,
+        limits,
+        epoch,
+        server,
+    };
     let directory = Arc::new(directory);
     Ok(Launched { directory, statics: map, history, arbiter: handle, room_arbiters, history_arbiter })
 }

@@ -169,16 +169,6 @@ impl Book {
         u64::try_from(now.duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn live_targets(&self) -> Vec<ClientId> {
-        let mut ids: Vec<ClientId> = Vec::new();
-        for socket in &self.targets {
-            if !ids.contains(&socket.owner.client) {
-                ids.push(socket.owner.client.clone());
-            }
-        }
-        ids
-    }
-
     /// Tells a target what it must know.
     fn tell(&mut self, holder: SocketKey, notice: ToTarget) {
         if let Some(line) = self.lines.get_mut(&holder) {

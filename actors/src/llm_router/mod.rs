@@ -226,11 +226,6 @@ pub struct AttributeError {
     pub request_id: Option<RequestId>,
 }
 
-/// Asks which extensions are there: ids with a live `/llm` socket, oldest first (spec §4.2 33).
-#[derive(Message)]
-#[rtype(result = "Vec<ClientId>")]
-pub struct ListTargets;
-
 /// Asks how many requests wait for their answer, or for more of it.
 #[derive(Message)]
 #[rtype(result = "usize")]
@@ -351,14 +346,6 @@ impl Handler<AttributeError> for LlmRouter {
 
     fn handle(&mut self, question: AttributeError, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.book.attribute_error(&question))
-    }
-}
-
-impl Handler<ListTargets> for LlmRouter {
-    type Result = MessageResult<ListTargets>;
-
-    fn handle(&mut self, _: ListTargets, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.book.live_targets())
     }
 }
 

@@ -11,7 +11,6 @@ use log::info;
 use super::{Broker, BrokerSession, Cx, Socket, payload, reply::Reply};
 use crate::{
     ids::ClientId,
-    llm_router::ListTargets,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
     registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision, SocketKey},
     session::NoAnswer,
@@ -123,12 +122,10 @@ impl Broker {
 
     /// 33: ids of extensions with a live `/llm` socket, and of built-in targets.
     pub(super) fn list_extensions(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
-        let router = self.directory.router.clone();
-        self.ask_for(cx, ns, event, &router, ListTargets, |targets| {
-            let ids: Vec<String> = targets.iter().map(|id| quoted(id.as_str())).collect();
-            let ids = ids.join(",");
-            Ok(format!("{{\"status\":\"ok\",\"allTheSTSocket\":[{ids}],\"extensions\":[{ids}]}}"))
-        });
+        let list = self.directory.extensions.load();
+        let ids = list.json();
+        let ack = format!("{{\"status\":\"ok\",\"allTheSTSocket\":{ids},\"extensions\":{ids}}}");
+        self.ack(cx, ns, event.ack, &ack);
     }
 
     /// 26. On `/auth` for extensions and their kind, on `/clients` also everybody's own.

@@ -7,7 +7,6 @@ use framing::{
 
 use super::{Broker, Cx, Standing, payload, reply::Reply};
 use crate::{
-    llm_router::ListTargets,
     protocol::payload as payloads,
     trust::{ClientSettings, Login, LoginOutcome, SessionKey},
 };
@@ -28,30 +27,7 @@ impl Broker {
         if !socket.is_extension() || !own {
             return self.refuse(cx, ns, &reply, "Unauthorized");
         }
-        let (key, client) = (socket.key, socket.client.clone());
-        let router = self.directory.router.clone();
-        let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(&router, ListTargets, move |layer, session, live| {
-            let connected = live.is_ok_and(|live| live.contains(&client));
-            layer.with_handler(session, |broker, cx| {
-                broker.give_session_key(cx, &joined, key, later, connected);
-            });
-            Ok(())
-        });
-        self.asked(cx, ns, &reply, outcome);
-    }
-
-    fn give_session_key(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        key: crate::registry::SocketKey,
-        reply: Reply,
-        connected: bool,
-    ) {
-        let Some(socket) = self.sockets.get(ns).filter(|socket| socket.key == key) else {
-            return;
-        };
+        let (key, connected) = (socket.key, self.directory.extensions.load().has(&socket.client));
         let question = SessionKey { client_id: socket.client.clone() };
         let trust = self.directory.trust.clone();
         let (joined, later) = (ns.clone(), reply.clone());

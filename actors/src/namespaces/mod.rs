@@ -53,7 +53,7 @@ use crate::{
     lobby::Lobby,
     logs::Logs,
     protocol::{Emit, MsgType, Namespace, msg_type},
-    registry::{Admission, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
+    registry::{Admission, LiveExtensions, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     rooms::Rooms,
     session::{
         SessionActor,
@@ -81,6 +81,8 @@ pub struct Directory {
     pub lobby: Addr<Lobby>,
     /// The log files.
     pub logs: Addr<Logs>,
+    /// Which extensions are there, as it is now.
+    pub extensions: LiveExtensions,
     /// `server_settings.json`, as it is now.
     pub settings: Arc<ArcSwap<ServerSettings>>,
     /// Every client that has a settings file, as it is now.

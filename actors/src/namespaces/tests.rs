@@ -10,7 +10,7 @@ use crate::{
     functions::StaticResources,
     metrics::Metrics,
     outbox::{Drain, Outbox, OutboxLimits},
-    registry::tests::idle,
+    registry::{Extensions, tests::idle},
     session::{SessionConfig, Shared, socketio::SocketIoConfig},
     sessions::Sessions,
     trust::{
@@ -68,6 +68,7 @@ impl Stage {
             rooms,
             lobby,
             logs,
+            extensions: Extensions::new(Vec::new()).live(),
             settings,
             clients,
             limits,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Registry, SocketEntry};
 use crate::{
-    ids::{ClientId, MONITOR, RoomName},
+    ids::{MONITOR, RoomName},
     lobby::{ExtensionsChanged, RoomListed},
     protocol::Namespace,
     rooms::{Line, MONITOR_ROOM, Present},
@@ -29,7 +29,7 @@ impl Registry {
     /// A socket comes or goes.
     pub(super) fn attend(&mut self, entry: &SocketEntry, attends: Attends) {
         if entry.extension && entry.ns == Namespace::Llm {
-            self.extensions_changed(entry);
+            self.extensions_changed(entry, attends);
         }
         if let Attends::Opens { first: true } = attends {
             self.lists_own_room(entry);
@@ -86,18 +86,12 @@ impl Registry {
         }
     }
 
-    fn extensions_changed(&mut self, entry: &SocketEntry) {
-        if self.sockets.contains_key(&entry.key) {
-            self.extensions.insert(entry.key, entry.client.clone());
-        } else {
-            self.extensions.remove(&entry.key);
+    fn extensions_changed(&mut self, entry: &SocketEntry, attends: Attends) {
+        match attends {
+            Attends::Opens { .. } => self.extensions.opened(entry.key, entry.client.clone()),
+            Attends::Closes { .. } => self.extensions.closed(entry.key),
         }
-        let mut ids: Vec<ClientId> = self.built_in.clone();
-        for id in self.extensions.values() {
-            if !ids.contains(id) {
-                ids.push(id.clone());
-            }
-        }
+        let ids = self.extensions.ids();
         #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
         self.lobby.do_send(ExtensionsChanged(ids));
     }

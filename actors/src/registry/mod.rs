@@ -6,6 +6,7 @@ mod attendance;
 mod away;
 mod debug;
 mod dialect;
+mod extensions;
 mod lists;
 mod messages;
 mod review;
@@ -27,6 +28,7 @@ use attendance::Attends;
 use away::{Away, Departure};
 pub use debug::DebugModeChanged;
 pub use dialect::{ClientDialect, SharedDialect};
+pub use extensions::{ExtensionList, Extensions, LiveExtensions};
 pub use lists::{ListConnected, ListMembers};
 pub use messages::{
     Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket, SocketClosed, SocketEntry,
@@ -130,10 +132,7 @@ pub struct Registry {
     members_changed: bool,
     rooms: Rooms,
     lobby: Addr<Lobby>,
-    /// `/llm` sockets of extensions, the oldest first.
-    extensions: BTreeMap<SocketKey, ClientId>,
-    /// Targets that live in this process.
-    built_in: Vec<ClientId>,
+    extensions: Extensions,
     /// At most `limits.max_away`.
     away: Away,
     /// The one timer for all who are away is set.
@@ -150,7 +149,7 @@ impl Registry {
         router: Addr<LlmRouter>,
         rooms: Rooms,
         lobby: Addr<Lobby>,
-        built_in: Vec<ClientId>,
+        extensions: Extensions,
         settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
         limits: RegistryLimits,
         metrics: Arc<Metrics>,
@@ -164,8 +163,7 @@ impl Registry {
             members_changed: false,
             rooms,
             lobby,
-            extensions: BTreeMap::new(),
-            built_in,
+            extensions,
             away: Away::default(),
             sweeping: false,
             router,

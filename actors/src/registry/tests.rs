@@ -96,7 +96,7 @@ pub(crate) fn idle(
         router.clone(),
         rooms.clone(),
         lobby.clone(),
-        Vec::new(),
+        Extensions::new(Vec::new()),
         settings,
         limits,
         metrics.clone(),

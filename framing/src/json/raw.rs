@@ -1,6 +1,7 @@
 //! One JSON value, kept as its text.
 
 use std::fmt;
+use std::ops::{Deref, Range};
 
 use bytestring::ByteString;
 
@@ -62,7 +63,7 @@ impl RawJson {
     }
 
     /// A part of text that a scan has found valid.
-    pub(crate) fn part(text: &ByteString, span: std::ops::Range<usize>) -> Self {
+    pub(crate) fn part(text: &ByteString, span: Range<usize>) -> Self {
         // The scanner stops at ASCII bytes only, so its spans lie on character boundaries.
         Self(text.get(span).map(|part| text.slice_ref(part)).unwrap_or_else(null))
     }
@@ -128,12 +129,16 @@ impl RawJson {
 
     /// The elements of an array, none of any other value.
     pub fn elements(&self) -> impl Iterator<Item = RawJson> + use<> {
-        Items::new(self.0.clone(), b'[').map(|item| item.value)
+        let text = self.0.clone();
+        Items::new(self.0.clone(), b'[').map(move |item| Self::part(&text, item.value))
     }
 
     /// The members of an object in their order, duplicates included; none of any other value.
     pub fn members(&self) -> impl Iterator<Item = (JsString, RawJson)> + use<> {
-        Items::new(self.0.clone(), b'{').map(|item| (JsString::from_json(&item.key.0), item.value))
+        let text = self.0.clone();
+        Items::new(self.0.clone(), b'{').map(move |item| {
+            (JsString::from_json(&Self::part(&text, item.key).0), Self::part(&text, item.value))
+        })
     }
 
     /// The member `name` of an object; the last one, if there are several, as in JavaScript.
@@ -144,15 +149,16 @@ impl RawJson {
 
     /// Several members at once, in one pass; see [`get`](Self::get).
     pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<RawJson>; N] {
+        // Only what is asked for is shared: every other member costs nothing but its scan.
         let mut found = [const { None }; N];
-        for item in Items::new(self.0.clone(), b'{') {
-            if let Some(place) = names.iter().position(|name| item.key_is(name))
+        for item in Items::new(self.as_str(), b'{') {
+            if let Some(place) = names.iter().position(|name| item.key_is(&self.0, name))
                 && let Some(slot) = found.get_mut(place)
             {
                 *slot = Some(item.value);
             }
         }
-        found
+        found.map(|span| span.map(|span| Self::part(&self.0, span)))
     }
 
     /// An object with some members set: every occurrence of those keys is removed, then
@@ -175,14 +181,14 @@ impl RawJson {
                 out.push(',');
             }
         };
-        for item in Items::new(self.0.clone(), b'{') {
-            if members.iter().any(|(key, _)| item.key_is(key)) {
+        for item in Items::new(self.as_str(), b'{') {
+            if members.iter().any(|(key, _)| item.key_is(&self.0, key)) {
                 continue;
             }
             separate(&mut out);
-            out.push_str(item.key.as_str());
+            out.push_str(self.0.get(item.key).unwrap_or_default());
             out.push(':');
-            out.push_str(item.value.as_str());
+            out.push_str(self.0.get(item.value).unwrap_or_default());
         }
         for (index, (key, json)) in members.iter().enumerate() {
             if members.iter().skip(index + 1).any(|(later, _)| later == key) {
@@ -205,32 +211,32 @@ fn null() -> ByteString {
     ByteString::from_static("null")
 }
 
-/// One element, or one member with its key as written.
+/// Where one element is, or one member with its key as written.
 struct Item {
-    key: RawJson,
-    value: RawJson,
+    key: Range<usize>,
+    value: Range<usize>,
 }
 
 impl Item {
-    fn key_is(&self, name: &str) -> bool {
-        let raw = self.key.as_str();
+    fn key_is(&self, text: &str, name: &str) -> bool {
+        let raw = text.get(self.key.clone()).unwrap_or_default();
         match raw.contains('\\') {
-            true => JsString::from_json(&self.key.0) == *name,
+            true => JsString::from_json(&raw.into()) == *name,
             false => raw.get(1..raw.len() - 1) == Some(name),
         }
     }
 }
 
 /// Walks the parts of a valid array or object.
-struct Items {
-    text: ByteString,
+struct Items<T> {
+    text: T,
     at: usize,
     keyed: bool,
 }
 
-impl Items {
+impl<T: Deref<Target = str>> Items<T> {
     /// The parts of `text`, if it begins with `opening`.
-    fn new(text: ByteString, opening: u8) -> Self {
+    fn new(text: T, opening: u8) -> Self {
         let at = match text.as_bytes().first() {
             Some(&byte) if byte == opening => 1,
             _ => text.len(),
@@ -239,7 +245,7 @@ impl Items {
     }
 }
 
-impl Iterator for Items {
+impl<T: Deref<Target = str>> Iterator for Items<T> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
@@ -259,7 +265,7 @@ impl Iterator for Items {
         }
         let value = scan.value(usize::MAX, &mut ()).ok()?;
         self.at = scan.offset();
-        Some(Item { key: RawJson::part(&self.text, key), value: RawJson::part(&self.text, value) })
+        Some(Item { key, value })
     }
 }
 

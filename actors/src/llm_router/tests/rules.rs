@@ -606,15 +606,3 @@ fn remembered_outputs_are_bounded() {
         assert_eq!(f.book.routes[&route].outputs, ["7", "8", "9"]);
     });
 }
-
-#[test]
-fn targets_are_listed_once_oldest_first() {
-    Fixture::run(limits(), |mut f| async move {
-        let old = f.target(B);
-        f.target(A);
-        f.target(B);
-        assert_eq!(f.book.live_targets(), [B, A]);
-        f.close(old);
-        assert_eq!(f.book.live_targets(), [A, B]);
-    });
-}
