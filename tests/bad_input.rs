@@ -316,6 +316,8 @@ async fn every_event_answers(client: &'static str) {
                 }
             }
         }
+        peer.barrier().await;
+        assert!(!peer.has_unread(|packet| packet.starts_with("43")), "{client} {ns}: a second ack");
         // Without an ack nothing but an ERROR may come; then the same session still serves.
         for event in events.iter().filter(|event| **event != 27) {
             for payload in odd_payloads() {
@@ -324,6 +326,7 @@ async fn every_event_answers(client: &'static str) {
             peer.barrier().await;
         }
         peer.ack_of(ns, json!("invented"), &[]).await;
+        assert!(!peer.has_unread(|packet| packet.starts_with("43")), "{client} {ns}: an ack of nothing");
     }
     bystander.emit_with_ack("/llm", json!(9), json!({})).await;
 }

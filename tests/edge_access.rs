@@ -27,7 +27,7 @@ async fn passes(broker: &Broker, header: (&str, &str)) {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused() {
+async fn defect_8_39_a_foreign_host_is_refused() {
     let broker = Broker::start(|config| config.server.allowed_hosts = vec!["broker.example.org".to_owned()]);
     for host in ["evil.example.org", "evil.example.org:4000", "127.0.0.1.nip.io", "localhost.evil.org"] {
         is_refused(&broker, ("host", host)).await;
@@ -41,7 +41,7 @@ async fn a_foreign_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_foreign_origin_is_refused() {
+async fn defect_8_39_a_foreign_origin_is_refused() {
     let broker = Broker::start(|config| {
         config.server.allowed_origins =
             vec!["https://app.example.org".to_owned(), "capacitor://localhost".to_owned()];

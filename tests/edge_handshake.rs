@@ -41,7 +41,7 @@ async fn joins(peer: &mut Peer, ns: &str, auth: Value) {
 // Ids.
 
 #[tokio::test]
-async fn a_client_id_must_be_one() {
+async fn defect_8_19_a_client_id_must_be_one() {
     let broker = Broker::start(|_| ());
     let mut peer = Peer::connect_ws(&broker).await;
     let long = "x".repeat(129);
@@ -330,7 +330,7 @@ async fn the_error_of_a_rejection_follows_the_dialect() {
 }
 
 #[tokio::test]
-async fn a_rejected_namespace_takes_no_other_with_it() {
+async fn defect_8_08_a_rejected_namespace_takes_no_other_with_it() {
     for polling in [false, true] {
         let broker = unsafe_broker(|_| ());
         let mut peer =
@@ -375,7 +375,7 @@ async fn events_that_do_not_wait_for_the_answer_are_ignored_if_it_is_a_rejection
 }
 
 #[tokio::test]
-async fn a_goodbye_ends_its_namespace_only() {
+async fn defect_8_08_a_goodbye_ends_its_namespace_only() {
     let broker = Broker::start(|_| ());
     for goodbye in ["27", "\"CLIENT_DISCONNECTED\"", "\"CLIENT_DISCONNETED\""] {
         let mut peer = Peer::connect_ws(&broker).await;
@@ -484,7 +484,7 @@ async fn the_pushes_follow_the_dialect() {
 }
 
 #[tokio::test]
-async fn without_a_safe_network_the_key_decides() {
+async fn defect_8_03_without_a_safe_network_the_key_decides() {
     let broker = unsafe_broker(|_| ());
     let mut peer = Peer::connect_ws(&broker).await;
     for ns in NAMESPACES {

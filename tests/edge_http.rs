@@ -420,7 +420,7 @@ async fn metrics_can_be_for_all_or_for_nobody() {
 }
 
 #[tokio::test]
-async fn loopback_is_bound_in_both_families_and_nothing_else_is() {
+async fn defect_8_39_loopback_is_bound_in_both_families_and_nothing_else_is() {
     let broker = Broker::start(|_| ());
     let port = broker.address().port();
     assert!(broker.address().ip().is_loopback());

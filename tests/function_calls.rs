@@ -28,7 +28,7 @@ fn call_failed(message: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_call_reaches_the_extension_and_its_ack_comes_back_untouched() {
+async fn defect_8_43_a_call_reaches_the_extension_and_its_ack_comes_back_untouched() {
     let (_broker, mut extension, mut app) = callers(|_| ()).await;
     let before = r#"{"requestId":"f","functionName":"nope","args":[1.0,{"x":null}],"target":"SillyTavern-8000","more":9007199254740993}"#;
     for (id, ack) in [
@@ -68,7 +68,7 @@ async fn a_call_without_an_answer_times_out() {
 }
 
 #[tokio::test]
-async fn a_call_to_nobody_and_one_whose_extension_leaves() {
+async fn defect_8_43_a_call_to_nobody_and_one_whose_extension_leaves() {
     let (_broker, mut extension, mut app) = callers(|_| ()).await;
     for target in ["SillyTavern-9999", "app-b", "app-a", ""] {
         let ack = app.emit_with_ack(FUNCTIONS, json!(22), call(target)).await;

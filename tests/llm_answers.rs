@@ -47,7 +47,7 @@ async fn a_message_under_a_random_request_goes_to_the_oldest() {
 }
 
 #[tokio::test]
-async fn a_health_check_is_answered_and_routed_to_nobody() {
+async fn defect_8_36_a_health_check_is_answered_and_routed_to_nobody() {
     let (_broker, mut extension, mut app) = trio(|_| ()).await;
     app.asks(EXTENSION, "r1").await;
     extension.gets("r1").await;
@@ -65,7 +65,7 @@ async fn a_health_check_is_answered_and_routed_to_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_from_somebody_who_was_not_asked_is_dropped() {
+async fn defect_8_32_an_answer_from_somebody_who_was_not_asked_is_dropped() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     let mut forger = App::join(&broker, SECOND_EXTENSION).await;
     let mut client = App::join(&broker, "app-b").await;
@@ -175,7 +175,7 @@ async fn a_streamed_answer_is_over_when_nothing_more_comes() {
 }
 
 #[tokio::test]
-async fn a_request_without_any_answer_times_out() {
+async fn defect_8_35_a_request_without_any_answer_times_out() {
     let (broker, mut extension, mut app) = trio(|config| config.llm.request_timeout = 0.3).await;
     app.asks(EXTENSION, "r").await;
     extension.gets("r").await;
@@ -190,7 +190,7 @@ async fn a_request_without_any_answer_times_out() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_extension_ends_streams_and_is_relayed() {
+async fn defect_8_34_an_error_of_the_extension_ends_streams_and_is_relayed() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     app.asks(EXTENSION, "r").await;
     app.asks(EXTENSION, "other").await;
@@ -212,7 +212,7 @@ async fn an_error_of_the_extension_ends_streams_and_is_relayed() {
 
 /// The forger has a request of its own, to which a text of an unknown request would go.
 #[tokio::test]
-async fn an_answer_to_somebody_elses_request_goes_nowhere() {
+async fn defect_8_32_an_answer_to_somebody_elses_request_goes_nowhere() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     let mut forger = App::join(&broker, SECOND_EXTENSION).await;
     app.asks(EXTENSION, "theirs").await;

@@ -197,7 +197,7 @@ async fn the_built_in_target_is_listed_and_answers_and_its_name_is_taken() {
 // --- one request, several who ask ----------------------------------------------------------------
 
 #[tokio::test]
-async fn a_repeat_is_acked_and_not_forwarded_again() {
+async fn defect_8_33_a_repeat_is_acked_and_not_forwarded_again() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     let mut second_socket = App::join(&broker, "app-a").await;
     app.asks(EXTENSION, "r").await;
@@ -218,7 +218,7 @@ async fn a_repeat_is_acked_and_not_forwarded_again() {
 }
 
 #[tokio::test]
-async fn a_foreign_request_is_refused_unless_requests_are_shared() {
+async fn defect_8_33_a_foreign_request_is_refused_unless_requests_are_shared() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     let mut other = App::join(&broker, "app-b").await;
     app.asks(EXTENSION, "r").await;

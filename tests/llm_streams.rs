@@ -20,7 +20,7 @@ async fn trio(change: impl FnOnce(&mut newage_broker::config::Config)) -> (Broke
 
 /// The reference trace of spec §5.5, with the acks of both builds.
 #[tokio::test]
-async fn the_frames_of_one_token() {
+async fn defect_8_17_the_frames_of_one_token() {
     for read_first in [false, true] {
         let (_broker, mut extension, mut app) = trio(|_| ()).await;
         extension.token(Some("R1"), "O1", "S1", "ab", true).await;
@@ -49,7 +49,7 @@ async fn the_frames_of_one_token() {
 }
 
 #[tokio::test]
-async fn texts_arrive_as_they_were_cut() {
+async fn defect_8_25_texts_arrive_as_they_were_cut() {
     let long = "0123456789 😀 长文本 ".repeat(4000);
     for reads_first in [false, true] {
         for tokens in [
@@ -95,7 +95,7 @@ struct Piece(&'static str, &'static str, &'static str);
 
 /// Spec §5.4, row by row; pieces are kind, index and data as JSON text.
 #[tokio::test]
-async fn order_gaps_repeats_and_halves() {
+async fn defect_8_27_order_gaps_repeats_and_halves() {
     let p = |kind, index, data| Piece(kind, index, data);
     for (name, pieces, text) in [
         (
@@ -176,7 +176,7 @@ async fn order_gaps_repeats_and_halves() {
 }
 
 #[tokio::test]
-async fn a_pair_may_straddle_two_tokens() {
+async fn defect_8_30_a_pair_may_straddle_two_tokens() {
     let (_broker, mut extension, mut app) = trio(|_| ()).await;
     for (stream, data) in [("S1", r#""x\ud83d""#), ("S2", r#""\ude00y""#)] {
         extension.begins(Some("R1"), "O1", stream, 5).await;
@@ -307,7 +307,7 @@ async fn one_stream_per_output_if_so_configured() {
 // --- receivers -----------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn deaf_slow_and_leaving_receivers_hold_nobody_else_up() {
+async fn defect_8_23_deaf_slow_and_leaving_receivers_hold_nobody_else_up() {
     let (broker, mut extension, mut app) = trio(|config| config.streams.announce_stall = 0.1).await;
     // The same client's other sockets: one listens to nothing, one never reads a frame, one leaves.
     let mut deaf = App::join(&broker, "app-a").await;
@@ -404,7 +404,7 @@ async fn streams_towards_the_server_are_refused_and_odd_ids_ignored() {
 }
 
 #[tokio::test]
-async fn metadata_are_texts_whatever_the_ids_look_like() {
+async fn defect_8_55_metadata_are_texts_whatever_the_ids_look_like() {
     let (_broker, mut extension, mut app) = trio(|_| ()).await;
     let request = "{\"$stream\":\"x\"}\"\\\u{7f}😀";
     app.asks(EXTENSION, request).await;
@@ -418,7 +418,7 @@ async fn metadata_are_texts_whatever_the_ids_look_like() {
 }
 
 #[tokio::test]
-async fn a_stream_from_somebody_who_was_not_asked_reaches_nobody() {
+async fn defect_8_32_a_stream_from_somebody_who_was_not_asked_reaches_nobody() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;
     let mut forger = App::join(&broker, SECOND_EXTENSION).await;
     extension.begins(Some("R1"), "O1", "S1", 100).await;

@@ -82,7 +82,7 @@ async fn the_log_holds_no_key_no_password_and_no_text() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_setting_that_would_allow_it() {
+async fn defect_8_39_a_refusal_names_the_setting_that_would_allow_it() {
     let program = Program::start(setup(), &[], &[]);
     for (header, value, setting) in [
         ("host", "evil.example.org", "server.allowed_hosts"),

@@ -486,6 +486,12 @@ impl Peer {
         assert!(self.kept.is_empty() && self.inbox.is_empty(), "unexpected: {:#?}", self.kept);
     }
 
+    /// Whether such a text packet has come and was not read.
+    pub fn has_unread(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        let mut frames = self.kept.iter().chain(&self.inbox);
+        frames.any(|frame| matches!(frame, Frame::Text(text) if is_it(text)))
+    }
+
     /// Every event that has come and was not read: namespace, name and first argument. What was pushed before
     /// somebody's ack was seen is among them.
     pub async fn heard(&mut self) -> Vec<(String, Value, Value)> {

@@ -43,6 +43,26 @@ impl Program {
         Ok(Self { child, broker, folders: [data, logs] })
     }
 
+    /// Runs it in a folder where nothing is, with nothing of the environment and no flag but those that keep
+    /// it there.
+    pub fn in_an_empty_folder() -> Self {
+        let [data, logs] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory"));
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().current_dir(data.path());
+        let args = ["--port", "0"];
+        let started = listen(command, data.path(), logs.path(), &args);
+        let (child, broker) = started.unwrap_or_else(|ended| panic!("not listening: {ended:?}"));
+        Self { child, broker, folders: [data, logs] }
+    }
+
+    /// Runs one of its other commands in its data directory: what it prints.
+    pub fn command(&self, args: &[&str]) -> String {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(args).arg("--data").arg(self.broker.data()).output().expect("it runs");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
     /// Kills it, as nothing can be prepared for.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
@@ -82,13 +102,21 @@ impl Program {
     }
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_newage-broker");
+
 fn launch(data: &Path, logs: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(Child, Broker), Ended> {
-    let log = File::create(logs.join("log")).expect("a file for the log");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_newage-broker"));
+    let mut command = Command::new(PROGRAM);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NEWAGE_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
-    command.arg("--data").arg(data).args(args).envs(env.iter().copied());
+    command.envs(env.iter().copied());
+    listen(command, data, logs, args)
+}
+
+/// Starts it, and waits until it says where it listens.
+fn listen(mut command: Command, data: &Path, logs: &Path, args: &[&str]) -> Result<(Child, Broker), Ended> {
+    let log = File::create(logs.join("log")).expect("a file for the log");
+    command.arg("--data").arg(data).args(args);
     let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
     let mut line = String::new();
     let stdout = child.stdout.take().expect("its output is piped");

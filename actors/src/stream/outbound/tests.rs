@@ -154,7 +154,7 @@ fn rule_2_one_write_per_permit() {
 }
 
 #[test]
-fn rule_6_never_an_empty_write() {
+fn defect_8_28_rule_6_never_an_empty_write() {
     let mut bench = bench();
     bench.push("a1", "", false).push("a1", "", true).expect("").gone();
     bench.token("a2", "x").expect("+s1 a2").read("s1").ack("s1").expect("s1=x, s1., a2.").gone();
@@ -163,7 +163,7 @@ fn rule_6_never_an_empty_write() {
 }
 
 #[test]
-fn rule_7_order_across_streams() {
+fn defect_8_29_rule_7_order_across_streams() {
     // One-write streams follow each other without acks, in the order of announcement.
     let mut bench = bench();
     bench.token("a1", "1").token("a2", "2").token("a3", "3").expect("+s1 a1, +s2 a2, +s3 a3");
