@@ -274,38 +274,97 @@ fn odd_payloads() -> Vec<Vec<Value>> {
     ]
 }
 
+/// Every name of spec §1.5 that a client may send, but for goodbyes and `ERROR`; literals, aliases, and what
+/// nobody knows.
+const NAMES: [&str; 70] = [
+    "LLM_REQUEST",
+    "LLM_RESPONSE",
+    "IDENTIFY_SILLYTAVERN",
+    "CLIENT_SETTINGS",
+    "CREATE_ROOM",
+    "DELETE_ROOM",
+    "ADD_CLIENT_TO_ROOM",
+    "REMOVE_CLIENT_FROM_ROOM",
+    "GENERATE_CLIENT_KEY",
+    "REMOVE_CLIENT_KEY",
+    "GET_ROOMS",
+    "FUNCTION_CALL",
+    "LOGIN",
+    "GET_CLIENT_LIST",
+    "GET_CLIENTS_IN_ROOM",
+    "GET_CLIENT_KEY",
+    "CLIENT_KEY_ASSIGNED",
+    "GET_ALL_CLIENT_KEYS",
+    "WARNING",
+    "CONNECTED_CLIENTS_UPDATE",
+    "UPDATE_CONNECTED_CLIENTS",
+    "GET_SILLYTAVERN_EXTENSION",
+    "TEMP_ROOM_ASSIGNED",
+    "ASSIGN_EXTENSION_TO_CLIENT",
+    "AVAILABLE_EXTENSIONS",
+    "GET_ASSIGNMENTS",
+    "GET_ASSIGNMENTS_FOR_ROOM",
+    "GET_CONNECTION_POLICY",
+    "SET_CONNECTION_POLICY",
+    "GET_CONNECTED_CLIENT_ROOMS",
+    "GET_CONNECTED_EXTENSIONS",
+    "MEMBER_JOINED",
+    "MEMBER_LEFT",
+    "KICK_MEMBER",
+    "SET_MEMBER_ROLE",
+    "MEMBER_ROLE_CHANGED",
+    "SET_ROOM_MESSAGE_REQUEST_MODE",
+    "ROOM_MODE_CHANGED",
+    "GET_OFFLINE_MESSAGES",
+    "OFFLINE_MESSAGES",
+    "REQUEST_STATUS_UPDATE",
+    "NEW_MESSAGE",
+    "SET_MESSAGE_REQUEST_MODE",
+    "EDIT_MESSAGE",
+    "DELETE_MESSAGE",
+    "CLEAR_MESSAGES",
+    "MESSAGE_UPDATED",
+    "MESSAGES_CLEARED",
+    "UPDATE_CONTEXT",
+    "UPDATE_CONTEXT_PAGE",
+    "MEMBER_STATUS_UPDATE",
+    "START_TYPING",
+    "STOP_TYPING",
+    "START_PROCESSING",
+    "STOP_PROCESSING",
+    "MUTE_MEMBER",
+    "UNMUTE_MEMBER",
+    "MEMBER_MUTED",
+    "MEMBER_UNMUTED",
+    "READ_LOG",
+    "SERVER_STATUS",
+    "TOGGLE_DEBUG_MODE",
+    "MESSAGES_DELETED",
+    "GET_FULL_CONTEXT",
+    "getRooms",
+    "getClientList",
+    "getClientsInRoom",
+    "update_connected_clients",
+    "invented",
+    "constructor",
+];
+
 /// Every event of the table, in every namespace, with every odd payload: exactly one ack with exactly one
 /// argument, or no ack if none was asked for; the connection stays (spec appendix B 7).
-async fn every_event_answers(client: &'static str) {
+async fn every_event_answers(client: &'static str, dialect: u8) {
     let broker = Broker::start(|config| config.llm.function_timeout = 0.5);
     let mut bystander = Peer::connect_ws(&broker).await;
     bystander.join("/llm", auth("app-b")).await;
-    let numbers = (0..=35).map(|number| json!(number));
-    let names = [
-        "LLM_REQUEST",
-        "IDENTIFY_SILLYTAVERN",
-        "CREATE_ROOM",
-        "GET_ROOMS",
-        "getRooms",
-        "getClientList",
-        "getClientsInRoom",
-        "GET_CLIENT_LIST",
-        "GET_CLIENT_KEY",
-        "FUNCTION_CALL",
-        "LOGIN",
-        "CLIENT_SETTINGS",
-        "GET_SILLYTAVERN_EXTENSION",
-        "UPDATE_CONNECTED_CLIENTS",
-        "SERVER_STATUS",
-        "READ_LOG",
-        "KICK_MEMBER",
-        "invented",
-        "constructor",
-    ];
-    let events: Vec<Value> = numbers.chain(names.map(|name| json!(name))).collect();
-    for ns in NAMESPACES {
+    let events: Vec<Value> = match dialect {
+        1 => (0..=35).map(|number| json!(number)).chain(NAMES[64..].iter().map(|name| json!(name))).collect(),
+        _ => NAMES.iter().map(|name| json!(name)).collect(),
+    };
+    let mut handshake = auth(client);
+    handshake["dialect"] = json!(dialect);
+    let debug = (client != "app-a").then_some("/debug");
+    for ns in NAMESPACES.into_iter().chain(debug) {
         let mut peer = Peer::connect_ws(&broker).await;
-        peer.join(ns, auth(client)).await;
+        peer.join(ns, handshake.clone()).await;
         for event in events.iter().filter(|event| **event != 27 && **event != 21) {
             for payload in odd_payloads() {
                 let ack = peer.ack_of(ns, event.clone(), &payload).await;
@@ -333,17 +392,32 @@ async fn every_event_answers(client: &'static str) {
 
 #[tokio::test]
 async fn every_event_of_a_client_answers() {
-    every_event_answers("app-a").await;
+    every_event_answers("app-a", 1).await;
 }
 
 #[tokio::test]
 async fn every_event_of_an_extension_answers() {
-    every_event_answers("SillyTavern-8000").await;
+    every_event_answers("SillyTavern-8000", 1).await;
 }
 
 #[tokio::test]
 async fn every_event_of_an_administrator_answers() {
-    every_event_answers("monitor").await;
+    every_event_answers("monitor", 1).await;
+}
+
+#[tokio::test]
+async fn every_named_event_of_a_client_answers() {
+    every_event_answers("app-a", 2).await;
+}
+
+#[tokio::test]
+async fn every_named_event_of_an_extension_answers() {
+    every_event_answers("SillyTavern-8000", 2).await;
+}
+
+#[tokio::test]
+async fn every_named_event_of_an_administrator_answers() {
+    every_event_answers("monitor", 2).await;
 }
 
 #[tokio::test]

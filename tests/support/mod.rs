@@ -28,6 +28,8 @@
 //! # Programs ([`Program`])
 //! - `Program::start(setup, args, env)` runs the binary as a user would; `log()`, `until_log(text)` are what
 //!   it has written, `broker()` is what peers connect to. It is killed when it is dropped.
+//! - `Program::in_an_empty_folder()` has neither settings nor an environment; `command(args)` runs another
+//!   command of it beside.
 //!
 //! # Peers ([`Peer`])
 //! - `connect_ws`, `open_polling`, to a broker or to an address; `Opening::new().header(…)` for other headers or another query,
