@@ -125,6 +125,22 @@ impl Command {
             Self::Panic => RoomRefusal::NotFound,
         }
     }
+
+    /// What it means that the database did not take it.
+    pub(super) fn not_kept(&self) -> Result<Reply, RoomRefusal> {
+        Err(match self {
+            Self::Add { .. } => RoomRefusal::NotAdded,
+            Self::Remove(_) => RoomRefusal::NotRemoved,
+            Self::Kick(_) => RoomRefusal::NotKicked,
+            Self::SetRole { .. } => RoomRefusal::RoleNotSet,
+            Self::SetMode(_) => RoomRefusal::ModeNotSet,
+            Self::Request { .. } => RoomRefusal::NotRecorded,
+            Self::Edit { .. } => RoomRefusal::NotEdited,
+            // The ack says "or operation failed" (spec §4.9.4).
+            Self::DeleteMessages(_) | Self::Clear { .. } => return Ok(Reply::Nothing),
+            _ => RoomRefusal::Busy,
+        })
+    }
 }
 
 /// What a room answers.

@@ -56,6 +56,9 @@ pub enum RoomRefusal {
     /// The caller may not set a mode.
     #[error("Permission denied. Only room master/manager or admin can set the mode.")]
     ModeDenied,
+    /// The database did not take it.
+    #[error("Failed to set room mode.")]
+    ModeNotSet,
     /// The sender is muted.
     #[error("You are currently muted and cannot send messages.")]
     Muted,

@@ -407,6 +407,13 @@ impl Handler<Run> for Room {
 
     fn handle(&mut self, Run { caller, command }: Run, ctx: &mut Self::Context) -> Self::Result {
         let _room = expendable();
-        self.run(&caller, command, ctx)
+        let not_kept = command.not_kept();
+        let answer = self.run(&caller, command, ctx);
+        Box::pin(async move {
+            match answer.await {
+                Err(RoomRefusal::NotRecorded) => not_kept,
+                other => other,
+            }
+        })
     }
 }
