@@ -70,7 +70,12 @@ pub struct ListRooms(pub Option<Identity>);
 /// Asks for the extensions of a room.
 #[derive(Message)]
 #[rtype(result = "Extensions")]
-pub struct AssignedTo(pub RoomName);
+pub struct AssignedTo {
+    /// Which room.
+    pub room: RoomName,
+    /// Who asks them, if it may not ask all of them (spec §5.2).
+    pub asker: Option<Identity>,
+}
 
 /// Asks for the extensions of rooms: of all, or of those that somebody is in.
 #[derive(Message)]
@@ -267,9 +272,13 @@ impl Handler<ListRooms> for Lobby {
 impl Handler<AssignedTo> for Lobby {
     type Result = MessageResult<AssignedTo>;
 
-    fn handle(&mut self, AssignedTo(room): AssignedTo, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, AssignedTo { room, asker }: AssignedTo, _: &mut Self::Context) -> Self::Result {
         let connected = self.assignments.extensions().to_vec();
-        MessageResult(Extensions { assigned: self.assignments.of(&room), connected })
+        let may_ask = asker.map(|asker| {
+            let rooms = self.rooms.keys().filter(|room| self.is_in(room, Some(&asker)));
+            rooms.filter_map(|room| ClientId::new(room.as_str().to_owned()).ok()).collect()
+        });
+        MessageResult(Extensions { assigned: self.assignments.of(&room), connected, may_ask })
     }
 }
 

@@ -7,7 +7,7 @@ use framing::{
 };
 
 use super::{
-    Broker, Cx,
+    Broker, Cx, LlmPolicy,
     llm_request::{Asked, NOT_TO_SERVER},
     payload,
     reply::Reply,
@@ -60,19 +60,20 @@ impl Broker {
         let (caller, key) = (socket.room_caller(true), socket.key);
         let attachments = event.attachments;
         let lobby = self.directory.lobby.clone();
+        let asker = (self.directory.limits.llm_policy == LlmPolicy::Rooms).then(|| caller.identity.clone());
+        let assigned = AssignedTo { room: room.clone(), asker };
         let (joined, later) = (ns.clone(), reply.clone());
-        let outcome =
-            cx.session().ask(&lobby, AssignedTo(room.clone()), move |layer, session, extensions| {
-                layer.with_handler(session, |broker, cx| match extensions {
-                    Ok(extensions) => {
-                        let command = Command::Request { request, attachments, extensions };
-                        let ask = InRoom { room, caller, command: RoomCommand::Run(command) };
-                        broker.ask_chat(cx, &joined, key, later, ask);
-                    }
-                    Err(_) => broker.refuse_chat(cx, &joined, &later, BUSY),
-                });
-                Ok(())
+        let outcome = cx.session().ask(&lobby, assigned, move |layer, session, extensions| {
+            layer.with_handler(session, |broker, cx| match extensions {
+                Ok(extensions) => {
+                    let command = Command::Request { request, attachments, extensions };
+                    let ask = InRoom { room, caller, command: RoomCommand::Run(command) };
+                    broker.ask_chat(cx, &joined, key, later, ask);
+                }
+                Err(_) => broker.refuse_chat(cx, &joined, &later, BUSY),
             });
+            Ok(())
+        });
         if outcome.is_err() {
             self.refuse_chat(cx, ns, &reply, "Too many requests.");
         }

@@ -100,7 +100,10 @@ impl RoomState {
             RequestMode::HostSubmit | RequestMode::MasterOnly => host,
             RequestMode::Conversational => !request.targets.is_empty(),
         };
-        let targets = if forwards { targets(&request.targets, extensions)? } else { Vec::new() };
+        let targets = match forwards {
+            true => targets(caller, &request.targets, extensions)?,
+            false => Vec::new(),
+        };
         if forwards && self.flight.len() >= self.limits.open_requests {
             return Err(RoomRefusal::TooManyRequests);
         }
@@ -258,20 +261,34 @@ pub struct Extensions {
     pub assigned: Vec<ClientId>,
     /// All of them.
     pub connected: Vec<ClientId>,
+    /// Those in whose rooms the sender is, if only they may be asked (spec §5.2).
+    pub may_ask: Option<Vec<ClientId>>,
 }
 
-/// Whom a request goes to: those it names, none of them another room's; the only one there is, if it names
-/// none (Q17). One that is not there is the router's to refuse.
-fn targets(named: &[ByteString], extensions: &Extensions) -> Result<Vec<ByteString>, RoomRefusal> {
+/// Whom a request goes to: those it names, none of them another room's or forbidden to the sender; the only
+/// one there is, if it names none (Q17). One that is not there is the router's to refuse.
+fn targets(
+    caller: &Caller,
+    named: &[ByteString],
+    extensions: &Extensions,
+) -> Result<Vec<ByteString>, RoomRefusal> {
     let has = |list: &[ClientId], target: &ByteString| list.iter().any(|id| id.as_str() == &**target);
-    match (named, extensions.assigned.as_slice()) {
-        ([], [only]) => Ok(vec![only.as_str().into()]),
-        ([], _) => Err(RoomRefusal::InvalidRequest),
-        _ => {
-            let foreign = |target: &ByteString| {
-                has(&extensions.connected, target) && !has(&extensions.assigned, target)
-            };
-            if named.iter().any(foreign) { Err(RoomRefusal::InvalidRequest) } else { Ok(named.to_vec()) }
+    let targets = match (named, extensions.assigned.as_slice()) {
+        ([], [only]) => vec![only.as_str().into()],
+        ([], _) => return Err(RoomRefusal::InvalidRequest),
+        _ => named.to_vec(),
+    };
+    let foreign =
+        |target: &ByteString| has(&extensions.connected, target) && !has(&extensions.assigned, target);
+    if targets.iter().any(foreign) {
+        return Err(RoomRefusal::InvalidRequest);
+    }
+    let forbidden =
+        |target: &&ByteString| extensions.may_ask.as_ref().is_some_and(|allowed| !has(allowed, target));
+    match targets.iter().find(forbidden) {
+        Some(target) => {
+            Err(RoomRefusal::NotAllowed { client: caller.client.clone(), target: target.clone() })
         }
+        None => Ok(targets),
     }
 }

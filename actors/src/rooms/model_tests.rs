@@ -221,7 +221,8 @@ impl Trial {
                     payload: raw(payload),
                 };
                 let ids = |list: &[Who]| list.iter().map(|id| ClientId::new(*id).unwrap()).collect();
-                let extensions = Extensions { assigned: ids(&model.assigned), connected: ids(&EXTENSIONS) };
+                let (assigned, connected) = (ids(&model.assigned), ids(&EXTENSIONS));
+                let extensions = Extensions { assigned, connected, may_ask: None };
                 let muted = self.mutes.is_muted(by, now);
                 let got = room.request(&caller(by), Some(request), &extensions, muted, now);
                 if let Ok((_, Some(outgoing))) = &got {

@@ -1,6 +1,8 @@
 //! Why a room does not do what it is asked; the texts are protocol (spec §4.5, §4.9.2, §4.9.4).
 
-use crate::protocol::RequestMode;
+use framing::ByteString;
+
+use crate::{ids::ClientId, protocol::RequestMode};
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,14 @@ pub enum RoomRefusal {
     /// A field is missing, or a target is not assigned to the room.
     #[error("Invalid LLM request data.")]
     InvalidRequest,
+    /// `llm.policy` is `rooms`, and the sender is not in the extension's.
+    #[error("Client {client} is not allowed to send messages to room {target}.")]
+    NotAllowed {
+        /// The sender.
+        client: ClientId,
+        /// The extension.
+        target: ByteString,
+    },
     /// Another member's request has that id.
     #[error("Duplicate requestId.")]
     Duplicate,
