@@ -167,3 +167,27 @@ async fn an_extension_thinks_again_when_it_is_unmuted() {
     assert_eq!(invitation["instruction"], "You were muted.\n\nThink.");
     assert_eq!((&invitation["type"], &invitation["targetRoom"]), (&json!("THINK_REQUEST"), &json!("tea")));
 }
+
+/// While a member waits for an answer, nobody is invited to say something else.
+#[tokio::test]
+async fn defect_d2_17_nobody_is_invited_while_a_member_waits_for_an_answer() {
+    let mut world = World::full(eager()).await;
+    let asked = json!({"requestId": "r1", "targetRoom": "tea", "target": EXTENSION, "message": "?"});
+    world.does(MASTER, "LLM_REQUEST", asked).await;
+    assert_eq!(invited(&mut world, EXTENSION).await["requestId"], "r1");
+    world.does(ADMIN, "CREATE_ROOM", json!({"roomName": "milk"})).await;
+    converse(&mut world, "tea").await;
+    converse(&mut world, "milk").await;
+    only_milk(&mut world, 4).await;
+    // Its answer makes way.
+    world.answers(EXTENSION, "r1", "o1", "so").await;
+    loop {
+        let invitation = invited(&mut world, EXTENSION).await;
+        assert_eq!(invitation["type"], "THINK_REQUEST");
+        if invitation["targetRoom"] == "tea" {
+            return;
+        }
+        let id = invitation["requestId"].as_str().unwrap().to_owned();
+        world.answers(EXTENSION, &id, &id, "hm").await;
+    }
+}

@@ -249,6 +249,7 @@ D2-16 strangers on / make members and rooms
 D2-17 a paid model is called unattended
     tests/chat_think.rs defect_d2_17_a_room_that_selects_no_conversation_has_none_and_one_waits_for_its_answer
     tests/chat_think.rs defect_d2_17_nobody_is_invited_to_an_empty_room
+    tests/chat_think.rs defect_d2_17_nobody_is_invited_while_a_member_waits_for_an_answer
     tests/chat_think.rs defect_d2_17_invitations_are_limited_per_room_and_hour
 D2-18 READ_LOG filters everything, logs hold everything
     tests/debug.rs defect_d2_18_read_log
