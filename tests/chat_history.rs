@@ -450,3 +450,36 @@ async fn rooms_survive_a_restart_of_the_broker() {
     // The mode of before: a guest's request needs no target there.
     world.does(GUEST, "LLM_REQUEST", request).await;
 }
+
+/// Extensions process, whichever of their instances it is, in the rooms that they are assigned to; members type.
+#[tokio::test]
+async fn only_assigned_extensions_process() {
+    const INSTANCE: &str = "SillyTavern-8000-tab";
+    let mut world = World::full(Broker::setup()).await;
+    world.extension(SECOND).await;
+    let mut handshake = named(EXTENSION);
+    handshake["identity"] = json!(INSTANCE);
+    world.comes_with(INSTANCE, handshake).await;
+    world.does(ADMIN, "SET_CONNECTION_POLICY", json!({"policy": "Manual"})).await;
+    let assigned = json!({"clientRoom": "tea", "extensions": [EXTENSION]});
+    world.does(ADMIN, "ASSIGN_EXTENSION_TO_CLIENT", assigned).await;
+    world.settle(ADMIN).await;
+    world.quiet().await;
+    let room = json!({"targetRoom": "tea"});
+    for (who, event) in
+        [(GUEST, "START_PROCESSING"), (SECOND, "START_PROCESSING"), (EXTENSION, "START_TYPING")]
+    {
+        world.peer(who).emit(LLM, json!(event), std::slice::from_ref(&room)).await;
+        world.settle(who).await;
+        assert_eq!(world.heard().await, json!({}), "{who} {event}");
+    }
+    for who in [EXTENSION, INSTANCE] {
+        let news = status("tea", who, "processing");
+        let mut told = everybody(std::slice::from_ref(&news));
+        told[EXTENSION] = json!([news]);
+        told[INSTANCE] = json!([news]);
+        world.peer(who).emit(LLM, json!("START_PROCESSING"), std::slice::from_ref(&room)).await;
+        world.settle(who).await;
+        assert_eq!(world.heard().await, told, "{who}");
+    }
+}

@@ -51,9 +51,10 @@ impl Handler<Attendance> for Room {
                 }
             }
             Attendance::Gone { identity, instance } => self.gone(&identity, instance, now, ctx),
+            // One that is gone will not say that it has stopped.
             Attendance::Away(identity) => {
-                if !self.stops_processing(&identity, now) {
-                    self.status(&identity, "idle", false, now);
+                if self.processing.remove(&identity).is_some() || self.is_member(&identity) {
+                    self.status(&identity, "idle", now);
                 }
             }
         }
@@ -74,10 +75,10 @@ impl Handler<Available> for Room {
             return;
         }
         self.available = extensions.to_vec();
-        let gone = |id: &Identity| extensions.iter().all(|extension| extension.as_str() != id.as_str());
-        let gone: Vec<Identity> = self.processing.iter().filter(|id| gone(id)).cloned().collect();
-        for extension in gone {
-            self.stops_processing(&extension, Timestamp::now());
+        let gone = self.processing.extract_if(.., |_, client| !extensions.contains(client));
+        let gone: Vec<Identity> = gone.map(|(instance, _)| instance).collect();
+        for instance in gone {
+            self.status(&instance, "idle", Timestamp::now());
         }
         self.show_available(Audience::Members);
     }
@@ -93,17 +94,6 @@ impl Room {
 }
 
 impl Room {
-    /// An extension that said that it is processing will not say that it has stopped. Whether it had said so.
-    fn stops_processing(&mut self, identity: &Identity, now: Timestamp) -> bool {
-        let processed = self.processing.remove(identity);
-        if processed {
-            let mut effects = Effects::default();
-            effects.status(self.state.name().as_str(), identity.as_str(), "idle", now);
-            let _ = self.carry_out(effects);
-        }
-        processed
-    }
-
     /// Somebody is gone for good. An empty room is deleted (Q16). A client's own room goes with it (spec
     /// §3.8): everybody leaves. What was written there stays for when the client is back; that of an
     /// instance, whose name nobody will have again, does not.

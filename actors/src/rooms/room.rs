@@ -1,6 +1,6 @@
 //! One room's actor: carries out what its [state](super::state) decides.
 
-use std::{collections::BTreeSet, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use actix::{WeakAddr, prelude::*};
 use log::{error, warn};
@@ -36,8 +36,8 @@ pub(super) struct Room {
     pub(super) asking: Vec<RequestId>,
     /// The extensions that members were last told of.
     pub(super) available: Vec<ClientId>,
-    /// Those of them that have said that they are processing.
-    pub(super) processing: BTreeSet<Identity>,
+    /// Instances of them that have said that they are processing.
+    pub(super) processing: BTreeMap<Identity, ClientId>,
     /// How it ends, if it does.
     pub(super) stop: Stop,
     /// Its messages are still to be read.
@@ -64,7 +64,7 @@ impl Room {
             supervisor,
             asking: Vec::new(),
             available: Vec::new(),
-            processing: BTreeSet::new(),
+            processing: BTreeMap::new(),
             stop: Stop::Unasked,
             kept,
             thinking: Thinking::default(),
@@ -84,8 +84,11 @@ impl Room {
     }
 
     pub(super) fn somebody_is_here(&self) -> bool {
-        let here = |who: &Identity| self.presence.with(who.as_str(), |known| known.sockets > 0) == Some(true);
-        self.state.members().identities().any(here)
+        self.state.members().identities().any(|who| self.is_here(who))
+    }
+
+    fn is_here(&self, who: &Identity) -> bool {
+        self.presence.with(who.as_str(), |known| known.sockets > 0) == Some(true)
     }
 
     /// The router has taken a request, or has refused it.
@@ -278,11 +281,20 @@ impl Room {
                 })
             }
             Command::Typing(on) => {
-                self.status(&caller.identity, if on { "typing" } else { "idle" }, false, now);
+                if self.is_member(&caller.identity) {
+                    self.status(&caller.identity, if on { "typing" } else { "idle" }, now);
+                }
                 done(Ok(Reply::Done))
             }
             Command::Processing(on) => {
-                self.status(&caller.identity, if on { "processing" } else { "idle" }, true, now);
+                // Any instance of an extension that is assigned to the room, while it is connected.
+                if self.available.contains(&caller.client) && self.is_here(&caller.identity) {
+                    match on {
+                        true => _ = self.processing.insert(caller.identity.clone(), caller.client.clone()),
+                        false => _ = self.processing.remove(&caller.identity),
+                    }
+                    self.status(&caller.identity, if on { "processing" } else { "idle" }, now);
+                }
                 done(Ok(Reply::Done))
             }
             #[cfg(test)]
@@ -329,19 +341,14 @@ impl Room {
         Ok(Reply::Members(members.list().into_iter().map(info).collect()))
     }
 
-    /// Of members; of an extension, which is none, if it is assigned to the room.
-    pub(super) fn status(&mut self, identity: &Identity, status: &str, extension: bool, now: Timestamp) {
-        let member = self.state.members().role(identity.as_str()).is_some();
-        let assigned = extension && self.available.iter().any(|id| id.as_str() == identity.as_str());
-        if member || assigned {
-            match status {
-                "processing" if assigned => _ = self.processing.insert(identity.clone()),
-                _ => _ = self.processing.remove(identity),
-            }
-            let mut effects = Effects::default();
-            effects.status(self.state.name().as_str(), identity.as_str(), status, now);
-            let _ = self.carry_out(effects);
-        }
+    pub(super) fn is_member(&self, identity: &Identity) -> bool {
+        self.state.members().role(identity.as_str()).is_some()
+    }
+
+    pub(super) fn status(&mut self, identity: &Identity, status: &str, now: Timestamp) {
+        let mut effects = Effects::default();
+        effects.status(self.state.name().as_str(), identity.as_str(), status, now);
+        let _ = self.carry_out(effects);
     }
 
     fn mute(&mut self, caller: &Caller, who: &Identity, seconds: Option<u64>, now: Timestamp) -> Answer {
