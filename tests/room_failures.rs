@@ -249,6 +249,7 @@ async fn a_personal_room_is_its_owners_whoever_was_its_master() {
     world.does(ADMIN, "ADD_CLIENT_TO_ROOM", own(json!({"identity": GUEST}))).await;
     world.does(MASTER, "SET_MEMBER_ROLE", own(json!({"targetIdentity": GUEST, "role": "master"}))).await;
     until_members(&mut world, MASTER, json!([[MASTER, "manager"], [GUEST, "master"]])).await;
+    world.quiet().await;
     // Not even its new master takes it from its owner.
     for who in [GUEST, ADMIN] {
         assert_eq!(
@@ -260,6 +261,11 @@ async fn a_personal_room_is_its_owners_whoever_was_its_master() {
     world.peers.remove(MASTER).expect("it is there").vanish().await;
     until_gone(&mut watch, MASTER).await;
     until_members(&mut world, MASTER, refused("Room not found")).await;
+    let heard = world.heard().await;
+    let deleted = json!({"roomName": MASTER, "message": format!("Room {MASTER} has been deleted.")});
+    let events = heard[GUEST].as_array().expect("it is told");
+    assert_eq!(events.last(), Some(&json!([ROOMS, "DELETE_ROOM", deleted])), "{heard}");
+    assert!(events.iter().all(|event| event[1] != "MEMBER_ROLE_CHANGED"), "{heard}");
     world.comes(MASTER).await;
     until_members(&mut world, MASTER, json!([[MASTER, "master"]])).await;
     world.quiet().await;

@@ -99,16 +99,22 @@ impl Room {
     /// instance, whose name nobody will have again, does not.
     fn gone(&mut self, identity: &Identity, instance: bool, now: Timestamp, ctx: &mut Context<Self>) {
         let owner = self.state.head().owner.as_ref() == Some(identity);
-        let leaving: Vec<Identity> = match owner {
+        let mut leaving: Vec<Identity> = match owner {
             true => self.state.members().list().into_iter().map(|(who, _)| who.clone()).collect(),
             false => vec![identity.clone()],
         };
         let mut effects = Effects::default();
-        for who in leaving {
-            if let Some(left) = self.state.leave(&who, now) {
-                self.membership_changed(&who, false);
+        for who in &leaving {
+            if let Some(left) = self.state.leave(who, now) {
+                self.membership_changed(who, false);
                 effects.join(left);
             }
+        }
+        if owner {
+            // Nobody inherits what is no more.
+            effects.pushes.clear();
+            leaving.retain(|who| who != identity);
+            self.state.tell_of_deletion(leaving, &mut effects);
         }
         if !self.state.members().is_empty() {
             let _ = self.carry_out(effects);

@@ -331,15 +331,19 @@ impl RoomState {
         }
         let mut effects = Effects::default();
         effects.changes.push(Change::RoomDeleted { name: self.head.name.clone() });
+        self.tell_of_deletion(self.members.identities().cloned().collect(), &mut effects);
+        Ok(effects)
+    }
+
+    /// Its former members learn that there is no such room any more.
+    pub(super) fn tell_of_deletion(&self, members: Vec<Identity>, effects: &mut Effects) {
         let name = self.head.name.as_str();
         let payload = format!(
             "{{\"roomName\":{},\"message\":{}}}",
             quoted(name),
             quoted(&format!("Room {name} has been deleted."))
         );
-        let members = self.members.identities().cloned().collect();
         effects.push(Audience::Only(members), Place::Rooms, MsgType::DeleteRoom, payload);
-        Ok(effects)
     }
 
     // --- messages ------------------------------------------------------------------------------
