@@ -240,16 +240,17 @@ impl Registry {
         self.sockets.insert(entry.key, Socket { entry: entry.clone(), link });
         // Notices to router and rooms go out before the answer, as whoever sees that may ask at once; what rooms
         // push meanwhile comes behind it. A full outbox closes the session; its notice takes the socket away.
+        let mut attends = || {
+            self.attend(&entry, Attends::Opens { first });
+            self.metrics.sockets.inc();
+        };
         match connected {
-            Some(connected) => {
-                let _ = entry.outbox.push_behind(connected, || self.attend(&entry, Attends::Opens { first }));
-            }
-            None => self.attend(&entry, Attends::Opens { first }),
+            Some(connected) => _ = entry.outbox.push_behind(connected, attends),
+            None => attends(),
         }
         drop(granted);
         debug!(client:% = entry.client, ns:% = entry.ns.wire(); "namespace joined");
         self.changed(&entry, ctx);
-        self.metrics.sockets.inc();
         Ok(Admitted { dialect })
     }
 
