@@ -202,7 +202,7 @@ async fn max_early_events() {
 
 /// Five questions in one body, which is read in one go; three may be open.
 async fn asks_too_much(peer: &mut Peer) {
-    let asks: Vec<Frame> = (0..5).map(|id| text(format!("42/auth,{id}[33]"))).collect();
+    let asks: Vec<Frame> = (0..5).map(|id| text(format!("42/auth,{id}[\"GET_ROOMS\"]"))).collect();
     peer.send_all(&asks).await;
     let refused = json!({"status": "error", "message": "Too many requests."});
     for id in 0..5 {
@@ -216,9 +216,11 @@ async fn max_questions() {
     let broker = Broker::start(|config| config.limits.max_questions = 3);
     let mut peer = Peer::open_polling(&broker).await;
     peer.join("/auth", auth("app-a")).await;
+    // The session learns by an answer of its own that it has joined.
+    broker.until_metric_is("newage_questions", 0).await;
     asks_too_much(&mut peer).await;
     assert_eq!(broker.limit_reached("limits.max_questions"), 2);
-    peer.emit_with_ack("/auth", json!(33), json!({})).await;
+    peer.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await;
 }
 
 #[tokio::test]
@@ -228,14 +230,15 @@ async fn control_mailbox() {
     peer.join("/auth", auth("app-a")).await;
     let mut other = Peer::connect_ws(&broker).await;
     other.join("/auth", auth("app-b")).await;
+    broker.until_metric_is("newage_questions", 0).await;
     asks_too_much(&mut peer).await;
     assert_eq!(broker.limit_reached("limits.control_mailbox"), 2);
     assert_eq!(broker.limit_reached("limits.max_questions"), 0);
     // Answers make room, and a session that ends with questions takes none with it.
-    peer.send_all(&["42/auth,[33]", "42/auth,[33]", "1"].map(text)).await;
+    peer.send_all(&["42/auth,[\"GET_ROOMS\"]", "42/auth,[\"GET_ROOMS\"]", "1"].map(text)).await;
     broker.until_metric_is("newage_sessions", 1).await;
     broker.until_metric_is("newage_questions", 0).await;
-    other.emit_with_ack("/auth", json!(33), json!({})).await;
+    other.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await;
 }
 
 #[tokio::test]
