@@ -86,7 +86,7 @@ async fn from_afar(broker: &Broker) -> Peer {
 // --- §4.1, §4.2 ------------------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_handshake_is_refused_in_the_words_of_its_dialect() {
+async fn a_handshake_is_answered_in_the_words_of_its_dialect() {
     const NAMESPACES: [&str; 8] =
         ["/", "/auth", "/clients", "/llm", "/rooms", "/sillytavern", "/function_call", "/debug"];
     let broker = unsafe_broker(|config| config.trust.failed_checks_per_minute = 100);
@@ -106,6 +106,11 @@ async fn a_handshake_is_refused_in_the_words_of_its_dialect() {
                 let wanted = json!({"type": dialect.error(), "message": message});
                 assert_eq!(peer.expect_rejection(ns).await, wanted, "{ns} {handshake}");
             }
+        }
+        for ns in NAMESPACES {
+            peer.join(ns, dialect.with_key(EXTENSION, &key(EXTENSION))).await;
+            peer.emit(ns, dialect.event(27, "CLIENT_DISCONNECTED"), &[]).await;
+            peer.expect_text(&if ns == "/" { "41".to_owned() } else { format!("41{ns},") }).await;
         }
         // Whom `/debug` does not serve.
         peer.send_text(&format!("40/debug,{}", dialect.with_key("app-a", &key("app-a")))).await;

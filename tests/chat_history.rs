@@ -482,4 +482,8 @@ async fn only_assigned_extensions_process() {
         world.settle(who).await;
         assert_eq!(world.heard().await, told, "{who}");
     }
+    // One tab that closes stops its own work.
+    world.peers.remove(INSTANCE).expect("it was there").vanish().await;
+    let idle = format!("{{\"identity\":\"{INSTANCE}\",\"roomName\":\"tea\",\"status\":\"idle\"");
+    world.peer(GUEST).wait_for("it is idle", |packet| packet.contains(&idle)).await;
 }

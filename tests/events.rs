@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use newage_broker::config::Config;
 use serde_json::{Value, json};
 
 use stage::{ADMIN, APP, EXTENSION, OTHER, Stage, both, fits, ok, only, refused, spoken, unauthorized};
@@ -71,17 +72,19 @@ async fn auth_26_get_client_key() {
 
 #[tokio::test]
 async fn auth_23_login() {
-    let mut stage = Stage::of(Broker::setup().password(APP, "secret"), |_| ());
+    // Attempts are bounded, and a refusal is asked for twice.
+    let change = |config: &mut Config| config.trust.login_attempts_per_minute = 100;
+    let mut stage = Stage::of(Broker::setup().password(APP, "secret"), change);
     let failed = |message: &str| json!({"success": false, "message": message});
     let login = || both(23, "LOGIN");
     let with = |id: &str, password: &str| vec![json!({"clientId": id, "password": password})];
-    // A refusal is asked for twice, and attempts are bounded: no more than two a client.
     let rows = [
-        (APP, only(23), vec![], failed("Invalid login data.")),
-        (APP, only("LOGIN"), vec![json!({"clientId": APP})], failed("Invalid login data.")),
-        (APP, only(23), with(APP, "wrong"), failed("Incorrect password.")),
+        (APP, login(), vec![], failed("Invalid login data.")),
+        (APP, login(), vec![json!({"clientId": APP})], failed("Invalid login data.")),
+        (APP, login(), vec![json!({"password": "secret"})], failed("Invalid login data.")),
+        (APP, login(), with(APP, "wrong"), failed("Incorrect password.")),
         (APP, login(), with(APP, "secret"), json!({"success": true})),
-        ("app-b", only("LOGIN"), with("app-b", "secret"), failed("Password not set on server.")),
+        ("app-b", login(), with("app-b", "secret"), failed("Password not set on server.")),
     ];
     stage.rows("/auth", rows).await;
 }
@@ -289,8 +292,6 @@ async fn clients_24_the_key_store_by_number_and_who_is_here_by_name() {
     let pushed = peer.wait_for(head, |packet| packet.starts_with(head) && packet.contains("app-b")).await;
     assert!(pushed.contains("\"clientHTML\"") && !pushed.contains("key"), "{pushed}");
 }
-
-// §4.5, and where else its events are served
 
 // §4.4
 

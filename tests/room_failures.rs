@@ -34,12 +34,8 @@ async fn impatient() -> World {
 
 /// All messages of a room, which fit into one page.
 async fn history(world: &mut World, who: &str, room: &str) -> Vec<Value> {
-    const PAGE: &str = "42/llm,[\"UPDATE_CONTEXT_PAGE\",";
     let ack = world.ask(who, "GET_FULL_CONTEXT", json!({"roomName": room})).await;
-    let id = ack["updateId"].as_str().expect("an id").to_owned();
-    let asked = |packet: &str| packet.starts_with(PAGE) && packet.contains(&id);
-    let packet = world.peer(who).wait_for("the page", asked).await;
-    let page: Value = serde_json::from_str(&packet[PAGE.len()..packet.len() - 1]).expect("JSON");
+    let page = world.page(who, &ack).await;
     assert_eq!(page["isLastPage"], true);
     page["contextPage"].as_array().expect("messages").clone()
 }
