@@ -108,9 +108,11 @@ async fn a_handshake_is_answered_in_the_words_of_its_dialect() {
             }
         }
         for ns in NAMESPACES {
-            peer.join(ns, dialect.with_key(EXTENSION, &key(EXTENSION))).await;
-            peer.emit(ns, dialect.event(27, "CLIENT_DISCONNECTED"), &[]).await;
-            peer.expect_text(&if ns == "/" { "41".to_owned() } else { format!("41{ns},") }).await;
+            let mut extension = Peer::connect_ws(&broker).await;
+            extension.join(ns, dialect.with_key(EXTENSION, &key(EXTENSION))).await;
+            extension.emit(ns, dialect.event(27, "CLIENT_DISCONNECTED"), &[]).await;
+            let end = if ns == "/" { "41".to_owned() } else { format!("41{ns},") };
+            extension.wait_for(&end, |packet| packet == end).await;
         }
         // Whom `/debug` does not serve.
         peer.send_text(&format!("40/debug,{}", dialect.with_key("app-a", &key("app-a")))).await;
