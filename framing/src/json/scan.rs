@@ -153,8 +153,7 @@ impl<'t> Scanner<'t> {
     fn string_rest(&mut self) -> Result<(), JsonError> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-            self.at += rest.iter().position(special).ok_or(JsonError::End)?;
+            self.at += plain_length(rest).ok_or(JsonError::End)?;
             match self.next()? {
                 b'"' => return Ok(()),
                 b'\\' => self.escape()?,
@@ -260,5 +259,44 @@ impl<'t> Scanner<'t> {
     /// Offset of the next byte.
     pub(crate) fn offset(&self) -> usize {
         self.at
+    }
+}
+
+/// Bytes before the first quote, backslash or control character; `None` if there is none. Most strings are a few
+/// bytes, and a few are most of the bytes: those are searched many bytes at a time.
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    if let Some(at) = bytes.iter().take(SHORT).position(special) {
+        return Some(at);
+    }
+    let long = bytes.get(SHORT..)?;
+    let end = memchr::memchr2(b'"', b'\\', long).unwrap_or(long.len());
+    let before = long.get(..end).unwrap_or_default();
+    // Without a way out of the loop, so that it is done many bytes at a time.
+    let control = before.iter().fold(false, |found, byte| found | (*byte < 0x20));
+    match control {
+        true => bytes.iter().position(special),
+        false if end == long.len() => None,
+        false => Some(SHORT + end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::plain_length;
+
+    proptest! {
+        #[test]
+        fn long_strings_end_where_a_search_byte_by_byte_ends(
+            before in proptest::collection::vec(0x20u8.., 0..100),
+            after in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let bytes = [before, after].concat();
+            let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+            prop_assert_eq!(plain_length(&bytes), bytes.iter().position(special));
+        }
     }
 }
