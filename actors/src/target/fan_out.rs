@@ -276,13 +276,18 @@ impl FanOut {
 
     /// The route is over: nothing more is taken for it. What waits for a full mailbox still leaves.
     pub fn close(&mut self, id: RouteId, now: Instant) {
-        if let Some(route) = self.routes.get_mut(&id) {
-            route.closing = true;
-            if self.by_request.get(&route.request_id) == Some(&id) {
-                self.by_request.remove(&route.request_id);
-            }
+        let Some(route) = self.routes.get_mut(&id) else {
+            return;
+        };
+        route.closing = true;
+        if self.by_request.get(&route.request_id) == Some(&id) {
+            self.by_request.remove(&route.request_id);
         }
-        self.flush(now);
+        if route.waits() {
+            self.flush(now);
+        } else {
+            self.routes.remove(&id);
+        }
     }
 
     /// What has not reached those who asked: the target's socket is gone.

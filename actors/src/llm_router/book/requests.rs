@@ -206,19 +206,27 @@ impl Book {
     }
 
     fn check_room(&mut self, from: &Requester, asked: &[usize]) -> Result<(), Refusal> {
-        let clients: Vec<ClientId> = asked.iter().map(|at| self.targets[*at].owner.client.clone()).collect();
-        if clients.is_empty() {
+        let more = asked.len();
+        if more == 0 {
             return Ok(());
         }
-        let mine = self.by_asker.get(&from.client).cloned().unwrap_or_default();
-        self.make_room(&mine, self.limits.per_client, clients.len())?;
-        for client in &clients {
-            let theirs = self.by_target.get(client).cloned().unwrap_or_default();
-            self.make_room(&theirs, self.limits.per_extension, 1)?;
+        // Looked through only where there are too many: this is asked for every request.
+        let too_many = |routes: Option<&BTreeSet<RouteId>>, limit: usize, more: usize| {
+            let known = routes.map_or(0, BTreeSet::len);
+            (known + more > limit).then(|| routes.cloned().unwrap_or_default())
+        };
+        if let Some(mine) = too_many(self.by_asker.get(&from.client), self.limits.per_client, more) {
+            self.make_room(&mine, self.limits.per_client, more)?;
         }
-        if self.routes.len() + clients.len() > self.limits.total {
+        for at in asked {
+            let theirs = self.by_target.get(&self.targets[*at].owner.client);
+            if let Some(theirs) = too_many(theirs, self.limits.per_extension, 1) {
+                self.make_room(&theirs, self.limits.per_extension, 1)?;
+            }
+        }
+        if self.routes.len() + more > self.limits.total {
             let all: BTreeSet<RouteId> = self.routes.keys().copied().collect();
-            self.make_room(&all, self.limits.total, clients.len())?;
+            self.make_room(&all, self.limits.total, more)?;
         }
         Ok(())
     }
