@@ -144,8 +144,8 @@ impl<A: Application> SessionActor<A> {
             return false;
         };
         match core.questions.poll_answer(task) {
-            Poll::Ready(continuation) => {
-                self.with_app(ctx, continuation);
+            Poll::Ready(question) => {
+                self.with_app(ctx, |app, cx| question.conclude(app, cx));
                 true
             }
             Poll::Pending => false,

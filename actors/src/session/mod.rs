@@ -297,7 +297,10 @@ impl<A: Application> SessionActor<A> {
                         Err(reason) => return self.close(reason, ctx),
                     }
                 }
-                core.questions.expire(now);
+                if let Some(late) = core.questions.take_late(now) {
+                    // The others are due as well, and found when their turn comes.
+                    return self.with_app(ctx, |app, cx| late.conclude(app, cx));
+                }
                 if core.app.deadline().is_some_and(|due| due <= now) {
                     self.with_app(ctx, |app, cx| app.poll(cx));
                 }

@@ -2,13 +2,14 @@
 //!
 //! Answers of one actor are taken in the order asked, because what one client sends must arrive in
 //! that order; those of different actors do not wait for each other. They are polled by the
-//! session's driver and not by actix, which polls finished items out of order (facts §3.3). All of it
-//! moves with the session at the upgrade.
+//! session's driver and not by actix, which polls finished items out of order (facts §3.3). Of those that
+//! keep their order only the first is looked at: the others cannot be taken before it, and need not wake the
+//! session. All of it moves with the session at the upgrade.
 
 use std::{
     any::TypeId,
-    collections::BTreeMap,
-    future::Future,
+    collections::VecDeque,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
     time::Instant,
@@ -16,21 +17,9 @@ use std::{
 
 use actix::MailboxError;
 use framing::close::CloseReason;
-use futures::{
-    FutureExt, StreamExt,
-    future::{AbortHandle, Abortable, Aborted},
-    stream::{FuturesOrdered, FuturesUnordered},
-};
+use futures::FutureExt;
 
 use super::{Application, Cx, NoAnswer};
-
-/// What is done with an answer.
-pub(super) type Continuation<A> = Box<dyn FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason> + Send>;
-
-type Answer<A> = Pin<Box<dyn Future<Output = (Key, Continuation<A>)> + Send>>;
-
-/// Earliest deadline first.
-type Key = (Instant, u64);
 
 /// Which answers keep their order among each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +30,60 @@ pub(super) enum Lane {
     AsItComes,
 }
 
+/// One question: its answer, and what is done with that.
+pub(super) trait Question<A: Application>: Send {
+    /// Whether the answer is there.
+    fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<()>;
+
+    /// Does what is to be done: with the answer, or with the lack of it.
+    fn conclude(self: Box<Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason>;
+}
+
+struct Asked<W, R, F> {
+    waits: Pin<Box<W>>,
+    answer: Option<Result<R, NoAnswer>>,
+    then: F,
+}
+
+impl<A, W, R, F> Question<A> for Asked<W, R, F>
+where
+    A: Application,
+    W: Future<Output = Result<R, MailboxError>> + Send,
+    R: Send,
+    F: FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send,
+{
+    fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        self.waits.poll_unpin(task).map(|answer| self.answer = Some(answer.map_err(|_| NoAnswer::Gone)))
+    }
+
+    fn conclude(self: Box<Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason> {
+        (self.then)(app, cx, self.answer.unwrap_or(Err(NoAnswer::TimedOut)))
+    }
+}
+
+struct Open<A> {
+    due: Instant,
+    question: Box<dyn Question<A>>,
+}
+
 /// See the module's documentation.
 pub(super) struct Questions<A: Application> {
-    lanes: Vec<(TypeId, FuturesOrdered<Answer<A>>)>,
-    as_it_comes: FuturesUnordered<Answer<A>>,
-    /// Every open question, by its deadline.
-    open: BTreeMap<Key, AbortHandle>,
-    asked: u64,
+    /// In the order asked, so the first is due first: all of them have the same time.
+    lanes: Vec<(TypeId, VecDeque<Open<A>>)>,
+    /// Few at a time: calls of functions, and what is done later.
+    as_it_comes: Vec<Open<A>>,
 }
 
 impl<A: Application> Default for Questions<A> {
     fn default() -> Self {
-        Self { lanes: Vec::new(), as_it_comes: FuturesUnordered::new(), open: BTreeMap::new(), asked: 0 }
+        Self { lanes: Vec::new(), as_it_comes: Vec::new() }
     }
 }
 
 impl<A: Application> Questions<A> {
     /// How many are open.
     pub(super) fn len(&self) -> usize {
-        self.open.len()
+        self.as_it_comes.len() + self.lanes.iter().map(|(_, lane)| lane.len()).sum::<usize>()
     }
 
     /// Waits for an answer until `due`, and runs `then` with it, or with the lack of it.
@@ -70,25 +94,13 @@ impl<A: Application> Questions<A> {
         answer: impl Future<Output = Result<R, MailboxError>> + Send + 'static,
         then: impl FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
     ) {
-        self.asked += 1;
-        let key = (due, self.asked);
-        let (handle, registration) = AbortHandle::new_pair();
-        self.open.insert(key, handle);
-        let answer = Abortable::new(answer, registration).map(move |answer| {
-            let answer = match answer {
-                Ok(answer) => answer.map_err(|_| NoAnswer::Gone),
-                Err(Aborted) => Err(NoAnswer::TimedOut),
-            };
-            let continuation: Continuation<A> = Box::new(move |app, cx| then(app, cx, answer));
-            (key, continuation)
-        });
-        let answer: Answer<A> = Box::pin(answer);
+        let open = Open { due, question: Box::new(Asked { waits: Box::pin(answer), answer: None, then }) };
         match lane {
             Lane::Of(actor) => match self.lanes.iter_mut().find(|(known, _)| *known == actor) {
-                Some((_, lane)) => lane.push_back(answer),
-                None => self.lanes.push((actor, FuturesOrdered::from_iter([answer]))),
+                Some((_, lane)) => lane.push_back(open),
+                None => self.lanes.push((actor, VecDeque::from([open]))),
             },
-            Lane::AsItComes => self.as_it_comes.push(answer),
+            Lane::AsItComes => self.as_it_comes.push(open),
         }
     }
 
@@ -102,44 +114,46 @@ impl<A: Application> Questions<A> {
         self.wait_for(Lane::AsItComes, due, never, |app, cx, _| then(app, cx));
     }
 
-    /// The next answer whose turn it is.
-    pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Continuation<A>> {
-        let mut lanes = self.lanes.iter_mut().map(|(_, lane)| lane);
-        let answered = lanes.find_map(|lane| match lane.poll_next_unpin(task) {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => None,
-        });
-        let answered = answered.or_else(|| match self.as_it_comes.poll_next_unpin(task) {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => None,
-        });
-        match answered {
-            Some((key, continuation)) => {
-                self.open.remove(&key);
-                Poll::Ready(continuation)
+    /// The next question whose answer is there.
+    pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Box<dyn Question<A>>> {
+        let mut answered = |open: &mut Open<A>| open.question.poll_answer(task).is_ready();
+        for (_, lane) in &mut self.lanes {
+            if lane.front_mut().is_some_and(&mut answered)
+                && let Some(first) = lane.pop_front()
+            {
+                return Poll::Ready(first.question);
             }
+        }
+        match self.as_it_comes.iter_mut().position(answered) {
+            Some(at) => Poll::Ready(self.as_it_comes.remove(at).question),
             None => Poll::Pending,
         }
     }
 
     /// The earliest deadline of an open question.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.open.first_key_value().map(|((due, _), _)| *due)
+        let first = self.lanes.iter().filter_map(|(_, lane)| lane.front());
+        first.chain(&self.as_it_comes).map(|open| open.due).min()
     }
 
-    /// Gives up on what is late. It is answered by [`Questions::poll_answer`], in its turn.
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(late) = self.open.first_entry().filter(|late| late.key().0 <= now) {
-            late.remove().abort();
+    /// A question that is late: it is given up.
+    pub(super) fn take_late(&mut self, now: Instant) -> Option<Box<dyn Question<A>>> {
+        let late = |open: &Open<A>| open.due <= now;
+        for (_, lane) in &mut self.lanes {
+            if lane.front().is_some_and(late) {
+                return lane.pop_front().map(|first| first.question);
+            }
         }
+        let at = self.as_it_comes.iter().position(late)?;
+        Some(self.as_it_comes.remove(at).question)
     }
 
     /// Waits for what is open without taking an answer: actix skips a question that nobody waits for
     /// any more, and what a client has sent before it left must still be done.
     pub(super) fn into_wait(mut self) -> impl Future<Output = ()> {
-        std::future::poll_fn(move |task| {
+        poll_fn(move |task| {
             while self.poll_answer(task).is_ready() {}
-            if self.open.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            if self.len() == 0 { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 }
