@@ -13,7 +13,7 @@ use actix_web::{
     web::{self, Data},
 };
 use actors::{
-    launch::{Launch, LaunchError, Launched, launch},
+    launch::{Launch, LaunchError, Launched, SharedActors, launch},
     metrics::Metrics,
     namespaces::{Broker, ServerInfo},
     session::{CloseSession, Shared, socketio::SocketIo},
@@ -21,6 +21,7 @@ use actors::{
 };
 use framing::close::CloseReason;
 use log::{info, warn};
+use parking_lot::Mutex;
 
 use crate::{
     access::loopback,
@@ -62,7 +63,9 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     server: ServerHandle,
     endpoint: Data<BrokerEndpoint>,
-    launched: Launched,
+    shared_actors: SharedActors,
+    #[cfg(test)]
+    directory: Arc<actors::namespaces::Directory>,
 }
 
 impl Running {
@@ -91,7 +94,7 @@ impl Running {
             let _ = link.session.try_send(CloseSession(CloseReason::ShuttingDown));
         }
         self.server.stop(true).await;
-        self.launched.stop().await;
+        self.shared_actors.stop().await;
     }
 }
 
@@ -104,7 +107,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         .map_err(|source| StartError::Data { dir: config.data.display().to_string(), source })?;
     let metrics = Arc::new(Metrics::default());
     telemetry::count_in(&metrics);
-    let launched = launch(
+    let Launched { directory, statics, router, shared_actors } = launch(
         Launch {
             trust: config.trust_config(),
             router: config.router_limits(),
@@ -120,7 +123,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         },
         &metrics,
     )?;
-    let settings = launched.directory.settings.load_full();
+    let settings = directory.settings.load_full();
     let port = config.port.unwrap_or(settings.server_port);
     let path = engine_path(&settings.socket_io_path);
     let listeners = listen(config.bind, port, &config.server)?;
@@ -128,23 +131,27 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     if let Some(first) = addresses.first() {
         // Nobody else says so.
-        let _ = launched.directory.server.port.set(first.port());
+        let _ = directory.server.port.set(first.port());
     }
     warn_if_open(&config, settings.network_safe, &addresses);
 
     let shared = Arc::new(Shared { config: config.session_config(), sessions: Sessions::default(), metrics });
-    let directory = launched.directory.clone();
-    let socketio = config.socketio_config();
+    let (socketio, known) = (config.socketio_config(), directory.clone());
     let endpoint = Data::new(Endpoint::new(shared, config.access(), config.endpoint_limits(), move |peer| {
-        SocketIo::new(socketio, Broker::new(directory.clone(), peer), Instant::now())
+        SocketIo::new(socketio, Broker::new(known.clone(), peer), Instant::now())
     }));
-    let files = Data::new(StaticFiles::new(&config.data, launched.statics.clone(), &path));
+    let files = Data::new(StaticFiles::new(&config.data, statics, &path));
     let metrics_access = config.server.metrics;
     let access = config.access();
 
     let served = endpoint.clone();
+    // Started by the first worker.
+    let router = Arc::new(Mutex::new(Some(router)));
     let counter = connections::counter(endpoint.shared.metrics.clone(), config.server.max_connections);
     let mut server = HttpServer::new(move || {
+        if let Some(router) = router.lock().take() {
+            router.start();
+        }
         App::new()
             .app_data(served.clone())
             .app_data(files.clone())
@@ -177,7 +184,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     for address in &addresses {
         info!("listening on http://{address}");
     }
-    Ok(Running { addresses, server: handle, endpoint, launched })
+    Ok(Running {
+        addresses,
+        server: handle,
+        endpoint,
+        shared_actors,
+        #[cfg(test)]
+        directory,
+    })
 }
 
 /// `socketIOPath` with one slash on each side.

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
-use actors::{session::PollingPayload, trust::ListKeys};
+use actors::{llm_router::CountPending, session::PollingPayload, trust::ListKeys};
 use framing::engine::Sid;
 
 use super::*;
@@ -61,7 +61,17 @@ fn rerun(provoke: &str) -> (Output, String) {
 
 #[test]
 fn a_panic_in_a_shared_actor_ends_the_process() {
-    let (output, file) = rerun("shared actor");
+    ends_the_process("shared actor");
+}
+
+/// Also where sessions share its thread, whose panics cost them alone.
+#[test]
+fn a_panic_in_the_router_ends_the_process() {
+    ends_the_process("router");
+}
+
+fn ends_the_process(provoke: &str) {
+    let (output, file) = rerun(provoke);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(70), "{log}");
     assert!(log.contains("provoked by a test") && log.contains("a shared actor has panicked"), "{log}");
@@ -100,8 +110,13 @@ fn provoked() {
                 let test = one_session_of_two(&running);
                 tokio::time::timeout(Duration::from_secs(30), test).await.unwrap();
             }
+            "router" => {
+                let _bomb = with_a_bomb(|| running.directory.router.send(CountPending)).await;
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                println!("the process lives on");
+            }
             _ => {
-                let _bomb = with_a_bomb(|| running.launched.directory.trust.send(ListKeys)).await;
+                let _bomb = with_a_bomb(|| running.directory.trust.send(ListKeys)).await;
                 tokio::time::sleep(Duration::from_secs(20)).await;
                 println!("the process lives on");
             }

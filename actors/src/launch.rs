@@ -25,6 +25,7 @@ use crate::{
         DebugModeChanged, DisconnectClient, Extensions, Registry, RegistryLimits, ReviewGrants, SocketKey,
     },
     rooms::{Rooms, RoomsConfig, Shared},
+    seat::Seat,
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
 
@@ -54,20 +55,27 @@ pub struct Launch {
     pub demo: Option<Duration>,
 }
 
-/// The shared actors, running.
+/// The shared actors, running, but for the router.
 pub struct Launched {
     /// Their addresses, for every session.
     pub directory: Arc<Directory>,
     /// Static mappings that clients have added, for the edge.
     pub statics: Arc<ArcSwap<StaticMap>>,
-    /// What survives.
-    pub history: HistoryLink,
+    /// The router is to be started by the first thread that serves sessions.
+    pub router: Seat,
+    /// To stop them.
+    pub shared_actors: SharedActors,
+}
+
+/// The threads of the shared actors.
+pub struct SharedActors {
+    history: HistoryLink,
     arbiter: ArbiterHandle,
     room_arbiters: Vec<ArbiterHandle>,
     history_arbiter: ArbiterHandle,
 }
 
-impl Launched {
+impl SharedActors {
     /// Stops the shared actors, the history last. Sessions must have ended before.
     pub async fn stop(&self) {
         self.arbiter.stop();
@@ -108,16 +116,20 @@ pub fn is_control_thread() -> bool {
     CONTROL.get()
 }
 
-/// While this lives, a panic of this thread costs whoever panics and nobody else: a room, beside the
-/// supervisor that starts it again.
-pub(crate) struct Expendable(bool);
+/// While this lives, a panic of this thread means something else than before.
+pub(crate) struct Stakes(bool);
 
-/// See [`Expendable`].
-pub(crate) fn expendable() -> Expendable {
-    Expendable(CONTROL.replace(false))
+/// Now a panic costs whoever panics and nobody else: a room, beside the supervisor that starts it again.
+pub(crate) fn expendable() -> Stakes {
+    Stakes(CONTROL.replace(false))
 }
 
-impl Drop for Expendable {
+/// Now a panic is one of a shared actor.
+pub(crate) fn vital() -> Stakes {
+    Stakes(CONTROL.replace(true))
+}
+
+impl Drop for Stakes {
     fn drop(&mut self) {
         CONTROL.set(self.0);
     }
@@ -153,7 +165,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     let mailbox = launch.control_mailbox;
 
     let (limits, current, counters) = (launch.router, settings.clone(), metrics.clone());
-    let router = LlmRouter::start_in_arbiter(&handle, move |ctx| {
+    let (router, seat) = Seat::reserve(move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
         LlmRouter::new(limits, current, epoch, counters)
     });
@@ -242,5 +254,6 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         server,
     };
     let directory = Arc::new(directory);
-    Ok(Launched { directory, statics: map, history, arbiter: handle, room_arbiters, history_arbiter })
+    let shared_actors = SharedActors { history, arbiter: handle, room_arbiters, history_arbiter };
+    Ok(Launched { directory, statics: map, router: seat, shared_actors })
 }

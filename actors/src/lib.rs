@@ -36,6 +36,7 @@ pub mod logs;
 
 pub mod demo;
 pub mod launch;
+pub mod seat;
 
 mod emit;
 pub mod metrics;
