@@ -287,6 +287,7 @@ fn is_test(path: &str) -> bool {
 #[test]
 fn no_file_is_long_without_a_reason() {
     let mut code = rust_files();
+    code.extend(files("bench", &["rs", "mjs"]));
     code.extend(files("web", &["ts", "mjs", "css"]));
     code.extend(files("extension", &["ts", "css", "html"]));
     code.extend(files("tests/clients", &["mjs", "py"]));

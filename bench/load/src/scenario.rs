@@ -1,0 +1,157 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use crate::{
+    Outcome,
+    answers::{Answers, Pace},
+    measure::{Sample, measure},
+    net::Net,
+    requests::{Requests, When},
+    rpc::Rpc,
+    script::Shape,
+    server::{Cores, Kind, Server},
+    world,
+};
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// What the server's time is divided by.
+    pub unit: &'static str,
+    /// Whether a plain echo can take part.
+    pub raw: bool,
+    pub work: Work,
+}
+
+#[derive(Clone, Copy)]
+pub enum Work {
+    Answers { shape: Shape, pace: Pace, clients: usize },
+    Rpc { padding: usize },
+    Requests { when: When, clients: usize, extensions: usize },
+}
+
+/// How long a run is warm, and how long it counts.
+#[derive(Clone, Copy)]
+pub struct Length {
+    pub warm_up: Duration,
+    pub time: Duration,
+}
+
+/// An extension serves so many clients: the default bound of its open requests is 256.
+const PER_EXTENSION: usize = 200;
+/// Chunks of an answer that comes at once.
+const BURST: Pace = Pace::Burst { steps: 200 };
+/// Growth has five thousand answers on their way at once, so each is shorter.
+const GROWTH: Pace = Pace::Burst { steps: 50 };
+const CHUNKS_PER_SECOND: u32 = 5000;
+/// Five pieces make a token.
+const TOKENS_PER_SECOND: u32 = 1000;
+
+const fn stream(
+    name: &'static str,
+    title: &'static str,
+    chunk: usize,
+    pace: Pace,
+    clients: usize,
+) -> Scenario {
+    let work = Work::Answers { shape: Shape::Stream { chunk }, pace, clients };
+    Scenario { name, title, unit: "chunk", raw: false, work }
+}
+
+const fn tokens(name: &'static str, title: &'static str, pace: Pace) -> Scenario {
+    let work = Work::Answers { shape: Shape::PerToken, pace, clients: 100 };
+    Scenario { name, title, unit: "piece", raw: false, work }
+}
+
+const fn rpc(name: &'static str, title: &'static str, padding: usize) -> Scenario {
+    Scenario { name, title, unit: "call", raw: true, work: Work::Rpc { padding } }
+}
+
+pub const SCENARIOS: &[Scenario] = &[
+    stream("stream-burst-8", "stream, as fast as it goes, 8 bytes", 8, BURST, 100),
+    stream("stream-burst-64", "stream, as fast as it goes, 64 bytes", 64, BURST, 100),
+    stream(
+        "stream-paced-8",
+        "stream, 5 000 chunks/s, 8 bytes",
+        8,
+        Pace::Steps { per_second: CHUNKS_PER_SECOND },
+        100,
+    ),
+    stream(
+        "stream-paced-64",
+        "stream, 5 000 chunks/s, 64 bytes",
+        64,
+        Pace::Steps { per_second: CHUNKS_PER_SECOND },
+        100,
+    ),
+    tokens("per-token-burst", "per token, as fast as it goes", BURST),
+    tokens("per-token-paced", "per token, 5 000 pieces/s", Pace::Steps { per_second: TOKENS_PER_SECOND }),
+    rpc("rpc-64", "event with ack, 64 bytes", 64),
+    rpc("rpc-1024", "event with ack, 1 024 bytes", 1024),
+    Scenario {
+        name: "request",
+        title: "request forwarded and acked",
+        unit: "request",
+        raw: false,
+        work: Work::Requests { when: When::Later { requests: 32 }, clients: 64, extensions: 8 },
+    },
+    Scenario {
+        name: "round-trip",
+        title: "round trip through the extension",
+        unit: "round trip",
+        raw: false,
+        work: Work::Requests { when: When::AtOnce, clients: 64, extensions: 1 },
+    },
+    Scenario {
+        name: "many-requests",
+        title: "1 000 clients with a request each in flight",
+        unit: "request",
+        raw: false,
+        work: Work::Requests { when: When::Together, clients: 1000, extensions: 5 },
+    },
+    stream("growth-10", "growth: 10 clients", 64, GROWTH, 10),
+    stream("growth-100", "growth: 100 clients", 64, GROWTH, 100),
+    stream("growth-1000", "growth: 1 000 clients", 64, GROWTH, 1000),
+    stream("growth-5000", "growth: 5 000 clients", 64, GROWTH, 5000),
+];
+
+impl Scenario {
+    pub fn takes(&self, kind: Kind) -> bool {
+        self.raw || kind != Kind::Raw
+    }
+
+    /// One run with a fresh server.
+    pub fn run(&self, kind: Kind, cores: Cores, length: Length) -> Outcome<Sample> {
+        let mut net = Net::new()?;
+        let (clients, extensions) = self.peers();
+        let ids: Vec<String> =
+            (0..clients).map(world::client).chain((0..extensions).map(world::extension)).collect();
+        let server = Server::start(kind, cores, &ids)?;
+        let Length { warm_up, time } = length;
+        let net = &mut net;
+        match self.work {
+            Work::Answers { shape, pace, clients } => {
+                let mut load = Answers::new(net, &server, shape, pace, clients, PER_EXTENSION)?;
+                measure(net, &server, &mut load, warm_up, time)
+            }
+            Work::Rpc { padding } => {
+                let mut load = Rpc::new(net, &server, clients, padding)?;
+                measure(net, &server, &mut load, warm_up, time)
+            }
+            Work::Requests { when, clients, extensions } => {
+                let mut load = Requests::new(net, &server, when, clients, extensions)?;
+                measure(net, &server, &mut load, warm_up, time)
+            }
+        }
+    }
+
+    /// How many clients and extensions there are.
+    fn peers(&self) -> (usize, usize) {
+        match self.work {
+            Work::Answers { clients, .. } => (clients, clients.div_ceil(PER_EXTENSION)),
+            Work::Rpc { .. } => (64, 1),
+            Work::Requests { clients, extensions, .. } => (clients, extensions),
+        }
+    }
+}
