@@ -4,10 +4,12 @@
 //! `requests.rs` and `rpc.rs` are the loads, over `world.rs`, `packet.rs`, `net.rs` and `websocket.rs`.
 
 mod answers;
+mod idle;
 mod measure;
 mod net;
 mod packet;
 mod requests;
+mod room;
 mod rpc;
 mod scenario;
 mod script;
@@ -17,6 +19,7 @@ mod world;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use scenario::{Length, SCENARIOS, Scenario};
 use server::{Cores, Kind};
 
@@ -44,7 +47,11 @@ fn options() -> Outcome<Options> {
         kinds: Kind::ALL.to_vec(),
         scenarios: SCENARIOS.iter().collect(),
         runs: 5,
-        length: Length { warm_up: Duration::from_millis(300), time: Duration::from_millis(1200) },
+        length: Length {
+            warm_up: Duration::from_millis(300),
+            time: Duration::from_millis(800),
+            hold: Duration::from_secs(60),
+        },
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -75,6 +82,9 @@ fn options() -> Outcome<Options> {
 
 fn run(options: &Options) -> Outcome {
     let cores = Cores::of_this_process()?;
+    // Ten thousand connections, here and in the server.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     for scenario in &options.scenarios {
         for _ in 0..options.runs {
             for kind in options.kinds.iter().filter(|kind| scenario.takes(**kind)) {

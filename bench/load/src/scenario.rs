@@ -5,9 +5,11 @@ use std::time::Duration;
 use crate::{
     Outcome,
     answers::{Answers, Pace},
+    idle,
     measure::{Sample, measure},
     net::Net,
     requests::{Requests, When},
+    room::{self, Room},
     rpc::Rpc,
     script::Shape,
     server::{Cores, Kind, Server},
@@ -29,13 +31,17 @@ pub enum Work {
     Answers { shape: Shape, pace: Pace, clients: usize },
     Rpc { padding: usize },
     Requests { when: When, clients: usize, extensions: usize },
+    FanOut { members: usize },
+    Connect { connections: usize },
+    Idle { connections: usize },
 }
 
-/// How long a run is warm, and how long it counts.
+/// How long a run is warm, how long it counts, and how long idle connections are held.
 #[derive(Clone, Copy)]
 pub struct Length {
     pub warm_up: Duration,
     pub time: Duration,
+    pub hold: Duration,
 }
 
 /// An extension serves so many clients: the default bound of its open requests is 256.
@@ -43,7 +49,7 @@ const PER_EXTENSION: usize = 200;
 /// Chunks of an answer that comes at once.
 const BURST: Pace = Pace::Burst { steps: 200 };
 /// Growth has five thousand answers on their way at once, so each is shorter.
-const GROWTH: Pace = Pace::Burst { steps: 50 };
+const GROWTH: Pace = Pace::Burst { steps: 20 };
 const CHUNKS_PER_SECOND: u32 = 5000;
 /// Five pieces make a token.
 const TOKENS_PER_SECOND: u32 = 1000;
@@ -110,10 +116,38 @@ pub const SCENARIOS: &[Scenario] = &[
         raw: false,
         work: Work::Requests { when: When::Together, clients: 1000, extensions: 5 },
     },
+    Scenario {
+        name: "fan-out-100",
+        title: "a message to a room of 100",
+        unit: "delivery",
+        raw: false,
+        work: Work::FanOut { members: 100 },
+    },
+    Scenario {
+        name: "fan-out-1000",
+        title: "a message to a room of 1 000",
+        unit: "delivery",
+        raw: false,
+        work: Work::FanOut { members: 1000 },
+    },
     stream("growth-10", "growth: 10 clients", 64, GROWTH, 10),
     stream("growth-100", "growth: 100 clients", 64, GROWTH, 100),
     stream("growth-1000", "growth: 1 000 clients", 64, GROWTH, 1000),
     stream("growth-5000", "growth: 5 000 clients", 64, GROWTH, 5000),
+    Scenario {
+        name: "connect",
+        title: "10 000 connections are made",
+        unit: "connection",
+        raw: true,
+        work: Work::Connect { connections: 10_000 },
+    },
+    Scenario {
+        name: "idle",
+        title: "10 000 connections, held for 60 s",
+        unit: "ping",
+        raw: false,
+        work: Work::Idle { connections: 10_000 },
+    },
 ];
 
 impl Scenario {
@@ -125,10 +159,10 @@ impl Scenario {
     pub fn run(&self, kind: Kind, cores: Cores, length: Length) -> Outcome<Sample> {
         let mut net = Net::new()?;
         let (clients, extensions) = self.peers();
-        let ids: Vec<String> =
-            (0..clients).map(world::client).chain((0..extensions).map(world::extension)).collect();
+        let mut ids = vec![room::MASTER.to_owned()];
+        ids.extend((0..clients).map(world::client).chain((0..extensions).map(world::extension)));
         let server = Server::start(kind, cores, &ids)?;
-        let Length { warm_up, time } = length;
+        let Length { warm_up, time, hold } = length;
         let net = &mut net;
         match self.work {
             Work::Answers { shape, pace, clients } => {
@@ -143,6 +177,12 @@ impl Scenario {
                 let mut load = Requests::new(net, &server, when, clients, extensions)?;
                 measure(net, &server, &mut load, warm_up, time)
             }
+            Work::FanOut { members } => {
+                let mut load = Room::new(net, &server, members)?;
+                measure(net, &server, &mut load, warm_up, time)
+            }
+            Work::Connect { connections } => idle::connect(net, &server, connections),
+            Work::Idle { connections } => idle::hold(net, &server, connections, hold),
         }
     }
 
@@ -152,6 +192,10 @@ impl Scenario {
             Work::Answers { clients, .. } => (clients, clients.div_ceil(PER_EXTENSION)),
             Work::Rpc { .. } => (64, 1),
             Work::Requests { clients, extensions, .. } => (clients, extensions),
+            Work::FanOut { members } => (members, 0),
+            Work::Connect { connections } | Work::Idle { connections } => {
+                (connections / idle::PER_CLIENT + 1, 0)
+            }
         }
     }
 }

@@ -128,6 +128,11 @@ impl Driver for Joining<'_> {
     }
 }
 
+/// For so long, to whatever comes; a closed connection is an error.
+pub fn listen(net: &mut Net, time: Duration) -> Outcome {
+    net.run_for(&mut Calling { calls: vec![], next: 0 }, time)
+}
+
 /// One event after another, each acked with "ok" before the next.
 pub fn call(net: &mut Net, calls: Vec<(ConnId, String)>) -> Outcome {
     let mut calling = Calling { calls, next: 0 };
