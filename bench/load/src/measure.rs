@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::time::ClockId;
+
 use crate::{
     Outcome,
     net::{Driver, Net},
@@ -48,14 +50,16 @@ pub fn measure(
     load.take();
 
     let mut done = Done::default();
-    let (mut cpu, mut wall) = (Duration::ZERO, Duration::ZERO);
+    let (mut cpu, mut wall, mut own) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let clock = ClockId::CLOCK_PROCESS_CPUTIME_ID;
     let split = server.split()?;
     while wall < time.mul_f32(0.9) {
         let before = server.cpu_at_rest()?;
-        let begun = Instant::now();
+        let (begun, own_before) = (Instant::now(), Duration::from(clock.now()?));
         load.begin(net, time - wall.min(time))?;
         net.run(load, PATIENCE)?;
         wall += begun.elapsed();
+        own += Duration::from(clock.now()?) - own_before;
         cpu += server.cpu_at_rest()? - before;
         let more = load.take();
         done.units += more.units;
@@ -75,6 +79,8 @@ pub fn measure(
     sample.insert("units_per_s".into(), units / wall.as_secs_f64());
     sample.insert("system_share".into(), system / (user + system).max(0.01));
     sample.insert("busy".into(), cpu.as_secs_f64() / wall.as_secs_f64());
+    // Near 1, it is the generator that does not go faster.
+    sample.insert("load_busy".into(), own.as_secs_f64() / wall.as_secs_f64());
     latencies(&mut sample, done.latencies);
     Ok(sample)
 }

@@ -12,7 +12,7 @@ use crate::{
     room::{self, Room},
     rpc::Rpc,
     script::Shape,
-    server::{Cores, Kind, Server},
+    server::{Kind, Server, Servers},
     world,
 };
 
@@ -42,6 +42,31 @@ pub struct Length {
     pub warm_up: Duration,
     pub time: Duration,
     pub hold: Duration,
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self {
+            warm_up: Duration::from_millis(300),
+            time: Duration::from_millis(800),
+            hold: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Length {
+    pub fn tiny() -> Self {
+        let moment = Duration::from_millis(50);
+        Self { warm_up: moment, time: moment, hold: moment }
+    }
+}
+
+/// How many take part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    Full,
+    /// As few as show that all works.
+    Tiny,
 }
 
 /// An extension serves so many clients: the default bound of its open requests is 256.
@@ -155,16 +180,22 @@ impl Scenario {
         self.raw || kind != Kind::Raw
     }
 
+    /// Whether there is time for one run alone.
+    pub fn is_long(&self) -> bool {
+        matches!(self.work, Work::Idle { .. })
+    }
+
     /// One run with a fresh server.
-    pub fn run(&self, kind: Kind, cores: Cores, length: Length) -> Outcome<Sample> {
+    pub fn run(&self, servers: &Servers, kind: Kind, length: Length, size: Size) -> Outcome<Sample> {
         let mut net = Net::new()?;
-        let (clients, extensions) = self.peers();
+        let work = if size == Size::Tiny { self.work.tiny() } else { self.work };
+        let (clients, extensions) = work.peers();
         let mut ids = vec![room::MASTER.to_owned()];
         ids.extend((0..clients).map(world::client).chain((0..extensions).map(world::extension)));
-        let server = Server::start(kind, cores, &ids)?;
+        let server = Server::start(servers, kind, &ids)?;
         let Length { warm_up, time, hold } = length;
         let net = &mut net;
-        match self.work {
+        match work {
             Work::Answers { shape, pace, clients } => {
                 let mut load = Answers::new(net, &server, shape, pace, clients, PER_EXTENSION)?;
                 measure(net, &server, &mut load, warm_up, time)
@@ -185,10 +216,12 @@ impl Scenario {
             Work::Idle { connections } => idle::hold(net, &server, connections, hold),
         }
     }
+}
 
+impl Work {
     /// How many clients and extensions there are.
-    fn peers(&self) -> (usize, usize) {
-        match self.work {
+    fn peers(self) -> (usize, usize) {
+        match self {
             Work::Answers { clients, .. } => (clients, clients.div_ceil(PER_EXTENSION)),
             Work::Rpc { .. } => (64, 1),
             Work::Requests { clients, extensions, .. } => (clients, extensions),
@@ -197,5 +230,28 @@ impl Scenario {
                 (connections / idle::PER_CLIENT + 1, 0)
             }
         }
+    }
+
+    /// The same work of a few.
+    fn tiny(mut self) -> Self {
+        match &mut self {
+            Self::Answers { pace, clients, .. } => {
+                *clients = (*clients / 100).clamp(3, 12);
+                if let Pace::Burst { steps } = pace {
+                    *steps = 20;
+                }
+            }
+            Self::Rpc { .. } => (),
+            Self::Requests { when, clients, extensions } => {
+                *clients = 6;
+                *extensions = (*extensions).min(2);
+                if let When::Later { requests } = when {
+                    *requests = 4;
+                }
+            }
+            Self::FanOut { members } => *members = (*members / 100).max(6),
+            Self::Connect { connections } | Self::Idle { connections } => *connections = 80,
+        }
+        self
     }
 }

@@ -54,40 +54,56 @@ impl Kind {
             _ => "/socket.io/?EIO=4&transport=websocket",
         }
     }
+}
 
-    fn command(self, repository: &Path, data: &Path) -> Command {
-        let bench = repository.join("bench");
-        let target = |folder: &Path| match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(target) => PathBuf::from(target),
-            None => folder.join("target"),
-        };
-        match self {
-            Self::Ours => {
-                let mut command = Command::new(target(repository).join("release/newage-broker"));
-                command.arg("--config").arg(bench.join("config.toml")).arg("--data").arg(data);
+/// Where the servers are, and where they run.
+pub struct Servers {
+    /// `bench/` of this repository.
+    pub bench: PathBuf,
+    pub ours: PathBuf,
+    cores: Cores,
+}
+
+impl Servers {
+    pub fn of_this_repository() -> Outcome<Self> {
+        let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+        let ours = target(&bench.join("..")).join("release/newage-broker");
+        Ok(Self { bench, ours, cores: Cores::of_this_process()? })
+    }
+
+    fn command(&self, kind: Kind, data: &Path) -> Command {
+        match kind {
+            Kind::Ours => {
+                let mut command = Command::new(&self.ours);
+                command.arg("--config").arg(self.bench.join("config.toml")).arg("--data").arg(data);
                 command.args(["--port", "0", "--bind", "127.0.0.1"]);
                 command
             }
-            Self::Node => {
+            Kind::Node => {
                 let mut command = Command::new("node");
-                command.arg(bench.join("servers/node/server.mjs"));
+                command.arg(self.bench.join("servers/node/server.mjs"));
                 command
             }
-            Self::Socketioxide => Command::new(target(&bench).join("release/bench-socketioxide")),
-            Self::Raw => Command::new(target(&bench).join("release/bench-raw")),
+            Kind::Socketioxide => Command::new(target(&self.bench).join("release/bench-socketioxide")),
+            Kind::Raw => Command::new(target(&self.bench).join("release/bench-raw")),
         }
     }
 }
 
+/// Where Cargo puts what it builds in a workspace.
+fn target(workspace: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
+}
+
 /// Two cores: the first for servers, the last for this program.
 #[derive(Clone, Copy)]
-pub struct Cores {
+struct Cores {
     server: usize,
     load: usize,
 }
 
 impl Cores {
-    pub fn of_this_process() -> Outcome<Self> {
+    fn of_this_process() -> Outcome<Self> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
         let cores: Vec<usize> =
             (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or_default()).collect();
@@ -114,13 +130,12 @@ pub struct Server {
 
 impl Server {
     /// `clients` are trusted.
-    pub fn start(kind: Kind, cores: Cores, clients: &[String]) -> Outcome<Self> {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    pub fn start(servers: &Servers, kind: Kind, clients: &[String]) -> Outcome<Self> {
         let data = tempfile::Builder::new().prefix("newage-bench-").tempdir()?;
         if kind == Kind::Ours {
             trust(data.path(), clients)?;
         }
-        let mut command = kind.command(&repository, data.path());
+        let mut command = servers.command(kind, data.path());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("NEWAGE_") || name == "RUST_LOG" || name == "PORT" {
@@ -128,13 +143,14 @@ impl Server {
             }
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).current_dir(data.path());
+        // Written as by a service; shown to whoever looks for an error.
         if std::env::var_os("BENCH_STDERR").is_none() {
             command.stderr(fs::File::create(data.path().join("stderr.txt"))?);
         }
         // A child keeps the core of its parent.
-        Cores::pin(cores.server)?;
+        Cores::pin(servers.cores.server)?;
         let child = command.spawn();
-        Cores::pin(cores.load)?;
+        Cores::pin(servers.cores.load)?;
         let mut child = child.map_err(|error| format!("{command:?}: {error}; make bench builds it"))?;
         let clock = clock_getcpuclockid(Pid::from_raw(child.id().try_into()?))?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
@@ -194,8 +210,8 @@ impl Drop for Server {
     }
 }
 
-/// A settings file for each client, and the key that a start of the broker has given it before: 1 of bcrypt's
-/// rounds takes a start of the broker 50 ms.
+/// A settings file for each client, and a key's hash as a start of the broker before has stored it: to make one
+/// takes 50 ms.
 fn trust(data: &Path, clients: &[String]) -> Outcome {
     const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
     let settings = data.join("settings");
