@@ -107,6 +107,21 @@ fuzz: ## Each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz and a nightly to
 	  $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(or $(FUZZ_SECONDS),60); \
 	done
 
+##@ Measure
+
+.PHONY: bench
+bench: bench-build ## Beside other brokers: docs/performance.md, 20 min (SCENARIO=stream RUNS=3: a part, printed)
+	bench/target/release/bench-load $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(SCENARIO)$(ONLY)$(RUNS),,--write)
+
+.PHONY: bench-smoke
+bench-smoke: bench-build ## All scenarios with a few clients for a moment: that they work, and nothing else
+	bench/target/release/bench-load --tiny
+
+.PHONY: bench-build
+bench-build: $(stamps)/bench-modules
+	$(CARGO) build --release --locked --bin newage-broker
+	cd bench && CARGO_TARGET_DIR=target $(CARGO) build --release --locked
+
 ##@ Work on it
 
 .PHONY: fmt
@@ -117,7 +132,7 @@ fmt: $(stamps)/rust-tools ## Format the Rust code
 clean: ## Remove what was built or installed here; settings/, keys/, logs/ and data/ stay
 	$(CARGO) clean
 	rm -rf $(stamps) web/dist web/node_modules extension/dist extension/node_modules \
-	  tests/clients/node_modules tests/clients/.venv tests/sillytavern/node_modules
+	  bench/target bench/servers/node/node_modules tests/clients/node_modules tests/clients/.venv tests/sillytavern/node_modules
 
 .PHONY: help
 help: ## This list
@@ -144,6 +159,10 @@ $(stamps)/extension-modules: extension/package.json extension/package-lock.json 
 
 $(stamps)/extension: $(stamps)/extension-modules extension/vite.config.ts extension/tsconfig.json $(shell find extension/src extension/public -type f)
 	cd extension && $(NPM) run build
+	@touch $@
+
+$(stamps)/bench-modules: bench/servers/node/package.json bench/servers/node/package-lock.json | $(stamps)/node
+	cd bench/servers/node && $(npm_ci)
 	@touch $@
 
 # SillyTavern's own install scripts are not needed: it is only served.

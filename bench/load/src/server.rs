@@ -67,7 +67,8 @@ pub struct Servers {
 impl Servers {
     pub fn of_this_repository() -> Outcome<Self> {
         let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-        let ours = target(&bench.join("..")).join("release/newage-broker");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| bench.join("../target"), PathBuf::from);
+        let ours = std::path::absolute(target.join("release/newage-broker"))?;
         Ok(Self { bench, ours, cores: Cores::of_this_process()? })
     }
 
@@ -84,15 +85,10 @@ impl Servers {
                 command.arg(self.bench.join("servers/node/server.mjs"));
                 command
             }
-            Kind::Socketioxide => Command::new(target(&self.bench).join("release/bench-socketioxide")),
-            Kind::Raw => Command::new(target(&self.bench).join("release/bench-raw")),
+            Kind::Socketioxide => Command::new(self.bench.join("target/release/bench-socketioxide")),
+            Kind::Raw => Command::new(self.bench.join("target/release/bench-raw")),
         }
     }
-}
-
-/// Where Cargo puts what it builds in a workspace.
-fn target(workspace: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }
 
 /// Two cores: the first for servers, the last for this program.
