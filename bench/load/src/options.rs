@@ -11,7 +11,7 @@ use crate::{
 const HELP: &str = "\
 bench-load: drives brokers, verifies what they answer, and compares what it costs them
 
-  --only ours,socketioxide,node,raw   these servers alone
+  --only ours,socketioxide,held,node,raw   these servers alone
   --scenario NAME,…    these scenarios; the beginning of a name means all that begin so
   --runs N             runs of each (5); idle connections are held in one run alone
   --ms N               how long a run counts (800)

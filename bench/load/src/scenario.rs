@@ -177,7 +177,11 @@ pub const SCENARIOS: &[Scenario] = &[
 
 impl Scenario {
     pub fn takes(&self, kind: Kind) -> bool {
-        self.raw || kind != Kind::Raw
+        match kind {
+            Kind::Raw => self.raw,
+            Kind::Held => matches!(self.work, Work::Answers { shape: Shape::PerToken, .. }),
+            Kind::Ours | Kind::Socketioxide | Kind::Node => true,
+        }
     }
 
     /// Whether there is time for one run alone.

@@ -24,17 +24,20 @@ use crate::Outcome;
 pub enum Kind {
     Ours,
     Socketioxide,
+    /// The same, with each token held until it is complete.
+    Held,
     Node,
     Raw,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Ours, Self::Socketioxide, Self::Node, Self::Raw];
+    pub const ALL: [Self; 5] = [Self::Ours, Self::Socketioxide, Self::Held, Self::Node, Self::Raw];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Socketioxide => "socketioxide",
+            Self::Held => "held",
             Self::Node => "node",
             Self::Raw => "raw",
         }
@@ -43,7 +46,7 @@ impl Kind {
     /// An event's number as it stands in a packet: socketioxide closes the connection on a number.
     pub fn event(self, number: u32) -> String {
         match self {
-            Self::Socketioxide => format!("\"{number}\""),
+            Self::Socketioxide | Self::Held => format!("\"{number}\""),
             _ => number.to_string(),
         }
     }
@@ -67,7 +70,8 @@ pub struct Servers {
 impl Servers {
     pub fn of_this_repository() -> Outcome<Self> {
         let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| bench.join("../target"), PathBuf::from);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| bench.join("../target"), PathBuf::from);
         let ours = std::path::absolute(target.join("release/newage-broker"))?;
         Ok(Self { bench, ours, cores: Cores::of_this_process()? })
     }
@@ -86,6 +90,11 @@ impl Servers {
                 command
             }
             Kind::Socketioxide => Command::new(self.bench.join("target/release/bench-socketioxide")),
+            Kind::Held => {
+                let mut command = Command::new(self.bench.join("target/release/bench-socketioxide"));
+                command.arg("--held");
+                command
+            }
             Kind::Raw => Command::new(self.bench.join("target/release/bench-raw")),
         }
     }

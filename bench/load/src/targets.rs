@@ -53,6 +53,10 @@ const fn raw(title: &'static str, scenario: &'static str) -> Target {
     Target { title, scenario, metric: Metric::Cpu, against: Kind::Raw, limit: 1.2 }
 }
 
+const fn held(title: &'static str, scenario: &'static str, limit: f64) -> Target {
+    Target { title, scenario, metric: Metric::Cpu, against: Kind::Held, limit }
+}
+
 const fn latency(title: &'static str, scenario: &'static str) -> Target {
     Target { title, scenario, metric: Metric::Latency, against: Kind::Socketioxide, limit: 1.0 }
 }
@@ -64,6 +68,8 @@ pub const TARGETS: &[Target] = &[
     cpu("stream, paced, 64 bytes", "stream-paced-64", 0.85),
     cpu("per token, as fast as it goes", "per-token-burst", 0.5),
     cpu("per token, paced", "per-token-paced", 0.65),
+    held("per token, as fast as it goes, to held", "per-token-burst", 0.5),
+    held("per token, paced, to held", "per-token-paced", 0.65),
     cpu("event with ack, 64 bytes", "rpc-64", 0.8),
     cpu("event with ack, 1 024 bytes", "rpc-1024", 0.8),
     raw("event with ack, 64 bytes, to an echo", "rpc-64"),

@@ -18,6 +18,8 @@ use crate::relay::{Inbound, Mark, Outbound};
 
 pub struct Broker {
     io: SocketIo,
+    /// Whether tokens are held until they are complete.
+    pub hold: bool,
     state: Mutex<State>,
     messages: AtomicU64,
 }
@@ -55,8 +57,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Peer {
-    pub fn new(socket: SocketRef, id: String) -> Self {
-        let outbound = Outbound::new(socket.clone());
+    pub fn new(socket: SocketRef, id: String, hold: bool) -> Self {
+        let outbound = Outbound::new(socket.clone(), hold);
         Self { socket, id, inbound: Mutex::default(), outbound, streamed: Mutex::default() }
     }
 }
@@ -65,8 +67,8 @@ impl Peer {
 const ROOM: &str = "bench";
 
 impl Broker {
-    pub fn new(io: SocketIo) -> Self {
-        Self { io, state: Mutex::default(), messages: AtomicU64::new(0) }
+    pub fn new(io: SocketIo, hold: bool) -> Self {
+        Self { io, hold, state: Mutex::default(), messages: AtomicU64::new(0) }
     }
 
     pub fn joined(&self, peer: &Arc<Peer>) {
@@ -126,7 +128,7 @@ impl Broker {
         let Some(requester) = lock(&self.state).open.get(&mark.request_id).map(Arc::clone) else { return };
         lock(&requester.streamed).push(mark.request_id.clone());
         let stream = requester.outbound.announce(&mark);
-        lock(&from.inbound).insert(mark.stream_id, Inbound::new(stream));
+        lock(&from.inbound).insert(mark.stream_id, stream);
     }
 
     /// A message to everybody in a room.

@@ -29,7 +29,7 @@ struct Handshake {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The default of 128 packets that wait for a socket is less than an extension is asked at once.
     let (layer, io) = SocketIo::builder().max_buffer_size(65_536).build_layer();
-    let broker = Arc::new(Broker::new(io.clone()));
+    let broker = Arc::new(Broker::new(io.clone(), std::env::args().any(|argument| argument == "--held")));
     let here = Arc::clone(&broker);
     io.ns("/llm", move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
         match auth {
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn llm(broker: &Arc<Broker>, socket: &SocketRef, id: String) {
-    let peer = Arc::new(Peer::new(socket.clone(), id));
+    let peer = Arc::new(Peer::new(socket.clone(), id, broker.hold));
     broker.joined(&peer);
 
     let (here, from) = (Arc::clone(broker), Arc::clone(&peer));

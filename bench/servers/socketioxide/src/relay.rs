@@ -2,9 +2,12 @@
 //! `node-socketio-stream` sends them, one write for a piece, each after its `$stream-read` and after the ack
 //! of the one before. A client's streams are written one after the other, in the order of their
 //! announcement; so they cannot overtake each other in the client.
+//!
+//! With `--held` a token's pieces are gathered until its END, and leave as one write, behind which the next
+//! stream's may follow at once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -28,7 +31,14 @@ pub struct Mark {
     pub stream_id: String,
     pub output_id: String,
     pub request_id: String,
+    /// How many pieces a START announces.
+    num_streams: Option<u64>,
 }
+
+/// Streams of so many pieces are held.
+const HELD: u64 = 5;
+/// Acks that are not waited for yet.
+const UNACKED: usize = 256;
 
 /// `CLIENT_STREAM_DATA_…`
 #[derive(Deserialize)]
@@ -44,6 +54,8 @@ pub struct Inbound {
     next: u64,
     /// Pieces that came too early.
     waiting: BTreeMap<u64, String>,
+    /// What is held.
+    text: Option<String>,
     pieces: mpsc::UnboundedSender<String>,
 }
 
@@ -53,19 +65,22 @@ struct Stream {
     /// One `$stream-read` is kept, more count as one.
     permit: Arc<Notify>,
     pieces: mpsc::UnboundedReceiver<String>,
+    /// It is one write.
+    held: bool,
 }
 
 /// All streams to one client.
 pub struct Outbound {
     socket: SocketRef,
+    hold: bool,
     permits: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
     /// Streams in the order of their announcement; the task that writes them begins with the first.
     queue: Mutex<Option<mpsc::UnboundedSender<Stream>>>,
 }
 
 impl Inbound {
-    pub fn new(pieces: mpsc::UnboundedSender<String>) -> Self {
-        Self { next: 0, waiting: BTreeMap::new(), pieces }
+    pub fn new(held: bool, pieces: mpsc::UnboundedSender<String>) -> Self {
+        Self { next: 0, waiting: BTreeMap::new(), text: held.then(String::new), pieces }
     }
 
     fn push(&mut self, index: u64, data: String) {
@@ -81,6 +96,10 @@ impl Inbound {
 
     fn flush(&mut self, data: String) {
         self.next += 1;
+        if let Some(text) = &mut self.text {
+            text.push_str(&data);
+            return;
+        }
         // An empty write would stop some readers for ever.
         if !data.is_empty() {
             let _ = self.pieces.send(data);
@@ -101,6 +120,9 @@ impl Peer {
             for data in std::mem::take(&mut stream.waiting).into_values() {
                 stream.flush(data);
             }
+            if let Some(text) = stream.text.take() {
+                stream.flush(text);
+            }
         }
     }
 
@@ -117,11 +139,12 @@ impl Peer {
 }
 
 impl Outbound {
-    pub fn new(socket: SocketRef) -> Self {
-        Self { socket, permits: Arc::default(), queue: Mutex::default() }
+    pub fn new(socket: SocketRef, hold: bool) -> Self {
+        Self { socket, hold, permits: Arc::default(), queue: Mutex::default() }
     }
 
-    pub fn announce(&self, mark: &Mark) -> mpsc::UnboundedSender<String> {
+    pub fn announce(&self, mark: &Mark) -> Inbound {
+        let held = self.hold && mark.num_streams.is_some_and(|count| count <= HELD);
         let wire = Uuid::new_v4().to_string();
         let permit = Arc::new(Notify::new());
         let (pieces, waiting) = mpsc::unbounded_channel();
@@ -136,8 +159,8 @@ impl Outbound {
             tokio::spawn(write(self.socket.clone(), Arc::clone(&self.permits), streams));
             queue
         });
-        let _ = queue.send(Stream { wire, permit, pieces: waiting });
-        pieces
+        let _ = queue.send(Stream { wire, permit, pieces: waiting, held });
+        Inbound::new(held, pieces)
     }
 }
 
@@ -146,12 +169,19 @@ async fn write(
     permits: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
     mut streams: mpsc::UnboundedReceiver<Stream>,
 ) {
-    while let Some(Stream { wire, permit, mut pieces }) = streams.recv().await {
+    let mut acks = VecDeque::new();
+    while let Some(Stream { wire, permit, mut pieces, held }) = streams.recv().await {
+        while acks.len() > if held { UNACKED } else { 0 } {
+            let Some(ack) = acks.pop_front() else { break };
+            let _: Result<WriteAck, _> = ack.await;
+        }
         while let Some(piece) = pieces.recv().await {
             permit.notified().await;
             let write = (wire.as_str(), Bytes::from(piece), "buffer");
             let Ok(ack) = socket.emit_with_ack::<_, WriteAck>("$stream-write", &write) else { return };
-            if !matches!(ack.await, Ok(WriteAck { refused: None })) {
+            if held {
+                acks.push_back(ack);
+            } else if !matches!(ack.await, Ok(WriteAck { refused: None })) {
                 break;
             }
         }
