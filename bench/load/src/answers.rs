@@ -177,7 +177,7 @@ impl Answers {
     fn heard(&mut self, net: &mut Net, index: usize, text: &[u8]) -> Outcome {
         let client = &mut self.clients[index];
         let (namespace, packet) = packet::read(text)?;
-        let refuse = || format!("client {index} is sent {}", String::from_utf8_lossy(text));
+        let refuse = || format!("client {index} is sent {}", packet::show(text));
         if namespace != b"/llm" {
             return Err(refuse().into());
         }
@@ -234,7 +234,7 @@ impl Answers {
         let client = &mut self.clients[index];
         let rest = &client.expected.as_bytes()[client.got..];
         if !std::mem::take(&mut client.chunk_follows) || chunk.is_empty() || !rest.starts_with(chunk) {
-            let (got, wanted) = (String::from_utf8_lossy(chunk), String::from_utf8_lossy(rest));
+            let (got, wanted) = (packet::show(chunk), packet::show(rest));
             return Err(format!("client {index} is sent {got:?} instead of {wanted:?}").into());
         }
         let burst = matches!(self.pace, Pace::Burst { .. });
@@ -299,7 +299,7 @@ impl Client {
             || about.source != "server"
             || self.streams.iter().any(|stream| stream == wire.id.as_bytes())
         {
-            return Err(format!("client {} is sent {}", answer.client, String::from_utf8_lossy(args)).into());
+            return Err(format!("client {} is sent {}", answer.client, packet::show(args)).into());
         }
         self.streams.push(wire.id.as_bytes().to_vec());
         net.send(self.conn, &read_on(wire.id.as_bytes()));
@@ -334,7 +334,7 @@ impl Driver for Answers {
                         return self.asked(net, at - first_extension, rest);
                     }
                 }
-                Err(format!("an extension is sent {}", String::from_utf8_lossy(text)).into())
+                Err(format!("an extension is sent {}", packet::show(text)).into())
             }
             _ => Err("an unexpected frame".into()),
         }

@@ -22,7 +22,7 @@ pub enum Packet<'a> {
 
 /// A text frame, and its namespace.
 pub fn read(text: &[u8]) -> Outcome<(&[u8], Packet<'_>)> {
-    let refuse = || format!("an unexpected packet: {}", String::from_utf8_lossy(text));
+    let refuse = || format!("an unexpected packet: {}", show(text));
     let (kind, mut rest) = match text {
         [b'0', ..] => return Ok((b"", Packet::Open)),
         [b'4', kind, rest @ ..] => (*kind, rest),
@@ -60,7 +60,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The name of an event, without quotes if it is a text, and its arguments without the closing bracket.
 pub fn event(args: &[u8]) -> Outcome<(&[u8], &[u8])> {
-    let refuse = || format!("an unexpected event: {}", String::from_utf8_lossy(args));
+    let refuse = || format!("an unexpected event: {}", show(args));
     let inside = args.strip_prefix(b"[").and_then(|args| args.strip_suffix(b"]")).ok_or_else(refuse)?;
     let end = inside.iter().position(|byte| *byte == b',').unwrap_or(inside.len());
     let name = &inside[..end];
@@ -79,6 +79,11 @@ pub fn text(args: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn same_json(got: &[u8], wanted: &[u8]) -> bool {
     let value = serde_json::from_slice::<serde_json::Value>;
     got == wanted || matches!((value(got), value(wanted)), (Ok(got), Ok(wanted)) if got == wanted)
+}
+
+/// The beginning of a frame, for an error.
+pub fn show(frame: &[u8]) -> String {
+    String::from_utf8_lossy(&frame[..frame.len().min(300)]).into_owned()
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl Requests {
 
     fn heard(&mut self, net: &mut Net, index: usize, text: &[u8]) -> Outcome {
         let client = &mut self.clients[index];
-        let refuse = || format!("client {index} is sent {}", String::from_utf8_lossy(text));
+        let refuse = || format!("client {index} is sent {}", packet::show(text));
         match packet::read(text)? {
             (b"/llm", Packet::Ack { id, args }) => {
                 let next = u64::from(client.acked + 1);
@@ -191,7 +191,7 @@ impl Requests {
 
     fn asked(&mut self, net: &mut Net, at: usize, text: &[u8]) -> Outcome {
         let extension = &mut self.extensions[at];
-        let refuse = || format!("{} is sent {}", extension.id, String::from_utf8_lossy(text));
+        let refuse = || format!("{} is sent {}", extension.id, packet::show(text));
         let (b"/llm", Packet::Event { attachments: 0, args, .. }) = packet::read(text)? else {
             return Err(refuse().into());
         };

@@ -12,7 +12,7 @@ use crate::{
     packet::{self, Packet},
     server::{Kind, Server},
     websocket::Frame,
-    world::{self, Peer},
+    world::{self, PATIENCE, Peer},
 };
 
 /// Members that write. Each writes again when everybody has its last message.
@@ -56,7 +56,10 @@ impl Room {
         let mut conns = vec![master];
         conns.extend(world::join(net, server, (1..size).map(guest).collect())?);
         if server.kind == Kind::Ours {
-            make(net, master, size)?;
+            let calls = calls(size);
+            let mut making = Making { master, calls, next: 0, unread: conns[1..].to_vec() };
+            making.call(net);
+            net.run(&mut making, PATIENCE)?;
         }
         // What members are told because others came.
         world::listen(net, Duration::from_millis(100))?;
@@ -87,7 +90,7 @@ impl Room {
     }
 
     fn told(&mut self, net: &Net, member: usize, text: &[u8]) -> Outcome<usize> {
-        let refuse = || format!("member {member} is sent {}", String::from_utf8_lossy(text));
+        let refuse = || format!("member {member} is sent {}", packet::show(text));
         let known = self.flights.iter().position(|flight| flight.frame == text);
         let sender = match known {
             Some(sender) => sender,
@@ -135,7 +138,7 @@ impl Room {
         let sender = member.checked_sub(1).filter(|sender| *sender < SENDERS).ok_or("an ack for nobody")?;
         let flight = &mut self.flights[sender];
         if flight.acked || id != u64::from(flight.number) || !packet::same_json(args, RECEIVED) {
-            return Err(format!("member {member} is acked {}", String::from_utf8_lossy(args)).into());
+            return Err(format!("member {member} is acked {}", packet::show(args)).into());
         }
         flight.acked = true;
         Ok(sender)
@@ -150,9 +153,8 @@ fn id(sender: usize, number: u32) -> String {
 }
 
 /// The room, its members, and a mode in which a guest's message is told to the room and forwarded to nobody.
-fn make(net: &mut Net, master: ConnId, size: usize) -> Outcome {
-    let call =
-        |event: &str, payload: serde_json::Value| (master, format!("42/rooms,0[\"{event}\",{payload}]"));
+fn calls(size: usize) -> Vec<String> {
+    let call = |event: &str, payload: serde_json::Value| format!("42/rooms,0[\"{event}\",{payload}]");
     let mut calls = vec![
         call("CREATE_ROOM", json!({"roomName": ROOM})),
         call("SET_ROOM_MESSAGE_REQUEST_MODE", json!({"roomName": ROOM, "mode": "MasterOnly"})),
@@ -163,7 +165,61 @@ fn make(net: &mut Net, master: ConnId, size: usize) -> Outcome {
             json!({"identity": world::client(index), "roomName": ROOM, "role": "guest"}),
         )
     }));
-    world::call(net, calls)
+    calls
+}
+
+/// One call of the master after another, until every newcomer has read what was said in the room before: that
+/// comes in pages, with a pause after each.
+struct Making {
+    master: ConnId,
+    calls: Vec<String>,
+    next: usize,
+    unread: Vec<ConnId>,
+}
+
+impl Making {
+    fn call(&self, net: &mut Net) {
+        if let Some(call) = self.calls.get(self.next) {
+            net.send(self.master, call.as_bytes());
+        }
+    }
+}
+
+impl Driver for Making {
+    fn frame(&mut self, net: &mut Net, at: ConnId, frame: Frame<'_>) -> Outcome {
+        let Frame::Text(text) = frame else { return Err("not a text".into()) };
+        match packet::read(text)?.1 {
+            Packet::Ack { args, .. } if at == self.master => {
+                if !args.starts_with(b"[{\"status\":\"ok\"") {
+                    return Err(format!("{:?}: {}", self.calls.get(self.next), packet::show(args)).into());
+                }
+                self.next += 1;
+                self.call(net);
+            }
+            Packet::Event { args, .. } if args.starts_with(b"[\"UPDATE_CONTEXT_PAGE\"") => {
+                let (_, page): (&str, Page) = serde_json::from_slice(args)?;
+                if page.is_last_page {
+                    self.unread.retain(|unread| *unread != at);
+                }
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.next == self.calls.len() && self.unread.is_empty()
+    }
+
+    fn waits_for(&self) -> String {
+        format!("{} of {} calls, {} have not read", self.next, self.calls.len(), self.unread.len())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    is_last_page: bool,
 }
 
 #[derive(Deserialize)]

@@ -82,7 +82,7 @@ impl Driver for Rpc {
         let index = at.checked_sub(self.first).ok_or("the extension is sent something")?;
         let Frame::Text(text) = frame else { return Err("not a text".into()) };
         if self.open == 0 || !self.check(index, text)? {
-            return Err(format!("connection {index} is sent {}", String::from_utf8_lossy(text)).into());
+            return Err(format!("connection {index} is sent {}", packet::show(text)).into());
         }
         self.open -= 1;
         self.done.units += 1;
