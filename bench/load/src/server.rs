@@ -175,6 +175,7 @@ impl Server {
     }
 
     /// The same, once the server has nothing more to do: what is measured ends in quiet.
+    #[expect(clippy::disallowed_methods, reason = "nothing else is to happen meanwhile")]
     pub fn cpu_at_rest(&self) -> Outcome<Duration> {
         let patience = Instant::now() + Duration::from_millis(500);
         let mut before = self.cpu()?;
