@@ -39,4 +39,5 @@ pub mod launch;
 pub mod seat;
 
 mod emit;
+mod maps;
 pub mod metrics;

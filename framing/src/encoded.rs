@@ -58,9 +58,7 @@ impl Encoded {
         args: &[&str],
         attachments: &[Bytes],
     ) -> Self {
-        let mut first = String::new();
-        name.write(&mut first);
-        Self::packet(['2', '5'], ns, ack, Some(&first), args, attachments)
+        Self::packet(['2', '5'], ns, ack, Some(name), args, attachments)
     }
 
     /// `3` or `6`: the answer to the client's event `id`. `args` are JSON texts.
@@ -105,14 +103,14 @@ impl Encoded {
         [plain, binary]: [char; 2],
         ns: &Namespace,
         id: Option<u64>,
-        first: Option<&str>,
+        name: Option<&EventName>,
         args: &[&str],
         attachments: &[Bytes],
     ) -> Self {
-        let args = || first.into_iter().chain(args.iter().copied());
-        let length: usize = args().map(|arg| arg.len() + 1).sum();
-        // 32 for types, counts and ids.
-        let mut head = String::with_capacity(32 + ns.as_str().len() + length);
+        let length: usize = args.iter().map(|arg| arg.len() + 1).sum();
+        // 40 for types, counts, ids and the name's quotes: in most cases nothing is moved.
+        let name_length = name.map_or(0, EventName::len);
+        let mut head = String::with_capacity(40 + ns.as_str().len() + name_length + length);
         head.push('4');
         match attachments.len() {
             0 => head.push(plain),
@@ -127,8 +125,11 @@ impl Encoded {
             let _ = write!(head, "{id}");
         }
         head.push('[');
-        for (index, arg) in args().enumerate() {
-            if index > 0 {
+        if let Some(name) = name {
+            name.write(&mut head);
+        }
+        for (index, arg) in args.iter().enumerate() {
+            if index > 0 || name.is_some() {
                 head.push(',');
             }
             head.push_str(arg);

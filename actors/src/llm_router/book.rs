@@ -8,7 +8,7 @@ mod requests;
 mod sockets;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use framing::ByteString;
 use super::{Delivery, Peer, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
 use crate::{
     ids::{ClientId, RequestId},
+    maps::FastMap,
     registry::SocketKey,
 };
 
@@ -123,15 +124,15 @@ pub(super) struct Book {
     /// Oldest first, the newest socket of a client last.
     pub(super) targets: Vec<TargetSocket>,
     /// The way to each of them.
-    lines: HashMap<SocketKey, Line>,
-    pub(super) peers: HashMap<Requester, Vec<Peer>>,
+    lines: FastMap<SocketKey, Line>,
+    pub(super) peers: FastMap<Requester, Vec<Peer>>,
     /// Owners of the sockets that closed last, for text that was on its way to one.
     closed: VecDeque<(SocketKey, Requester)>,
-    pub(super) requests: HashMap<RequestId, Request>,
+    pub(super) requests: FastMap<RequestId, Request>,
     /// In the order opened, because ids rise.
     pub(super) routes: BTreeMap<RouteId, Route>,
-    pub(super) by_target: HashMap<ClientId, BTreeSet<RouteId>>,
-    by_asker: HashMap<ClientId, BTreeSet<RouteId>>,
+    pub(super) by_target: FastMap<ClientId, BTreeSet<RouteId>>,
+    by_asker: FastMap<ClientId, BTreeSet<RouteId>>,
 }
 
 impl Book {
@@ -141,13 +142,13 @@ impl Book {
             epoch,
             next_route: 0,
             targets: Vec::new(),
-            lines: HashMap::new(),
-            peers: HashMap::new(),
+            lines: FastMap::default(),
+            peers: FastMap::default(),
             closed: VecDeque::new(),
-            requests: HashMap::new(),
+            requests: FastMap::default(),
             routes: BTreeMap::new(),
-            by_target: HashMap::new(),
-            by_asker: HashMap::new(),
+            by_target: FastMap::default(),
+            by_asker: FastMap::default(),
         }
     }
 

@@ -27,7 +27,6 @@ mod rooms;
 mod tests;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -52,6 +51,7 @@ use crate::{
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
     lobby::Lobby,
     logs::Logs,
+    maps::FastMap,
     protocol::{Emit, MsgType, Namespace, msg_type},
     registry::{Admission, LiveExtensions, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     rooms::Rooms,
@@ -157,7 +157,7 @@ pub struct Broker {
     directory: Arc<Directory>,
     peer: Peer,
     /// At most one per namespace of the broker.
-    sockets: HashMap<WireNamespace, Socket>,
+    sockets: FastMap<WireNamespace, Socket>,
     /// The `/llm` socket as a requester.
     deliveries: Option<Box<Deliveries>>,
     /// The `/llm` socket as a target, if it is an extension's.
@@ -242,7 +242,7 @@ impl Broker {
         Self {
             directory,
             peer,
-            sockets: HashMap::new(),
+            sockets: FastMap::default(),
             deliveries: None,
             answers: None,
             owed: context::Owed::default(),

@@ -6,10 +6,11 @@
 //! waits; beyond a bound nothing more is read from the peer until the decision is there.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use crate::maps::FastMap;
 use actix::Addr;
 use framing::{
     ByteString, Bytes,
@@ -81,7 +82,7 @@ struct Layer<T> {
     config: SocketIoConfig,
     protocol: SocketSession,
     /// One per joined or joining namespace; never more than `max_namespaces`.
-    sockets: HashMap<Namespace, Socket<T>>,
+    sockets: FastMap<Namespace, Socket<T>>,
     /// What waited for an admission that has come; acted on when the handler returns.
     released: VecDeque<Action>,
     /// As many events as may wait for an admission did so when this was last looked at.
@@ -122,7 +123,7 @@ impl<H: NamespaceHandler> SocketIo<H> {
             layer: Layer {
                 config,
                 protocol,
-                sockets: HashMap::new(),
+                sockets: FastMap::default(),
                 released: VecDeque::new(),
                 crowded: false,
             },

@@ -14,7 +14,8 @@
 //!     any state: 60 s idle, overflow, abort ─► Fail
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::maps::FastMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,7 +53,7 @@ pub struct InboundStreams<R> {
     limits: InboundLimits,
     /// By key, so in the order of their STARTs.
     streams: BTreeMap<u64, OpenStream<R>>,
-    by_id: HashMap<ByStreamId, u64>,
+    by_id: FastMap<ByStreamId, u64>,
     outputs: Outputs<R>,
     /// One entry a stream. The idle ones are not moved by every DATA: when one fires early it is
     /// set anew.
@@ -70,7 +71,7 @@ impl<R: Clone> InboundStreams<R> {
         Self {
             limits,
             streams: BTreeMap::new(),
-            by_id: HashMap::new(),
+            by_id: FastMap::default(),
             outputs: Outputs::new(),
             timers: BTreeSet::new(),
             bytes: 0,

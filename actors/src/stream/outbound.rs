@@ -14,8 +14,9 @@
 //! that needs several writes starts when all earlier ones are acked, waits for permit and ack of
 //! each of its own, and holds the next stream back until its last ack (rule 7).
 
+use crate::maps::FastMap;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -62,7 +63,7 @@ pub struct StreamSender {
     next_entry: EntryId,
     lanes: Lanes,
     /// Entries that may still grow.
-    by_group: HashMap<Group, EntryId>,
+    by_group: FastMap<Group, EntryId>,
     ignored: Ignored,
     /// Entries without announcement.
     waiting: BTreeSet<EntryId>,
@@ -104,7 +105,7 @@ impl StreamSender {
             entries: BTreeMap::new(),
             next_entry: 1,
             lanes: Lanes::default(),
-            by_group: HashMap::new(),
+            by_group: FastMap::default(),
             ignored: Ignored::new(limits.max_streams),
             waiting: BTreeSet::new(),
             wires: BTreeMap::new(),

@@ -10,7 +10,7 @@
 //! peer, what follows waits behind it. Texts of the same stream that wait are joined.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use super::lane::Lane;
 use crate::{
     ids::RequestId,
     llm_router::{Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
+    maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
     stream::{StreamInfo, StreamText},
@@ -46,8 +47,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub struct FanOut {
     /// The target's socket.
     holder: SocketKey,
-    routes: HashMap<RouteId, Route>,
-    by_request: HashMap<RequestId, RouteId>,
+    routes: FastMap<RouteId, Route>,
+    by_request: FastMap<RequestId, RouteId>,
     /// Key of the newest stream that was sent.
     newest: u64,
     limits: FanOutLimits,
@@ -104,8 +105,8 @@ impl FanOut {
     pub fn new(holder: SocketKey, limits: FanOutLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             holder,
-            routes: HashMap::new(),
-            by_request: HashMap::new(),
+            routes: FastMap::default(),
+            by_request: FastMap::default(),
             newest: 0,
             limits,
             retry_at: None,

@@ -80,6 +80,13 @@ impl EventName {
         RESERVED.into_iter().find(|reserved| *reserved == name)
     }
 
+    /// Bytes of its text.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Number(text) | Self::Text(text) => text.len(),
+        }
+    }
+
     /// Appends the name as JSON.
     pub(crate) fn write(&self, out: &mut String) {
         match self {

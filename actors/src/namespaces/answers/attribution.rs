@@ -4,7 +4,7 @@
 //! stream goes where its START went. While the router is asked, the events of that output wait; the
 //! answer comes once per output.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use framing::ByteString;
 use log::debug;
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     llm_router::{AttributeOutput, OpenedRoute, RouteId, RouteNotice},
+    maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
     session::NoAnswer,
@@ -31,7 +32,7 @@ pub(super) enum Attribution {
 
 /// Outputs of one socket, the oldest forgotten first.
 pub(super) struct Outputs {
-    known: HashMap<ByteString, Attribution>,
+    known: FastMap<ByteString, Attribution>,
     order: VecDeque<ByteString>,
     max: usize,
     /// About how many of them the router is asked.
@@ -40,7 +41,7 @@ pub(super) struct Outputs {
 
 impl Outputs {
     pub(super) fn new(max: usize) -> Self {
-        Self { known: HashMap::new(), order: VecDeque::new(), max, asked: 0 }
+        Self { known: FastMap::default(), order: VecDeque::new(), max, asked: 0 }
     }
 
     /// Whether the router is asked about one of them.

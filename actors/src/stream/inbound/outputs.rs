@@ -1,6 +1,6 @@
 //! What the streams of one output share: a character whose halves came in different streams.
 
-use std::collections::HashMap;
+use crate::maps::FastMap;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -32,12 +32,12 @@ pub(super) struct Output<R> {
 /// Outputs with an open stream or a carry; all others need no state.
 #[derive(Debug)]
 pub(super) struct Outputs<R> {
-    map: HashMap<ByteString, Output<R>>,
+    map: FastMap<ByteString, Output<R>>,
 }
 
 impl<R> Outputs<R> {
     pub(super) fn new() -> Self {
-        Self { map: HashMap::new() }
+        Self { map: FastMap::default() }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,7 +1,8 @@
 //! The streams of one output at one receiver, in the order in which their text must leave
 //! (spec §5.5 rule 7).
 
-use std::collections::{BTreeMap, HashMap};
+use crate::maps::FastMap;
+use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryId, LaneId, OutputKey};
 
@@ -21,7 +22,7 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     map: BTreeMap<LaneId, Lane>,
-    by_key: HashMap<OutputKey, LaneId>,
+    by_key: FastMap<OutputKey, LaneId>,
     next: LaneId,
 }
 

@@ -12,7 +12,7 @@ struct Bench {
     sender: StreamSender,
     now: Instant,
     out: Vec<Command>,
-    infos: HashMap<&'static str, Arc<StreamInfo>>,
+    infos: FastMap<&'static str, Arc<StreamInfo>>,
     show_names: bool,
 }
 
@@ -28,7 +28,7 @@ impl Bench {
             sender: StreamSender::new(limits, None),
             now: Instant::now(),
             out: Vec::new(),
-            infos: HashMap::new(),
+            infos: FastMap::default(),
             show_names: false,
         }
     }
