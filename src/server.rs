@@ -107,7 +107,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         .map_err(|source| StartError::Data { dir: config.data.display().to_string(), source })?;
     let metrics = Arc::new(Metrics::default());
     telemetry::count_in(&metrics);
-    let Launched { directory, statics, router, shared_actors } = launch(
+    let workers = match config.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let Launched { directory, statics, seats, shared_actors } = launch(
         Launch {
             trust: config.trust_config(),
             router: config.router_limits(),
@@ -115,6 +119,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             registry: config.registry_limits(),
             broker: config.broker_limits(),
             rooms: config.rooms_config(),
+            one_thread: workers == 1,
+            rooms_share_it: workers == 1 && config.rooms.supervisors == 0,
             max_log_reads: config.log.max_reads,
             debug_mode: telemetry::set_debug_mode,
             server: ServerInfo::new(env!("CARGO_PKG_VERSION"), telemetry::timestamp()),
@@ -146,11 +152,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 
     let served = endpoint.clone();
     // Started by the first worker.
-    let router = Arc::new(Mutex::new(Some(router)));
+    let seats = Arc::new(Mutex::new(Some(seats)));
     let counter = connections::counter(endpoint.shared.metrics.clone(), config.server.max_connections);
     let mut server = HttpServer::new(move || {
-        if let Some(router) = router.lock().take() {
-            router.start();
+        if let Some(seats) = seats.lock().take() {
+            seats.start();
         }
         App::new()
             .app_data(served.clone())
@@ -170,10 +176,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     .h1_write_buffer_size(config.server.write_buffer)
     .tcp_nodelay(true)
     .shutdown_timeout(config.server.shutdown_timeout)
-    .disable_signals();
-    if config.server.workers > 0 {
-        server = server.workers(config.server.workers);
-    }
+    .disable_signals()
+    .workers(workers);
     for listener in listeners {
         let addr = listener.local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
         server = server.listen(listener).map_err(|source| StartError::Listen { addr, source })?;

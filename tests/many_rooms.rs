@@ -77,9 +77,10 @@ async fn history(peer: &mut Peer, room: &str) -> Vec<String> {
     messages.iter().filter_map(|message| Some(message["requestId"].as_str()?.to_owned())).collect()
 }
 
-async fn nothing_is_lost(supervisors: usize) {
+async fn nothing_is_lost(supervisors: usize, workers: usize) {
     let broker = Broker::start(|config| {
         config.rooms.supervisors = supervisors;
+        config.server.workers = workers;
         config.trust.trust_patterns = vec!["member-*".to_owned()];
     });
     let mut admin = peer(&broker, ADMIN).await;
@@ -124,6 +125,12 @@ async fn nothing_is_lost(supervisors: usize) {
 #[tokio::test]
 async fn nothing_is_lost_and_order_is_kept_under_one_supervisor_and_two() {
     for supervisors in [1, 2] {
-        nothing_is_lost(supervisors).await;
+        nothing_is_lost(supervisors, 2).await;
     }
+}
+
+/// As on a machine with one core.
+#[tokio::test]
+async fn nothing_is_lost_and_order_is_kept_on_one_thread() {
+    nothing_is_lost(0, 1).await;
 }

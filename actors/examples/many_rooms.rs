@@ -28,6 +28,7 @@ use actors::{
         Caller, ChatRequest, Command, Extensions, InRoom, Line, LogLimits, Present, Reply, RoomCommand,
         RoomLimits, RoomRefusal, Rooms, RoomsConfig, Shared,
     },
+    seat,
 };
 use arc_swap::ArcSwap;
 use framing::{frame::Frame, json::RawJson};
@@ -89,7 +90,8 @@ fn start(folder: &Path, supervisors: usize, size: Size, metrics: &Arc<Metrics>) 
         metrics.clone(),
     );
     let arbiters: Vec<ArbiterHandle> = (0..supervisors).map(|_| Arbiter::new().handle()).collect();
-    let rooms = Rooms::start(&arbiters, shared);
+    let places: Vec<seat::Place<'_>> = arbiters.iter().map(seat::Place::Arbiter).collect();
+    let rooms = Rooms::start(&places, shared);
     lobby.try_send(Supervisors(rooms.clone())).expect("an empty mailbox");
     rooms
 }

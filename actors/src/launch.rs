@@ -25,7 +25,7 @@ use crate::{
         DebugModeChanged, DisconnectClient, Extensions, Registry, RegistryLimits, ReviewGrants, SocketKey,
     },
     rooms::{Rooms, RoomsConfig, Shared},
-    seat::Seat,
+    seat::{Place, Seats},
     trust::{Trust, TrustConfig, TrustError, TrustStore},
 };
 
@@ -43,6 +43,10 @@ pub struct Launch {
     pub broker: BrokerLimits,
     /// Rooms.
     pub rooms: RoomsConfig,
+    /// One thread serves all sessions (`server.workers`): the registry and the lobby share it.
+    pub one_thread: bool,
+    /// So do the rooms, unless somebody has asked for threads of their own (`rooms.supervisors`).
+    pub rooms_share_it: bool,
     /// Log files that are read at once.
     pub max_log_reads: usize,
     /// Makes the log as talkative as `debugMode` says: called at the start and at each change.
@@ -55,14 +59,14 @@ pub struct Launch {
     pub demo: Option<Duration>,
 }
 
-/// The shared actors, running, but for the router.
+/// The shared actors, running, but for those that sit with sessions.
 pub struct Launched {
     /// Their addresses, for every session.
     pub directory: Arc<Directory>,
     /// Static mappings that clients have added, for the edge.
     pub statics: Arc<ArcSwap<StaticMap>>,
-    /// The router is to be started by the first thread that serves sessions.
-    pub router: Seat,
+    /// Those that are to be started by the first thread that serves sessions: the router, and others.
+    pub seats: Seats,
     /// To stop them.
     pub shared_actors: SharedActors,
 }
@@ -165,19 +169,26 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     let mailbox = launch.control_mailbox;
 
     let (limits, current, counters) = (launch.router, settings.clone(), metrics.clone());
-    let (router, seat) = Seat::reserve(move |ctx| {
+    let seats = Seats::default();
+    // Each request asks the router: it is always where sessions are.
+    let router = Place::Seat(&seats).start(move |ctx: &mut Context<LlmRouter>| {
         ctx.set_mailbox_capacity(mailbox);
         LlmRouter::new(limits, current, epoch, counters)
     });
     let link = history.clone();
-    let lobby = Lobby::start_in_arbiter(&handle, move |ctx| {
+    // Several threads on one core would only take turns, and each turn costs more than what is done in it.
+    let place = if launch.one_thread { Place::Seat(&seats) } else { Place::Arbiter(&handle) };
+    let lobby = place.start(move |ctx: &mut Context<Lobby>| {
         ctx.set_mailbox_capacity(mailbox);
         Lobby::new(link)
     });
-    let room_arbiters: Vec<ArbiterHandle> =
-        (0..launch.rooms.supervisors).map(|_| control_arbiter()).collect();
+    let supervisors = launch.rooms.supervisors;
+    let of_their_own = if launch.rooms_share_it { 0 } else { supervisors };
+    let room_arbiters: Vec<ArbiterHandle> = (0..of_their_own).map(|_| control_arbiter()).collect();
+    let mut places: Vec<Place<'_>> = room_arbiters.iter().map(Place::Arbiter).collect();
+    places.resize(supervisors, Place::Seat(&seats));
     let rooms = Rooms::start(
-        &room_arbiters,
+        &places,
         Shared::new(
             history.clone(),
             router.clone(),
@@ -197,7 +208,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     let (supervisors, list) = (rooms.clone(), lobby.clone());
     let present = Extensions::new(demo_id.clone().into_iter().collect());
     let extensions = present.live();
-    let registry = Registry::start_in_arbiter(&handle, move |ctx| {
+    let registry = place.start(move |ctx: &mut Context<Registry>| {
         ctx.set_mailbox_capacity(mailbox);
         Registry::new(to, supervisors, list, present, current, limits, counters)
     });
@@ -255,5 +266,5 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
     };
     let directory = Arc::new(directory);
     let shared_actors = SharedActors { history, arbiter: handle, room_arbiters, history_arbiter };
-    Ok(Launched { directory, statics: map, router: seat, shared_actors })
+    Ok(Launched { directory, statics: map, seats, shared_actors })
 }

@@ -1,10 +1,12 @@
-//! An actor whose address is known before the thread on which it runs.
+//! Where shared actors run.
 //!
-//! The router is asked by every request, and tells sessions on. On a thread of its own each of these costs a
-//! wake-up, which is more than all that is done in between; on a thread that serves sessions it costs nothing
-//! for those. That thread begins after everybody has been given the router's address.
+//! On a thread of its own an actor costs those who ask it a wake-up each time, which is more than most of
+//! what is done in between. On a thread that serves sessions it costs nothing for the sessions of that thread.
+//! Such a thread begins when everybody has been given the addresses already: an actor's address is
+//! reserved, what it is sent waits, and the thread starts it.
 
 use std::{
+    cell::RefCell,
     future::Future,
     pin::Pin,
     task::{Context as Task, Poll},
@@ -14,27 +16,45 @@ use actix::{dev::channel, prelude::*};
 
 use crate::launch::vital;
 
-/// Where an actor is still to be started. What it is sent meanwhile waits.
-pub struct Seat(Box<dyn FnOnce() + Send>);
+/// A place where an actor can be started.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// A thread without sessions.
+    Arbiter(&'a ArbiterHandle),
+    /// A thread that serves sessions, and will be there soon.
+    Seat(&'a Seats),
+}
 
-impl Seat {
-    /// The address of an actor that [`Seat::start`] will make, and the way to do it.
-    pub(crate) fn reserve<A>(make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> (Addr<A>, Self)
+/// Actors that the first thread that serves sessions will start.
+#[derive(Default)]
+pub struct Seats(RefCell<Vec<Start>>);
+
+type Start = Box<dyn FnOnce() + Send>;
+
+impl Seats {
+    /// Starts them, on this thread.
+    pub fn start(self) {
+        self.0.into_inner().into_iter().for_each(|start| start());
+    }
+}
+
+impl Place<'_> {
+    /// Starts an actor, now or soon; what it is sent meanwhile waits.
+    pub(crate) fn start<A>(self, make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
     where
         A: Actor<Context = Context<A>>,
     {
+        let seats = match self {
+            Self::Arbiter(arbiter) => return A::start_in_arbiter(arbiter, make),
+            Self::Seat(seats) => seats,
+        };
         let (sender, receiver) = channel::channel(MAILBOX_UNTIL_STARTED);
-        let start = move || {
+        seats.0.borrow_mut().push(Box::new(move || {
             let mut ctx = Context::with_receiver(receiver);
             let actor = make(&mut ctx);
             actix::spawn(Vital(Box::pin(ctx.into_future(actor))));
-        };
-        (Addr::new(sender), Self(Box::new(start)))
-    }
-
-    /// Starts it, on this thread.
-    pub fn start(self) {
-        (self.0)();
+        }));
+        Addr::new(sender)
     }
 }
 

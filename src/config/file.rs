@@ -35,7 +35,7 @@ section! {
         public_url: Option<String> = None,
         /// See [`Access::trusted_proxies`](crate::access::Access::trusted_proxies).
         trusted_proxies: Vec<IpAddr> = Vec::new(),
-        /// HTTP workers; 0 for one per core.
+        /// HTTP workers; 0 for one per core. With one, the shared actors that wait for no disk run on its thread.
         workers: usize = 0,
         /// Connections per worker.
         max_connections: usize = 100_000,
@@ -258,7 +258,7 @@ section! {
 section! {
     /// `[rooms]`
     RoomsSection {
-        /// 0 for one per core.
+        /// 0 for one per core; with a single worker, one on its thread.
         supervisors: usize = 0,
         mailbox: usize = 4096,
         max_mutes: usize = 10_000,

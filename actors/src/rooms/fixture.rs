@@ -15,6 +15,7 @@ use crate::{
     llm_router::LlmRouter,
     lobby::{Lobby, Supervisors},
     metrics::Metrics,
+    seat::Place,
     trust::{ServerSettings, TrustSnapshot},
 };
 
@@ -44,7 +45,8 @@ pub(crate) fn idle(
     };
     let shared =
         Shared::new(history.clone(), router, lobby.clone(), settings, known, config, metrics.clone());
-    let rooms = Rooms::start(&[Arbiter::current(), Arbiter::current()], shared);
+    let here = Arbiter::current();
+    let rooms = Rooms::start(&[Place::Arbiter(&here); 2], shared);
     lobby.try_send(Supervisors(rooms.clone())).unwrap();
     (rooms, lobby, history)
 }

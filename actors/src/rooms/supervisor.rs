@@ -28,6 +28,7 @@ use crate::{
     lobby::{Lobby, RoomListed},
     metrics::Metrics,
     protocol::{Namespace, RequestMode, Role},
+    seat::Place,
     trust::{ServerSettings, TrustSnapshot},
 };
 
@@ -89,16 +90,16 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Starts the supervisors, each on its own arbiter.
-    pub fn start(arbiters: &[ArbiterHandle], shared: Shared) -> Self {
+    /// Starts the supervisors, each at its place: an arbiter of its own, or a thread that it shares.
+    pub fn start(places: &[Place<'_>], shared: Shared) -> Self {
         let shared = Arc::new(shared);
         let mutes = shared.mutes.clone();
-        let count = arbiters.len();
-        let supervisors = arbiters.iter().enumerate().map(|(place, arbiter)| {
+        let count = places.len();
+        let supervisors = places.iter().enumerate().map(|(number, place)| {
             let shared = shared.clone();
-            RoomSupervisor::start_in_arbiter(arbiter, move |ctx| {
+            place.start(move |ctx: &mut Context<RoomSupervisor>| {
                 ctx.set_mailbox_capacity(shared.limits.mailbox);
-                RoomSupervisor::new(place, count, shared)
+                RoomSupervisor::new(number, count, shared)
             })
         });
         Self { supervisors: supervisors.collect(), mutes }
