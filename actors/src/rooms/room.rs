@@ -242,6 +242,7 @@ impl Room {
             }
             Command::SetMode(mode) => {
                 let decision = self.state.set_mode(caller, mode);
+                self.begin_thinking(ctx);
                 self.decided(decision)
             }
             Command::Mute { identity, seconds } => self.mute(caller, &identity, seconds, now),
@@ -386,7 +387,7 @@ impl Actor for Room {
                 }
             }));
         }
-        self.check_thinking(ctx);
+        self.begin_thinking(ctx);
     }
 }
 

@@ -320,6 +320,7 @@ impl RoomSupervisor {
         }
         // Also of clients that are not here now (spec §3.3).
         let taken = self.rooms.contains_key(&name)
+            || self.owner_of(&name).is_some()
             || self.asleep.contains_key(&name)
             || name.as_str() == super::MONITOR_ROOM
             || self.shared.known.load().entry(name.as_str()).is_some();
@@ -333,27 +334,32 @@ impl RoomSupervisor {
         self.create(name, None, Some(caller.client), master.then_some(caller.identity), ctx)
     }
 
-    /// The room of somebody's own, and the monitor's of the monitor.
-    fn own_room(&mut self, identity: &Identity, client: &ClientId, ctx: &mut Context<Self>) {
-        let monitor = client.as_str() == MONITOR;
-        for name in std::iter::once(identity.as_str()).chain(monitor.then_some(super::MONITOR_ROOM)) {
-            let Ok(name) = RoomName::new(name.to_owned()) else { continue };
-            if !self.is_mine(name.as_str()) {
-                continue;
-            }
-            if !self.rooms.contains_key(&name) {
-                match self.asleep.remove(&name) {
-                    Some(state) => self.start(state, true, ctx),
-                    None => {
-                        let owner = (name.as_str() == identity.as_str()).then(|| identity.clone());
-                        if let Err(error) = self.create(name.clone(), owner, None, None, ctx) {
-                            warn!(room:% = name, error:%; "no personal room");
-                        }
-                    }
+    /// Starts the room of somebody who is there, and has it for its own. Most are never asked for anything:
+    /// such a room is listed, and nothing more, until somebody does.
+    fn own_room(&mut self, name: &str, owner: &Identity, ctx: &mut Context<Self>) {
+        let Some(name) = RoomName::new(name.to_owned()).ok().filter(|name| self.is_mine(name.as_str()))
+        else {
+            return;
+        };
+        if self.rooms.contains_key(&name) {
+            return;
+        }
+        match self.asleep.remove(&name) {
+            Some(state) => self.start(state, true, ctx),
+            None => {
+                let personal = (name.as_str() == owner.as_str()).then(|| owner.clone());
+                if let Err(error) = self.create(name.clone(), personal, None, None, ctx) {
+                    warn!(room:% = name, error:%; "no personal room");
                 }
             }
-            self.tell(&name, Attendance::Owner(identity.clone()));
         }
+        self.tell(&name, Attendance::Owner(owner.clone()));
+    }
+
+    /// Whose own room that would be, of those who are there.
+    fn owner_of(&self, room: &RoomName) -> Option<Identity> {
+        let owner = Identity::new(room.as_str().to_owned()).ok()?;
+        self.presence.knows(owner.as_str()).then_some(owner)
     }
 
     /// A new socket of somebody: it is sent what was written in the rooms that it is in.
@@ -422,14 +428,19 @@ impl Handler<InRoom> for RoomSupervisor {
                     Ok(Reply::Done)
                 })
             }
-            RoomCommand::Run(command) => match self.rooms.get(&room) {
-                // Sent now, so that a room is asked in the order in which its supervisor was.
-                Some(seat) => {
-                    let answer = seat.room.send(Run { caller, command });
-                    Box::pin(async move { answer.await.unwrap_or(Err(RoomRefusal::Busy)) })
+            RoomCommand::Run(command) => {
+                if let Some(owner) = self.owner_of(&room) {
+                    self.own_room(room.as_str(), &owner, ctx);
                 }
-                None => Box::pin(std::future::ready(Err(command.without_room(&room, &caller)))),
-            },
+                match self.rooms.get(&room) {
+                    // Sent now, so that a room is asked in the order in which its supervisor was.
+                    Some(seat) => {
+                        let answer = seat.room.send(Run { caller, command });
+                        Box::pin(async move { answer.await.unwrap_or(Err(RoomRefusal::Busy)) })
+                    }
+                    None => Box::pin(std::future::ready(Err(command.without_room(&room, &caller)))),
+                }
+            }
         }
     }
 }
@@ -447,14 +458,19 @@ impl Handler<Present> for RoomSupervisor {
         let known = self.presence.with(identity.as_str(), |known| known.lines.clone()).unwrap_or_default();
         let lines = present.lines.clone();
         self.presence.set(present);
-        // Before a room is made for it, in which nothing was written.
         for line in lines.iter().filter(|line| known.iter().all(|known| known.key != line.key)) {
             self.back(&identity, line);
         }
-        if is_new {
-            self.own_room(&identity, &client, ctx);
+        if is_new && client.as_str() == MONITOR {
+            self.own_room(super::MONITOR_ROOM, &identity, ctx);
+        }
+        if is_new && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
+            // One that others are in has been there all the time.
+            self.tell(&own, Attendance::Owner(identity.clone()));
         }
         if looks && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
+            // It is told which extensions its room may ask.
+            self.own_room(own.as_str(), &identity, ctx);
             self.tell(&own, Attendance::Looks(identity.clone()));
         }
         if away && client.is_extension() {
@@ -483,6 +499,14 @@ impl Handler<Absent> for RoomSupervisor {
             );
         }
         self.presence.forget(&identity);
+        if let Ok(own) = RoomName::new(identity.as_str().to_owned())
+            && self.is_mine(own.as_str())
+            && !self.rooms.contains_key(&own)
+        {
+            // It was listed, and nobody has asked for it; another one goes from the list when it stops.
+            #[expect(clippy::disallowed_methods, reason = "once per client presence")]
+            self.shared.lobby.do_send(RoomListed { room: own, members: None });
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     history::HistoryLink,
-    ids::{Identity, RequestId},
-    lobby::{ListRooms, Lobby},
+    ids::{Identity, RequestId, RoomName},
+    lobby::{ListRooms, Lobby, RoomListed},
     metrics::Metrics,
     protocol::{RequestMode, Role},
     rooms::Absent,
@@ -37,9 +37,16 @@ impl Fixture {
         let (rooms, lobby, history) = idle(router, settings, Arc::default(), bound, &metrics);
         let f = Self { rooms, lobby, metrics, _history: history };
         for client in here {
-            present(&f.rooms, client, Vec::new()).await;
+            f.comes(client).await;
         }
         f
+    }
+
+    /// Somebody is there, and its room is listed, as the registry has it.
+    async fn comes(&self, client: &str) {
+        let (room, members) = (RoomName::new(client).unwrap(), Some(vec![id(client)]));
+        self.lobby.send(RoomListed { room, members }).await.unwrap();
+        present(&self.rooms, client, Vec::new()).await;
     }
 
     async fn run(&self, who: &str, room: &str, command: Command) -> Result<Reply, RoomRefusal> {
@@ -160,7 +167,7 @@ async fn whoever_is_gone_leaves_every_room_and_its_own_sleeps() {
         tokio::task::yield_now().await;
     }
     assert_eq!(f.run("b", "a", Command::IsMember).await.err(), Some(RoomRefusal::Unauthorized));
-    present(&f.rooms, "a", Vec::new()).await;
+    f.comes("a").await;
     assert_eq!(f.members("a").await, [("a".to_owned(), Role::Master)]);
     // What was said there is still known.
     let pages = f.run("a", "a", Command::Context { since: None, page_size: 100 }).await;

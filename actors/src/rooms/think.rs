@@ -23,6 +23,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Thinking {
     next: Option<Instant>,
+    /// The next check is set; only a conversation has one.
+    checked: bool,
     /// Of the last hour.
     invited: VecDeque<Instant>,
 }
@@ -61,15 +63,23 @@ impl Thinking {
 }
 
 impl Room {
+    /// The room has a mode: if that is a conversation, it is looked after.
+    pub(super) fn begin_thinking(&mut self, ctx: &mut Context<Self>) {
+        if !self.thinking.checked && self.state.head().mode == RequestMode::Conversational {
+            self.thinking.checked = true;
+            self.check_thinking(ctx);
+        }
+    }
+
     /// Every check interval (spec §2.1 `conversationalCheckInterval`).
-    pub(super) fn check_thinking(&mut self, ctx: &mut Context<Self>) {
+    fn check_thinking(&mut self, ctx: &mut Context<Self>) {
         let _room = expendable();
-        let settings = self.shared.settings.load_full();
-        ctx.run_later(settings.conversational_check_interval.max(MIN_CHECK), Self::check_thinking);
         if self.state.head().mode != RequestMode::Conversational {
-            self.thinking.next = None;
+            (self.thinking.next, self.thinking.checked) = (None, false);
             return;
         }
+        let settings = self.shared.settings.load_full();
+        ctx.run_later(settings.conversational_check_interval.max(MIN_CHECK), Self::check_thinking);
         let between =
             (settings.conversational_think_interval_min, settings.conversational_think_interval_max);
         if !self.thinking.is_due(Instant::now(), between, chance()) {
