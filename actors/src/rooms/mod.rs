@@ -31,6 +31,7 @@ mod command;
 mod presence;
 mod requests;
 mod room;
+mod shared;
 mod supervisor;
 mod think;
 
@@ -44,8 +45,9 @@ pub use message_log::{LogLimits, MessageLog};
 pub use mutes::Mutes;
 pub use presence::{Absent, Line, Present};
 pub use refusal::RoomRefusal;
+pub use shared::{RoomsConfig, Shared};
 pub use state::{Caller, RoomHead, RoomLimits, RoomState};
-pub use supervisor::{ExtensionsOf, InRoom, RoomCommand, RoomSupervisor, Rooms, RoomsConfig, Shared};
+pub use supervisor::{ExtensionsOf, InRoom, RoomCommand, RoomSupervisor, Rooms};
 pub use timestamp::Timestamp;
 
 /// The room in which the administration page sits (spec §3.3).

@@ -10,7 +10,8 @@ use super::{
     Timestamp,
     answers::Answers,
     presence::Presence,
-    supervisor::{RoomStopped, Seated, Shared, Stop},
+    shared::Shared,
+    supervisor::{RoomStopped, Seated, Stop},
     think::Thinking,
 };
 use crate::{

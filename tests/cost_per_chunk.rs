@@ -1,10 +1,11 @@
 //! What one chunk costs: allocations, bytes copied into new buffers, frames and write calls, counted
 //! exactly in a broker of its own process while one extension streams to one requester.
 //!
-//! `cargo run --release --example cost_per_chunk`
+//! `cargo test --test cost_per_chunk`
 //!
 //! Two shapes: one chunk at a time in a long stream, and the published extension's seven events per
-//! token (spec §5.3).
+//! token (spec §5.3). The counts are exact but for what timers and pings add: no time is measured. It fails
+//! when they rise; when they fall, the bounds are to follow.
 
 use std::{
     alloc::System,
@@ -26,6 +27,16 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 type Anyhow<T> = Result<T, Box<dyn Error>>;
+
+/// What a chunk may cost.
+struct Bound {
+    allocations: f64,
+    bytes: f64,
+    frames: f64,
+}
+
+const ONE_STREAM: Bound = Bound { allocations: 16.5, bytes: 1400.0, frames: 2.01 };
+const PER_TOKEN: Bound = Bound { allocations: 44.5, bytes: 4620.0, frames: 4.01 };
 
 const CHUNKS: usize = 2000;
 const WARM_UP: usize = 200;
@@ -244,19 +255,24 @@ async fn measure() -> Anyhow<()> {
     let (mut server, url) = Server::start()?;
     let mut extension = join(&url, "SillyTavern-8000").await?;
     let mut client = join(&url, "frontendExample").await?;
-    let report = |what: &str, before: Counts, after: Counts| {
+    let mut risen = Vec::new();
+    let mut report = |what: &'static str, bound: Bound, before: Counts, after: Counts| {
         let per = |a: usize, b: usize| (b - a) as f64 / CHUNKS as f64;
-        println!(
-            "{what:<44} {:>6.2} allocations  {:>7.0} bytes  {:>5.2} frames out",
-            per(before.allocations, after.allocations),
-            per(before.bytes, after.bytes),
-            per(before.frames, after.frames),
-        );
+        let (allocations, bytes) =
+            (per(before.allocations, after.allocations), per(before.bytes, after.bytes));
+        let frames = per(before.frames, after.frames);
+        println!("{what:<44} {allocations:>6.2} allocations  {bytes:>7.0} bytes  {frames:>5.2} frames out");
+        if allocations > bound.allocations || bytes > bound.bytes || frames > bound.frames {
+            risen.push(what);
+        }
     };
     println!("per chunk, read, write and ack included, {CHUNKS} chunks after {WARM_UP} of warm-up:");
     let (before, after) = one_at_a_time(&mut client, &mut extension, &mut server).await?;
-    report("one stream, chunk in → write out → ack, read", before, after);
+    report("one stream, chunk in → write out → ack, read", ONE_STREAM, before, after);
     let (before, after) = per_token(&mut client, &mut extension, &mut server).await?;
-    report("per token: 7 events in → stream out", before, after);
+    report("per token: 7 events in → stream out", PER_TOKEN, before, after);
+    if !risen.is_empty() {
+        return Err(format!("it costs more than it did: {}", risen.join("; ")).into());
+    }
     Ok(())
 }
