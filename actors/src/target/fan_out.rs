@@ -338,9 +338,7 @@ impl FanOut {
                     retry_at = Some(now + RETRY);
                 }
             }
-            while let Some(part) = asker.kept.pop() {
-                deliver(asker, &part, limit, &self.metrics, &mut retry_at, now);
-            }
+            asker.give_kept(limit, &self.metrics, &mut retry_at, now);
         }
         self.retry_at = retry_at;
         self.routes.retain(|_, route| !route.closing || route.waits());
@@ -396,6 +394,15 @@ impl Asker {
         };
         parts.retain(|part| !matches!(part, Delivery::Text(text) if had(text.info.key)));
         parts
+    }
+
+    /// What was kept goes to all of its sockets.
+    fn give_kept(&mut self, limit: usize, metrics: &Metrics, retry_at: &mut Option<Instant>, now: Instant) {
+        while let Some(part) = self.kept.pop() {
+            for lane in &mut self.peers {
+                lane.give(&part, limit, metrics, retry_at, now);
+            }
+        }
     }
 
     /// Its last socket is gone: what waited for it is kept.
@@ -479,6 +486,8 @@ fn deliver(
     if asker.peers.is_empty() || !asker.settled(now) {
         return asker.kept.push(delivery.clone(), limit, metrics);
     }
+    // The moment for what was kept may have come since the last look at it: it is older than this.
+    asker.give_kept(limit, metrics, retry_at, now);
     for lane in &mut asker.peers {
         lane.give(delivery, limit, metrics, retry_at, now);
     }

@@ -305,6 +305,26 @@ fn a_backlog_survives_the_last_socket() {
     });
 }
 
+/// The moment at which what was kept may leave has passed, and nobody has looked since.
+#[test]
+fn what_was_kept_leaves_before_what_is_new() {
+    run(async {
+        let (first, next) = (Socket::new(1), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        for word in ["1", "2", "3"] {
+            f.send(&info, word, false);
+        }
+        f.peers(&[], false);
+        f.send(&info, "4", false);
+        f.peers(&[&next], false);
+        f.now += Duration::from_secs(1);
+        f.send(&info, "5", true);
+        f.settle(&[&first, &next]).await;
+        assert_eq!(first.text() + &next.text(), "12345");
+    });
+}
+
 #[test]
 fn a_requester_that_is_gone_is_forgotten() {
     run(async {
