@@ -43,7 +43,7 @@ pub struct Launch {
     pub broker: BrokerLimits,
     /// Rooms.
     pub rooms: RoomsConfig,
-    /// One thread serves all sessions (`server.workers`): the registry and the lobby share it.
+    /// One thread serves all sessions (`server.workers`): the registry, the router and the lobby share it.
     pub one_thread: bool,
     /// So do the rooms, unless somebody has asked for threads of their own (`rooms.supervisors`).
     pub rooms_share_it: bool,
@@ -65,7 +65,7 @@ pub struct Launched {
     pub directory: Arc<Directory>,
     /// Static mappings that clients have added, for the edge.
     pub statics: Arc<ArcSwap<StaticMap>>,
-    /// Those that are to be started by the first thread that serves sessions: the router, and others.
+    /// Those that are to be started by the thread that serves sessions, if there is only one.
     pub seats: Seats,
     /// To stop them.
     pub shared_actors: SharedActors,
@@ -170,14 +170,15 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
 
     let (limits, current, counters) = (launch.router, settings.clone(), metrics.clone());
     let seats = Seats::default();
-    // Each request asks the router: it is always where sessions are.
-    let router = Place::Seat(&seats).start(move |ctx: &mut Context<LlmRouter>| {
+    // Several threads on one core would only take turns, and each turn costs more than what is done in it.
+    // Registry and router are on the same thread either way: what the one tells the other is known when the
+    // answer to a CONNECT has made its way to a client and something of the client's has come back.
+    let place = if launch.one_thread { Place::Seat(&seats) } else { Place::Arbiter(&handle) };
+    let router = place.start(move |ctx: &mut Context<LlmRouter>| {
         ctx.set_mailbox_capacity(mailbox);
         LlmRouter::new(limits, current, epoch, counters)
     });
     let link = history.clone();
-    // Several threads on one core would only take turns, and each turn costs more than what is done in it.
-    let place = if launch.one_thread { Place::Seat(&seats) } else { Place::Arbiter(&handle) };
     let lobby = place.start(move |ctx: &mut Context<Lobby>| {
         ctx.set_mailbox_capacity(mailbox);
         Lobby::new(link)

@@ -141,7 +141,9 @@ impl Setup {
         let data = self.write();
         let flags = Flags { data: Some(data.path().to_owned()), port: Some(0), ..Flags::default() };
         let mut config = Config::load(&flags).expect("the defaults are valid");
-        config.server.workers = 2;
+        // With 1 the shared actors run beside the sessions, as on a machine with one core.
+        let workers = std::env::var("NEWAGE_TEST_WORKERS").ok().and_then(|workers| workers.parse().ok());
+        config.server.workers = workers.unwrap_or(2);
         config.server.shutdown_timeout = 1;
         change(&mut config);
         Broker::run(config, Arc::new(data))
