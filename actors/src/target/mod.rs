@@ -7,4 +7,6 @@ mod lane;
 pub use fan_out::{FanOut, FanOutLimits};
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;
