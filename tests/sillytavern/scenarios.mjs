@@ -281,8 +281,10 @@ export function scenarios(alias, install) {
         await use('novel');
         await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus === 'no_connection');
         assert.equal(await app.failure(await app.ask(target, 'hello?')), 'SillyTavern is not connected to an API.');
+        await world.tavern.hasSaved('novel');
         await use('openai');
         await page.waitForFunction(() => window.SillyTavern.getContext().onlineStatus !== 'no_connection');
+        await world.tavern.hasSaved('openai');
         await openPanel(page);
       });
     });

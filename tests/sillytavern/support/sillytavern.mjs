@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -71,6 +72,23 @@ export async function startSillyTavern(alias, data) {
     log,
     url: `http://127.0.0.1:${port}`,
     clientId: `SillyTavern-${port}`,
+    /** The page saves a moment after each change; until then a reload brings back what was before. */
+    async hasSaved(api) {
+      const settings = join(data, 'default-user', 'settings.json');
+      const saved = async () => {
+        // It may be in the middle of being written.
+        const text = await readFile(settings, 'utf8');
+        try {
+          return JSON.parse(text).main_api === api;
+        } catch {
+          return false;
+        }
+      };
+      const poll = async () => {
+        while (!(await saved())) await delay(50);
+      };
+      await within(poll(), () => `SillyTavern saved ${api}`, 30_000);
+    },
     async stop() {
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
