@@ -7,6 +7,7 @@ import { Broker, newage } from './support/broker.mjs';
 import { text } from './support/client.mjs';
 import { connect, openPanel, openSeraphina, openTavern, part, ready, stateIs, stream } from './support/page.mjs';
 import { door } from './support/upstream.mjs';
+import { within } from './support/wait.mjs';
 import { SHOTS, World } from './support/world.mjs';
 
 // Characters of four bytes, of several code points, and cut in halves; white space at both ends.
@@ -44,8 +45,12 @@ export function scenarios(alias, install) {
       test('disconnects, and stays so', async () => {
         await part(page, 'connect').click();
         await stateIs(page, 'off');
-        const { extensions } = await app.lobby.emitWithAck('GET_SILLYTAVERN_EXTENSION', {});
-        assert.deepEqual(extensions, []);
+        // The page knows it first, then the broker.
+        const list = async () => (await app.lobby.emitWithAck('GET_SILLYTAVERN_EXTENSION', {})).extensions;
+        const gone = async () => {
+          while ((await list()).length > 0);
+        };
+        await within(gone(), () => 'the extension to leave the list');
         await part(page, 'connect').click();
         await world.idle();
       });
