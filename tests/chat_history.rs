@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use room_world::{
     ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, named, ok, plain, received, refused, response,
-    status,
+    status, tea,
 };
 use support::{Broker, Peer};
 
@@ -34,14 +34,6 @@ async fn history(world: &mut World, who: &str, room: &str) -> Vec<Value> {
     let page = world.page(who, &ack).await;
     assert_eq!((&page["pageNumber"], &page["isLastPage"]), (&json!(1), &json!(true)));
     page["contextPage"].as_array().expect("messages").clone()
-}
-
-fn tea(more: Value) -> Value {
-    let mut payload = json!({"roomName": "tea"});
-    for (name, value) in more.as_object().expect("fields") {
-        payload[name] = value.clone();
-    }
-    payload
 }
 
 /// Everybody of the room and its extension.

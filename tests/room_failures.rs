@@ -7,7 +7,7 @@ mod support;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use room_world::{ADMIN, EXTENSION, LLM, ROOMS, SECOND, World, joined, named, note, ok, refused};
+use room_world::{ADMIN, EXTENSION, LLM, ROOMS, SECOND, World, joined, named, note, ok, refused, tea};
 use support::{Broker, Peer, auth, within};
 
 const MASTER: &str = "app-a";
@@ -15,14 +15,6 @@ const MANAGER: &str = "app-b";
 const GUEST: &str = "frontendExample";
 const OUTSIDER: &str = "app-c";
 const BUSY: &str = "Server is busy, try again later.";
-
-fn tea(more: Value) -> Value {
-    let mut payload = json!({"roomName": "tea"});
-    for (name, value) in more.as_object().expect("fields") {
-        payload[name] = value.clone();
-    }
-    payload
-}
 
 /// "tea" with its members and somebody beside it; whoever writes its history waits for nobody.
 async fn impatient() -> World {

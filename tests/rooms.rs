@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use room_world::{
     ADMIN, EXTENSION, LLM, ROOMS, World, everybody, joined, left, named, note, ok, refused, role_changed,
-    status,
+    status, tea,
 };
 use support::Broker;
 
@@ -20,14 +20,6 @@ async fn world() -> World {
     let mut world = World::full(Broker::setup()).await;
     world.comes(OUTSIDER).await;
     world
-}
-
-fn tea(more: Value) -> Value {
-    let mut payload = json!({"roomName": "tea"});
-    for (name, value) in more.as_object().expect("fields") {
-        payload[name] = value.clone();
-    }
-    payload
 }
 
 #[tokio::test]

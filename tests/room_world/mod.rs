@@ -217,6 +217,15 @@ impl Peer {
     }
 }
 
+/// A payload about "tea", with more fields.
+pub fn tea(more: Value) -> Value {
+    let mut payload = json!({"roomName": "tea"});
+    for (name, value) in more.as_object().expect("fields") {
+        payload[name] = value.clone();
+    }
+    payload
+}
+
 /// A request as the room records it: the payload, and who and when.
 pub fn asked(who: &str, payload: &Value) -> Value {
     let mut message = payload.clone();

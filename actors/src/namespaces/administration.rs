@@ -8,7 +8,10 @@ use framing::{
 use actix::Handler;
 use log::info;
 
-use super::{Broker, BrokerSession, Cx, Socket, payload, reply::Reply};
+use super::{
+    Broker, BrokerSession, Cx, Socket, payload,
+    reply::{BUSY, Reply},
+};
 use crate::{
     ids::ClientId,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
@@ -20,7 +23,6 @@ use crate::{
     },
 };
 
-const BUSY: &str = "Server is busy, try again later.";
 const UNAUTHORIZED: &str = "Unauthorized";
 
 impl Socket {

@@ -10,7 +10,7 @@ use super::{
     Broker, Cx, LlmPolicy,
     llm_request::{Asked, NOT_TO_SERVER},
     payload,
-    reply::Reply,
+    reply::{BUSY, Reply},
     rooms::room_field,
 };
 use crate::{
@@ -20,8 +20,6 @@ use crate::{
     registry::SocketKey,
     rooms::{ChatRequest, Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
 };
-
-const BUSY: &str = "Server is busy, try again later.";
 
 impl Broker {
     /// `LLM_REQUEST` by name: in the room that it names, or in the sender's own. Muted? Member? Valid? In this

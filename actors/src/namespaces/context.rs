@@ -8,7 +8,11 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, Standing, payload, reply::Reply, rooms::room_field};
+use super::{
+    Broker, Cx, Standing, payload,
+    reply::{BUSY, Reply},
+    rooms::room_field,
+};
 use crate::{
     ids::RoomName,
     protocol::{MsgType, payload as payloads},
@@ -16,8 +20,6 @@ use crate::{
     rooms::{Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
     session::NoAnswer,
 };
-
-const BUSY: &str = "Server is busy, try again later.";
 
 /// Time after which a history that could not be asked for is asked for again.
 const PATIENCE: Duration = Duration::from_millis(200);

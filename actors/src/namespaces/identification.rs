@@ -5,13 +5,14 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, Standing, payload, reply::Reply};
+use super::{
+    Broker, Cx, Standing, payload,
+    reply::{BUSY, Reply},
+};
 use crate::{
     protocol::payload as payloads,
     trust::{ClientSettings, Login, LoginOutcome, SessionKey},
 };
-
-const BUSY: &str = "Server is busy, try again later.";
 
 impl Broker {
     /// 11: an extension asks for its own session key (spec §8.1 8-09).

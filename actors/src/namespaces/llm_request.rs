@@ -6,12 +6,17 @@ use framing::{
     socket::{Event, Namespace as WireNamespace},
 };
 
-use super::{Broker, Cx, LlmPolicy, administration::by_name, payload, reply::Reply};
+use super::{
+    Broker, Cx, LlmPolicy,
+    administration::by_name,
+    payload,
+    reply::{BUSY, Reply},
+};
 use crate::{
     ids::{RequestId, RoomName, SERVER},
     llm_router::{ForwardedRequest, OpenRequest, Requester},
     protocol::{Dialect, MsgType},
-    rooms::{Command, InRoom, RoomCommand},
+    rooms::{Command, InRoom, RoomCommand, RoomRefusal},
 };
 
 /// Ack of a request to `server` (spec §4.4).
@@ -94,7 +99,7 @@ impl Broker {
                 match answer {
                     Ok(Ok(_)) => broker.ask_membership(cx, &joined, later, question, at + 1),
                     Ok(Err(_)) => broker.refuse(cx, &joined, &later, &not_allowed(&question.from, &target)),
-                    Err(_) => broker.refuse(cx, &joined, &later, "Server is busy, try again later."),
+                    Err(_) => broker.refuse(cx, &joined, &later, BUSY),
                 }
             });
             Ok(())
@@ -116,7 +121,7 @@ impl Broker {
                 match answer {
                     Ok(Ok(())) => broker.ack(cx, &joined, later.ack, broker.forwarded(&joined)),
                     Ok(Err(refusal)) => broker.refuse(cx, &joined, &later, &refusal.to_string()),
-                    Err(_) => broker.refuse(cx, &joined, &later, "Server is busy, try again later."),
+                    Err(_) => broker.refuse(cx, &joined, &later, BUSY),
                 }
             });
             Ok(())
@@ -139,7 +144,7 @@ impl Broker {
 }
 
 fn not_allowed(from: &Requester, target: &str) -> String {
-    format!("Client {} is not allowed to send messages to room {target}.", from.client)
+    RoomRefusal::NotAllowed { client: from.client.clone(), target: target.into() }.to_string()
 }
 
 /// Reads a request; None if a field that routes it is missing or of the wrong type.

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::{Broker, Cx, Standing};
 use crate::{emit, protocol::MsgType, session::ask::TooManyQuestions};
 
+/// No answer came in time.
+pub(super) const BUSY: &str = "Server is busy, try again later.";
+
 /// Whether and how an event wants to be answered; outlives the event.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
