@@ -11,6 +11,7 @@ use framing::{
 };
 use proptest::prelude::*;
 
+use super::turns::polling_len;
 use super::*;
 
 /// Counts how often it is woken.
