@@ -7,12 +7,12 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpServer, dev::Server, web};
+use actix_web::{App, dev::Server, web};
 use actors::{
     metrics::Metrics,
     outbox::OutboxLimits,
@@ -33,6 +33,7 @@ use framing::{
 };
 use newage_broker::{
     access::Access,
+    http::{self, HttpConfig},
     transport::{self, Endpoint, EndpointLimits},
 };
 
@@ -150,7 +151,7 @@ fn endpoint<A: Application>(application: impl Fn() -> A + Send + Sync + 'static)
 }
 
 /// Begins to serve; port 0 is any free one.
-pub(crate) fn serve(port: u16) -> io::Result<(Server, Vec<SocketAddr>)> {
+pub(crate) fn serve(port: u16) -> io::Result<(Server, SocketAddr)> {
     let socketio = SocketIoConfig {
         limits: Limits { max_payload: MAX_PAYLOAD, ..Limits::default() },
         connect_timeout: Duration::from_millis(1000),
@@ -159,17 +160,23 @@ pub(crate) fn serve(port: u16) -> io::Result<(Server, Vec<SocketAddr>)> {
     };
     let suite = endpoint(move || SocketIo::new(socketio, Suite::default(), Instant::now()));
     let echo = endpoint(|| Echo);
-    let server = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .app_data(suite.clone())
             .app_data(echo.clone())
             .route("/socket.io/", web::route().to(transport::serve::<SocketIo<Suite>>))
             .route("/engine.io/", web::route().to(transport::serve::<Echo>))
-    })
-    .h1_allow_half_closed(false)
-    .bind(("127.0.0.1", port))?;
-    let addresses = server.addrs();
-    Ok((server.run(), addresses))
+    };
+    let http = HttpConfig {
+        workers: 2,
+        max_connections: 10_000,
+        request_timeout: Duration::from_secs(5),
+        write_buffer: 32 * 1024,
+        shutdown_timeout: 1,
+    };
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let address = listener.local_addr()?;
+    Ok((http::serve(&http, vec![listener], app, |_, _| ())?, address))
 }
 
 #[actix_web::main]

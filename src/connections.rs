@@ -1,8 +1,9 @@
 //! Counts the connections of each worker. actix stops accepting when each of them is full; further ones wait
 //! in the system's backlog.
 
-use std::{any::Any, cell::Cell, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
+use actix_rt::net::TcpStream;
 use actix_web::dev::Extensions;
 use actors::metrics::Metrics;
 use log::warn;
@@ -13,7 +14,7 @@ thread_local! {
 }
 
 /// Lives as long as its connection, on that connection's worker.
-struct Counted {
+pub(crate) struct Counted {
     metrics: Arc<Metrics>,
 }
 
@@ -41,8 +42,8 @@ impl Drop for Counted {
 pub(crate) fn counter(
     metrics: Arc<Metrics>,
     max_connections: usize,
-) -> impl Fn(&dyn Any, &mut Extensions) + Clone + Send + 'static {
+) -> impl Fn(&TcpStream, &mut Extensions) + Clone + Send + 'static {
     move |_, data| {
-        data.insert(Counted::new(metrics.clone(), max_connections));
+        data.insert(Rc::new(Counted::new(metrics.clone(), max_connections)));
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 mod connections;
 pub mod extension_files;
 mod forwarded;
+pub mod http;
 pub mod server;
 pub mod static_files;
 pub mod telemetry;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse,
     dev::ServerHandle,
     web::{self, Data},
 };
@@ -27,6 +27,7 @@ use crate::{
     access::loopback,
     config::{Config, MetricsAccess, Scope, Server},
     connections,
+    http::{self, HttpConfig},
     static_files::{self, StaticFiles},
     telemetry,
     transport::{self, Endpoint},
@@ -154,7 +155,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     // Started by the first worker.
     let seats = Arc::new(Mutex::new(Some(seats)));
     let counter = connections::counter(endpoint.shared.metrics.clone(), config.server.max_connections);
-    let mut server = HttpServer::new(move || {
+    let app = move || {
         if let Some(seats) = seats.lock().take() {
             seats.start();
         }
@@ -167,22 +168,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .route("/health", web::get().to(health))
             .route("/metrics", web::get().to(metrics_text))
             .route("/{path:.*}", web::route().to(static_files::serve))
-    })
-    .max_connections(config.server.max_connections)
-    .on_connect(counter)
-    .client_request_timeout(Duration::from_secs(config.server.request_timeout))
-    // An aborted poll must be noticed when it happens (facts §3.5).
-    .h1_allow_half_closed(false)
-    .h1_write_buffer_size(config.server.write_buffer)
-    .tcp_nodelay(true)
-    .shutdown_timeout(config.server.shutdown_timeout)
-    .disable_signals()
-    .workers(workers);
-    for listener in listeners {
-        let addr = listener.local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
-        server = server.listen(listener).map_err(|source| StartError::Listen { addr, source })?;
-    }
-    let server = server.run();
+    };
+    let http = HttpConfig {
+        workers,
+        max_connections: config.server.max_connections,
+        request_timeout: Duration::from_secs(config.server.request_timeout),
+        write_buffer: config.server.write_buffer,
+        shutdown_timeout: config.server.shutdown_timeout,
+    };
+    let first = addresses.first().copied().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    let server = http::serve(&http, listeners, app, counter)
+        .map_err(|source| StartError::Listen { addr: first, source })?;
     let handle = server.handle();
     actix_rt::spawn(server);
     for address in &addresses {

@@ -389,6 +389,25 @@ async fn validators_ranges_and_head() {
     }
 }
 
+/// Longer than the buffer that it goes through, and asked for in both ways that HTTP answers in.
+#[tokio::test]
+async fn a_large_file_arrives_whole() {
+    let text = "0123456789abcdef".repeat(20_000);
+    let broker =
+        Broker::setup().file("public/large.txt", &text).start(|config| config.server.write_buffer = 1000);
+    let plain = get(&broker, "/public/large.txt").await;
+    assert_eq!((plain.status, plain.body.len(), plain.text() == text), (200, text.len(), true));
+    // What asks for a WebSocket where there is none has left HTTP's own way when it is answered.
+    let upgrade = format!(
+        "GET /public/large.txt HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        broker.address()
+    );
+    let upgrade = raw_http(broker.address(), upgrade.as_bytes()).await;
+    assert_eq!((upgrade.status, upgrade.body.len(), upgrade.text() == text), (200, text.len(), true));
+    broker.until_metric_is("newage_connections", 0).await;
+}
+
 #[tokio::test]
 async fn health_is_for_all_and_metrics_are_local() {
     let broker = Broker::start(|_| ());

@@ -78,17 +78,8 @@ async fn body_timeout() {
     Peer::open_polling(&broker).await.barrier().await;
 }
 
-/// A peer that takes nothing keeps the write to it open for ever: its session ends as a slow consumer,
-/// and its connection with it a while later.
-#[tokio::test]
-#[cfg(target_os = "linux")]
-async fn send_timeout() {
-    let broker = Broker::start(|config| {
-        config.server.send_timeout = 1;
-        config.limits.outbox_bytes = 65_536;
-    });
-    let mut bystander = Peer::connect_ws(&broker).await;
-    bystander.join("/llm", auth("app-b")).await;
+/// A connection that sends `/llm` requests and never reads what they are answered.
+async fn deaf(broker: &Broker) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut deaf = socket.connect(broker.address()).await.unwrap();
@@ -100,10 +91,49 @@ async fn send_timeout() {
     deaf.write_all(opening.as_bytes()).await.unwrap();
     let join = format!("40/llm,{}", auth("app-a"));
     deaf.write_all(&masked_frame(true, TEXT, join.as_bytes())).await.unwrap();
-    // Each is refused with an ack that nobody reads.
-    let flood: Vec<u8> = masked_frame(true, TEXT, b"42/llm,7[9,{}]").repeat(1000);
+    deaf
+}
+
+/// Each is refused with an ack that nobody reads.
+fn flood() -> Vec<u8> {
+    masked_frame(true, TEXT, b"42/llm,7[9,{}]").repeat(1000)
+}
+
+/// A peer that takes nothing keeps what its session has left behind, for a while.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn send_timeout() {
+    let broker = Broker::start(|config| {
+        config.server.send_timeout = 1;
+        config.limits.outbox_bytes = 256 << 20;
+        config.limits.outbox_packets = 10_000_000;
+    });
+    let mut bystander = Peer::connect_ws(&broker).await;
+    bystander.join("/llm", auth("app-b")).await;
+    let mut deaf = deaf(&broker).await;
+    // More than the kernel takes for a peer that does not read.
+    for _ in 0..100 {
+        deaf.write_all(&flood()).await.unwrap();
+    }
+    deaf.write_all(&masked_frame(true, TEXT, b"1")).await.unwrap();
+    broker.until_metric_is("newage_sessions_closed_total{reason=\"transport close\"}", 1).await;
+    within("the end of a deaf connection", broker.until_metric_is("newage_connections", 1)).await;
+    bystander.barrier().await;
+}
+
+/// Whoever is closed for not reading has no right to that while.
+#[tokio::test]
+async fn a_slow_consumer_does_not_keep_its_connection() {
+    let broker = Broker::start(|config| {
+        config.server.send_timeout = 600;
+        config.limits.outbox_bytes = 65_536;
+    });
+    let mut bystander = Peer::connect_ws(&broker).await;
+    bystander.join("/llm", auth("app-b")).await;
+    let mut deaf = deaf(&broker).await;
     let ended = broker.until_metric_is("newage_sessions_closed_total{reason=\"forced close\"}", 1);
     tokio::pin!(ended);
+    let flood = flood();
     loop {
         tokio::select! {
             () = &mut ended => break,

@@ -2,7 +2,7 @@
 //!
 //! A packet enters whole (head and attachments) or not at all, so a peer never waits for an
 //! attachment that will not come. The queue is bounded in bytes and in packets (spec appendix A);
-//! an empty queue always takes one packet of legal size. Ping, pong and close have a lane of their
+//! an empty queue always takes one packet of legal size. Ping and close have a lane of their
 //! own, so a full queue cannot silence the heartbeat.
 //!
 //! The outbox belongs to the session, not to its transport: it survives the upgrade from polling to
@@ -17,10 +17,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use framing::{close::CloseReason, encoded::Encoded};
 use futures::task::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use turns::{Overlap, PollAnswer, PollTurn, PostTurn};
 
@@ -49,7 +48,7 @@ pub enum PushError {
 pub enum Drain {
     /// HTTP long-polling: a GET takes what waits.
     Polling,
-    /// A WebSocket response body.
+    /// A WebSocket, which the session's own actor writes to.
     WebSocket,
 }
 
@@ -70,8 +69,6 @@ struct State {
     queued_packets: usize,
     /// A heartbeat waits. One place is enough: a second ping is never due before the first's pong.
     ping: bool,
-    /// The answer to a WebSocket ping frame. The last one wins (RFC 6455 §5.5.3).
-    pong: Option<Bytes>,
     drain: Drain,
     /// A GET is parked or being answered.
     polling: bool,
@@ -102,8 +99,6 @@ pub struct End {
 pub struct Batch {
     /// A heartbeat is due.
     pub ping: bool,
-    /// The answer to a WebSocket ping frame.
-    pub pong: Option<Bytes>,
     /// Whole packets, in order.
     pub packets: VecDeque<Encoded>,
     /// Nothing follows.
@@ -115,7 +110,7 @@ pub struct Batch {
 impl Batch {
     /// Nothing to write.
     pub fn is_empty(&self) -> bool {
-        !self.ping && self.pong.is_none() && self.packets.is_empty() && self.end.is_none() && !self.release
+        !self.ping && self.packets.is_empty() && self.end.is_none() && !self.release
     }
 }
 
@@ -129,7 +124,6 @@ impl Outbox {
                 queued_bytes: 0,
                 queued_packets: 0,
                 ping: false,
-                pong: None,
                 drain,
                 polling: false,
                 posting: false,
@@ -154,14 +148,36 @@ impl Outbox {
         self.push_behind(packet, || ())
     }
 
+    /// Queues one whole packet in a turn of the session's own actor, which writes to a WebSocket at the end of that
+    /// turn anyway.
+    ///
+    /// # Errors
+    /// As [`Outbox::push`].
+    pub(crate) fn push_in_turn(&self, packet: Encoded) -> Result<(), PushError> {
+        let state = self.queue(self.state.lock(), packet)?;
+        if state.drain == Drain::Polling {
+            wake(state);
+        }
+        Ok(())
+    }
+
     /// Queues one whole packet; what others push because of `notices` comes behind it. `notices` must not
     /// touch this outbox itself.
     ///
     /// # Errors
     /// As [`Outbox::push`]; `notices` have been given all the same.
     pub fn push_behind(&self, packet: Encoded, notices: impl FnOnce()) -> Result<(), PushError> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         notices();
+        wake(self.queue(state, packet)?);
+        Ok(())
+    }
+
+    fn queue<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        packet: Encoded,
+    ) -> Result<MutexGuard<'a, State>, PushError> {
         if state.end.is_some() || state.fault.is_some() {
             return Err(PushError::Closed);
         }
@@ -178,21 +194,13 @@ impl Outbox {
         state.queued_bytes += bytes;
         state.queued_packets += packets;
         state.packets.push_back(packet);
-        wake(state);
-        Ok(())
+        Ok(state)
     }
 
     /// Queues a heartbeat in the control lane.
     pub fn push_ping(&self) {
         let mut state = self.state.lock();
         state.ping = true;
-        wake(state);
-    }
-
-    /// Queues the answer to a WebSocket ping frame in the control lane.
-    pub fn push_pong(&self, payload: Bytes) {
-        let mut state = self.state.lock();
-        state.pong = Some(payload);
         wake(state);
     }
 
@@ -211,6 +219,11 @@ impl Outbox {
             state.end = Some(End { reason, flush });
         }
         wake(state);
+    }
+
+    /// Whether the output has ended, and nothing but its end needs to be sent.
+    pub fn is_abandoned(&self) -> bool {
+        self.state.lock().end.as_ref().is_some_and(|end| !end.flush)
     }
 
     /// Whether the output has ended.
@@ -312,7 +325,6 @@ impl State {
         self.queued_packets = 0;
         Batch {
             ping: std::mem::take(&mut self.ping),
-            pong: self.pong.take(),
             packets: std::mem::take(&mut self.packets),
             end: self.end.clone(),
             release: std::mem::take(&mut self.release_poll),
@@ -334,7 +346,7 @@ impl State {
 }
 
 /// Wakes the transport after the lock is released, so that it does not wake into a held lock.
-fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, State>) {
     let transport = state.transport.take();
     drop(state);
     if let Some(transport) = transport {

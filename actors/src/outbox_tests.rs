@@ -5,6 +5,7 @@ use std::{
     task::Wake,
 };
 
+use bytes::Bytes;
 use framing::{
     engine::Packet,
     socket::{EventName, Namespace},
@@ -86,7 +87,6 @@ enum Act {
     Batch,
     Get(usize),
     Ping,
-    Pong(u8),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -95,18 +95,17 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => Just(Act::Batch),
         2 => (1usize..400).prop_map(Act::Get),
         1 => Just(Act::Ping),
-        1 => any::<u8>().prop_map(Act::Pong),
     ];
     prop::collection::vec(act, 1..60)
 }
 
 proptest! {
-    /// Whole packets, in order, within the bounds; ping and pong beside them.
+    /// Whole packets, in order, within the bounds; the ping beside them.
     #[test]
     fn keeps_whole_packets_in_order_within_its_bounds(acts in acts(), max_bytes in 40usize..400, max_packets in 1usize..12) {
         let (outbox, metrics) = outbox(max_bytes, max_packets, Drain::Polling);
         let mut waiting: VecDeque<Encoded> = VecDeque::new();
-        let (mut ping, mut pong) = (false, None);
+        let mut ping = false;
         let mut overflowed = false;
         for (number, act) in acts.into_iter().enumerate() {
             match act {
@@ -131,9 +130,8 @@ proptest! {
                         prop_assert!(batch.end.is_none() && !batch.release);
                         prop_assert_eq!(batch.packets, std::mem::take(&mut waiting));
                         prop_assert_eq!(batch.ping, std::mem::take(&mut ping));
-                        prop_assert_eq!(batch.pong, pong.take());
                     }
-                    None => prop_assert!(waiting.is_empty() && !ping && pong.is_none()),
+                    None => prop_assert!(waiting.is_empty() && !ping),
                 },
                 Act::Get(max) => match answer(&outbox, max) {
                     Some(PollAnswer::Packets { ping: pinged, packets }) => {
@@ -154,11 +152,6 @@ proptest! {
                 Act::Ping => {
                     outbox.push_ping();
                     ping = true;
-                }
-                Act::Pong(byte) => {
-                    let payload = Bytes::from(vec![byte]);
-                    outbox.push_pong(payload.clone());
-                    pong = Some(payload);
                 }
             }
             prop_assert_eq!(outbox.queued_bytes(), waiting.iter().map(Encoded::bytes).sum::<usize>());
@@ -225,10 +218,8 @@ fn a_full_queue_does_not_silence_the_heartbeat() {
     outbox.push(packet(1, &[])).unwrap();
     assert_eq!(outbox.push(packet(2, &[])), Err(PushError::Full));
     outbox.push_ping();
-    outbox.push_pong(Bytes::from_static(b"x"));
     let batch = batch(&outbox).unwrap();
     assert!(batch.ping);
-    assert_eq!(batch.pong.as_deref(), Some(&b"x"[..]));
     assert_eq!(batch.packets.len(), 1);
 }
 

@@ -41,7 +41,7 @@ section! {
         max_connections: usize = 100_000,
         /// Connections that may wait to be accepted.
         backlog: u32 = 4096,
-        /// Bytes after which a connection's write buffer is flushed.
+        /// Bytes of an HTTP response that are buffered before they are written.
         write_buffer: usize = 32 * 1024,
         /// Seconds that a request's headers may take.
         request_timeout: u64 = 10,

@@ -6,16 +6,7 @@
 //!  header: 2 bytes │ + 0, 2 or 8 of length │ + 4 of mask │ payload …
 //! ```
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
-
-use actix_web::{dev, error::PayloadError, web::Bytes};
 use framing::close::CloseReason;
-use futures::Stream;
 
 /// What a connection may send.
 #[derive(Clone, Copy, Debug)]
@@ -28,60 +19,23 @@ pub(super) struct FrameLimits {
 
 /// Why a frame was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
+pub(super) enum Refused {
     Overlong,
     TooManyFragments,
 }
 
-/// Set when a frame was refused.
-#[derive(Clone, Default)]
-pub(super) struct Verdict(Rc<Cell<Option<Refused>>>);
-
-impl Verdict {
-    /// Why the session ends, if the guard has ended it.
-    pub(super) fn reason(&self, limits: FrameLimits) -> Option<CloseReason> {
-        self.0.get().map(|refused| match refused {
-            Refused::Overlong => CloseReason::TooLarge { limit: limits.max_bytes },
-            Refused::TooManyFragments => CloseReason::TooManyFragments { limit: limits.max_fragments },
-        })
-    }
-}
-
-/// A request's payload that ends at the first header that goes beyond the limits.
-pub(super) struct FrameGuard {
-    payload: dev::Payload,
-    headers: Headers,
-    verdict: Verdict,
-}
-
-impl FrameGuard {
-    pub(super) fn new(payload: dev::Payload, limits: FrameLimits, verdict: Verdict) -> Self {
-        Self { payload, headers: Headers::new(limits), verdict }
-    }
-}
-
-impl Stream for FrameGuard {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.verdict.0.get().is_some() {
-            return Poll::Ready(None);
-        }
-        match Pin::new(&mut self.payload).poll_next(cx) {
-            Poll::Ready(Some(Ok(bytes))) => {
-                if let Err(refused) = self.headers.read(&bytes) {
-                    self.verdict.0.set(Some(refused));
-                    return Poll::Ready(Some(Err(PayloadError::Overflow)));
-                }
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            other => other,
+impl Refused {
+    /// Why the session ends.
+    pub(super) fn reason(self, limits: FrameLimits) -> CloseReason {
+        match self {
+            Self::Overlong => CloseReason::TooLarge { limit: limits.max_bytes },
+            Self::TooManyFragments => CloseReason::TooManyFragments { limit: limits.max_fragments },
         }
     }
 }
 
 /// Follows frame headers through a byte stream that may be cut anywhere.
-struct Headers {
+pub(super) struct FrameGuard {
     /// Bound of a frame, and of a message in several.
     max_bytes: u64,
     max_fragments: usize,
@@ -96,13 +50,17 @@ struct Headers {
     fragments: usize,
 }
 
-impl Headers {
-    fn new(FrameLimits { max_bytes, max_fragments }: FrameLimits) -> Self {
+impl FrameGuard {
+    pub(super) fn new(FrameLimits { max_bytes, max_fragments }: FrameLimits) -> Self {
         let max_bytes = max_bytes as u64;
         Self { max_bytes, max_fragments, header: [0; 10], filled: 0, skip: 0, message: 0, fragments: 0 }
     }
 
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
+    /// Reads on.
+    ///
+    /// # Errors
+    /// A header goes beyond the limits. Nothing that follows has a meaning then.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len() as u64);
@@ -190,7 +148,7 @@ mod tests {
     fn the_frames_of_a_message_are_counted() {
         const TEXT: u8 = 1;
         const PING: u8 = 9;
-        let mut headers = Headers::new(limits(1000));
+        let mut headers = FrameGuard::new(limits(1000));
         let mut read = |opcode: u8| headers.read(&[opcode, 0x80, 0, 0, 0, 0]);
         // Control frames between its parts are none of it, and the next message begins anew.
         for _ in 0..3 {
@@ -260,7 +218,7 @@ mod tests {
                     bytes.extend(ping.map(|length| whole(PING, length, true)).unwrap_or_default());
                 }
             }
-            let mut headers = Headers::new(limits(bound as usize));
+            let mut headers = FrameGuard::new(limits(bound as usize));
             let mut cuts = cuts.iter().cycle();
             let mut read = 0;
             while read < bytes.len() {
@@ -282,7 +240,7 @@ mod tests {
             cut in 1usize..97,
         ) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|(length, masked)| whole(BINARY, *length, *masked)).collect();
-            let mut headers = Headers::new(limits(70_000));
+            let mut headers = FrameGuard::new(limits(70_000));
             for piece in bytes.chunks(cut) {
                 prop_assert_eq!(headers.read(piece), Ok(()));
             }
@@ -294,7 +252,7 @@ mod tests {
             length in 1001u64..,
             masked: bool,
         ) {
-            let mut headers = Headers::new(limits(1000));
+            let mut headers = FrameGuard::new(limits(1000));
             for length in before {
                 prop_assert_eq!(headers.read(&whole(BINARY, length, true)), Ok(()));
             }

@@ -1,15 +1,20 @@
-//! The two transports of Engine.IO over actix-web and actix-ws. Only this folder touches actix-ws.
+//! The two transports of Engine.IO over actix-web and actix-ws. Only this folder touches actix-ws and its codec.
 //!
 //! ```text
 //!  GET/POST ?EIO=4&transport=… ──► access (Host, Origin) ──► parse_query ──┬─► polling.rs
 //!                                                                          └─► websocket.rs
-//!                              in: frame_guard.rs     out: outbound_body.rs
+//!                                                                                    │ handover.rs
+//!                          in: frame_guard.rs, inbound.rs ──► wire.rs ◄──────────────┘
+//!                          out: outbound.rs ◄────────────────────┘
 //! ```
 
 mod frame_guard;
-mod outbound_body;
+pub(crate) mod handover;
+mod inbound;
+mod outbound;
 mod polling;
 mod websocket;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 
@@ -121,10 +126,8 @@ async fn dispatch<A: Application>(
         (TransportKind::Polling, None, _) => polling::open(endpoint, admitted.peer),
         (TransportKind::Polling, Some(sid), Method::Post) => polling::post(endpoint, sid, payload).await,
         (TransportKind::Polling, Some(sid), _) => polling::get(endpoint, sid).await,
-        (TransportKind::WebSocket, None, _) => {
-            websocket::open(endpoint, request, payload, admitted.peer).await
-        }
-        (TransportKind::WebSocket, Some(sid), _) => websocket::upgrade(endpoint, request, payload, sid).await,
+        (TransportKind::WebSocket, None, _) => websocket::open(endpoint, request, payload, admitted.peer),
+        (TransportKind::WebSocket, Some(sid), _) => websocket::upgrade(endpoint, request, payload, sid),
     }
 }
 

@@ -1,33 +1,24 @@
 //! WebSocket, opened at once or as the upgrade of a polling session.
 
-use std::{rc::Rc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use actix_http::BoxedPayloadStream;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, web};
-use actix_ws::AggregatedMessage;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use actors::{
     outbox::{Drain, Outbox},
-    session::{Application, FrameStream, SessionActor},
+    session::{Application, SessionActor, WebSocket},
     trust::Peer,
 };
 use framing::{
     close::CloseReason,
     engine::{HandshakeError, Sid},
-    frame::Frame,
 };
-use futures::{Stream, StreamExt};
+use futures::future::poll_fn;
 use log::debug;
 
-use super::{
-    Endpoint, busy,
-    frame_guard::{FrameGuard, FrameLimits, Verdict},
-    new_sid,
-    outbound_body::{Line, OutboundBody},
-    refusal,
-};
+use super::{Endpoint, busy, frame_guard::FrameLimits, handover::Handover, new_sid, refusal, wire::Wire};
 
 /// A handshake that is a WebSocket from the start.
-pub(super) async fn open<A: Application>(
+pub(super) fn open<A: Application>(
     endpoint: &web::Data<Endpoint<A>>,
     request: &HttpRequest,
     payload: web::Payload,
@@ -39,20 +30,15 @@ pub(super) async fn open<A: Application>(
     let Some(sid) = new_sid() else {
         return HttpResponse::InternalServerError().finish();
     };
+    let application = (endpoint.application)(peer);
     let shared = endpoint.shared.clone();
-    let outbox = Outbox::new(shared.config.outbox, Drain::WebSocket, shared.metrics.clone());
-    match accept(endpoint, request, payload, outbox.clone()).await {
-        Ok(Accepted { response, frames, .. }) => {
-            let application = (endpoint.application)(peer);
-            SessionActor::open(shared, sid, application, outbox, Some(frames), Instant::now());
-            response
-        }
-        Err(response) => response,
-    }
+    accept(endpoint, request, payload, move |websocket, outbox| {
+        SessionActor::open(shared, sid, application, outbox, Some(websocket), Instant::now());
+    })
 }
 
 /// A WebSocket that names an open polling session.
-pub(super) async fn upgrade<A: Application>(
+pub(super) fn upgrade<A: Application>(
     endpoint: &web::Data<Endpoint<A>>,
     request: &HttpRequest,
     payload: web::Payload,
@@ -62,88 +48,46 @@ pub(super) async fn upgrade<A: Application>(
         return refusal(HandshakeError::UnknownSid);
     };
     let shared = endpoint.shared.clone();
-    let outbox = Outbox::new(shared.config.outbox, Drain::WebSocket, shared.metrics.clone());
-    match accept(endpoint, request, payload, outbox.clone()).await {
+    accept(endpoint, request, payload, move |mut websocket, outbox| {
+        if link.outbox.begin_probe() {
+            SessionActor::probe_session(shared, link, outbox, websocket, Instant::now());
+            return;
+        }
         // As the official server does: accepted and closed at once.
-        Ok(Accepted { response, .. }) if !link.outbox.begin_probe() => {
-            debug!(sid:%; "second websocket for a session");
-            outbox.end(CloseReason::TransportClosed, true);
-            response
-        }
-        Ok(Accepted { response, frames, line }) => {
-            let switch = Box::new(move |outbox| line.switch(outbox));
-            SessionActor::probe_session(shared, link, outbox, frames, switch, Instant::now());
-            response
-        }
-        Err(response) => response,
-    }
+        debug!(sid:%; "second websocket for a session");
+        outbox.end(CloseReason::TransportClosed, true);
+        actix_rt::spawn(async move { poll_fn(|task| websocket.poll_drain(&outbox, task)).await });
+    })
 }
 
-struct Accepted {
-    response: HttpResponse,
-    frames: FrameStream,
-    line: Rc<Line>,
-}
-
-async fn accept<A: Application>(
+/// Answers the handshake; `carry` gets the WebSocket and an outbox for it once it has left HTTP.
+fn accept<A: Application>(
     endpoint: &web::Data<Endpoint<A>>,
     request: &HttpRequest,
     payload: web::Payload,
-    outbox: std::sync::Arc<Outbox>,
-) -> Result<Accepted, HttpResponse> {
-    let max_payload = endpoint.shared.config.max_payload;
-    let limits = FrameLimits { max_bytes: max_payload, max_fragments: endpoint.limits.max_fragments };
-    let verdict = Verdict::default();
-    let guard = FrameGuard::new(payload.into_inner(), limits, verdict.clone());
-    let mut guarded = dev::Payload::Stream { payload: Box::pin(guard) as BoxedPayloadStream };
-    let payload =
-        web::Payload::from_request(request, &mut guarded).await.map_err(|error| error.error_response())?;
-    // actix-ws makes the handshake and reads; what is written comes from our outbox.
-    let (response, _session, messages) = actix_ws::handle(request, payload).map_err(|error| {
-        debug!(error:%; "websocket handshake refused");
-        refusal(HandshakeError::BadRequest)
-    })?;
-    let line = Line::new(outbox);
-    let body_line = line.clone();
-    let metrics = endpoint.shared.metrics.clone();
-    let response =
-        response.map_body(|_, theirs| OutboundBody::new(body_line, theirs, metrics)).map_into_boxed_body();
-    let messages =
-        messages.max_frame_size(max_payload).aggregate_continuations().max_continuation_size(max_payload);
-    let frames = frames(messages, line.clone(), verdict, limits);
-    Ok(Accepted { response, frames: Box::pin(frames), line })
-}
-
-/// Turns WebSocket messages into frames; pings are answered here, a close ends the stream.
-fn frames(
-    messages: impl Stream<Item = Result<AggregatedMessage, actix_ws::ProtocolError>> + 'static,
-    line: Rc<Line>,
-    verdict: Verdict,
-    limits: FrameLimits,
-) -> impl Stream<Item = Result<Frame, CloseReason>> {
-    let ended = move |error: &actix_ws::ProtocolError| {
-        verdict.reason(limits).unwrap_or_else(|| match error {
-            actix_ws::ProtocolError::Overflow => CloseReason::TooLarge { limit: limits.max_bytes },
-            // The connection ended without a close frame.
-            actix_ws::ProtocolError::Io(_) => CloseReason::TransportClosed,
-            error => {
-                debug!(error:%; "websocket broke its protocol");
-                CloseReason::TransportError
-            }
-        })
+    carry: impl FnOnce(Box<dyn WebSocket>, Arc<Outbox>) + 'static,
+) -> HttpResponse {
+    let Some(handover) = request.extensions().get::<Handover>().cloned() else {
+        // The request's head asks for a WebSocket in another way than HTTP/1.1 does.
+        return refusal(HandshakeError::BadRequest);
     };
-    messages
-        .take_while(|message| std::future::ready(!matches!(message, Ok(AggregatedMessage::Close(_)))))
-        .filter_map(move |message| {
-            std::future::ready(match message {
-                Ok(AggregatedMessage::Text(text)) => Some(Ok(Frame::Text(text))),
-                Ok(AggregatedMessage::Binary(bytes)) => Some(Ok(Frame::Binary(bytes))),
-                Ok(AggregatedMessage::Ping(payload)) => {
-                    line.outbox().push_pong(payload);
-                    None
-                }
-                Ok(AggregatedMessage::Pong(_) | AggregatedMessage::Close(_)) => None,
-                Err(error) => Some(Err(ended(&error))),
-            })
-        })
+    // actix-ws makes the handshake. What it would read and write with waits for messages in a channel of its own,
+    // for each connection: ours is what it is made of (facts §3.5), without that channel.
+    let response = match actix_ws::handle(request, payload) {
+        Ok((response, _session, _messages)) => response,
+        Err(error) => {
+            debug!(error:%; "websocket handshake refused");
+            return refusal(HandshakeError::BadRequest);
+        }
+    };
+    let limits = FrameLimits {
+        max_bytes: endpoint.shared.config.max_payload,
+        max_fragments: endpoint.limits.max_fragments,
+    };
+    let shared = endpoint.shared.clone();
+    handover.to(move |connection| {
+        let outbox = Outbox::new(shared.config.outbox, Drain::WebSocket, shared.metrics.clone());
+        carry(Box::new(Wire::new(connection, limits, shared.metrics.clone())), outbox);
+    });
+    response
 }

@@ -1,17 +1,23 @@
 //! Admission while the registry is busy: what a session does meanwhile must leave one answer a CONNECT.
 
-use std::{future::poll_fn, sync::mpsc};
+use std::{
+    sync::mpsc,
+    task::{Context, Poll, ready},
+};
 
 use framing::{close::CloseReason, encoded::Encoded, frame::Frame, limits::Limits};
-use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+};
 
 use super::*;
 use crate::{
     functions::StaticResources,
     metrics::Metrics,
-    outbox::{Drain, Outbox, OutboxLimits},
+    outbox::{Batch, Drain, Outbox, OutboxLimits},
     registry::{Extensions, tests::idle},
-    session::{SessionConfig, Shared, socketio::SocketIoConfig},
+    session::{SessionConfig, Shared, WebSocket, socketio::SocketIoConfig},
     sessions::Sessions,
     trust::{
         CheckAuth, Handshake, Verdict,
@@ -29,8 +35,30 @@ struct Stage {
     metrics: Arc<Metrics>,
     registry: Arbiter,
     frames: UnboundedSender<Result<Frame, CloseReason>>,
-    outbox: Arc<Outbox>,
+    written: UnboundedReceiver<Batch>,
     came: Vec<String>,
+}
+
+/// A WebSocket without a network: frames come out of one channel, and what is written goes into another.
+struct Channels {
+    read: UnboundedReceiver<Result<Frame, CloseReason>>,
+    write: UnboundedSender<Batch>,
+}
+
+impl WebSocket for Channels {
+    fn poll_frame(&mut self, task: &mut Context<'_>) -> Poll<Result<Frame, CloseReason>> {
+        self.read.poll_next_unpin(task).map(|frame| frame.unwrap_or(Err(CloseReason::TransportClosed)))
+    }
+
+    fn poll_drain(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let batch = ready!(outbox.poll_batch(task));
+            let ended = batch.end.is_some();
+            if self.write.unbounded_send(batch).is_err() || ended {
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 /// Until it is dropped, the registry does nothing.
@@ -98,9 +126,17 @@ impl Stage {
         let shared = Arc::new(Shared { config, sessions: Sessions::default(), metrics: metrics.clone() });
         let outbox = Outbox::new(bounds, Drain::WebSocket, metrics.clone());
         let (frames, read) = unbounded();
+        let (write, written) = unbounded();
         let sid = Sid::from_random([1; 15]);
-        SessionActor::open(shared, sid, app, outbox.clone(), Some(Box::pin(read)), Instant::now());
-        Self { _root: root, trust, metrics, registry: thread, frames, outbox, came: Vec::new() }
+        SessionActor::open(
+            shared,
+            sid,
+            app,
+            outbox,
+            Some(Box::new(Channels { read, write })),
+            Instant::now(),
+        );
+        Self { _root: root, trust, metrics, registry: thread, frames, written, came: Vec::new() }
     }
 
     fn hold(&self) -> Held {
@@ -119,8 +155,9 @@ impl Stage {
     /// Waits for a packet that begins like this; all that came before it is kept.
     async fn until(&mut self, prefix: &str) {
         while !self.came.iter().any(|packet| packet.starts_with(prefix)) {
-            let batch = tokio::time::timeout(LONG / 2, poll_fn(|cx| self.outbox.poll_batch(cx)));
+            let batch = tokio::time::timeout(LONG / 2, self.written.next());
             let batch = batch.await.unwrap_or_else(|_| panic!("no {prefix} after {:?}", self.came));
+            let batch = batch.expect("the session writes");
             let frames = batch.packets.iter().flat_map(Encoded::frames);
             self.came.extend(frames.map(|frame| match frame {
                 Frame::Text(text) => text.to_string(),

@@ -96,7 +96,7 @@ impl<'a, A: Application> Cx<'a, A> {
 
     /// Queues a packet. False if the session is closing: as a slow consumer, or for another reason.
     pub fn push(&self, packet: Encoded) -> bool {
-        pushed(self.outbox.push(packet))
+        pushed(self.outbox.push_in_turn(packet))
     }
 
     /// Closes the session once this call returns. The first reason wins.

@@ -1,5 +1,5 @@
-//! What a session actor polls: its peer's frames, answers to its questions, its one timer, and faults
-//! from outside.
+//! What a session actor polls: its peer's frames, answers to its questions, its one timer, faults
+//! from outside, and last of all its WebSocket's output, so that one turn makes one write.
 //!
 //! All of it is one item of the actor's context, because every wake polls every item
 //! (facts §3.3). The timer is armed late: it fires at the earliest deadline that was known when it
@@ -14,22 +14,23 @@ use std::{
 use actix::fut::ActorFuture;
 use actix::prelude::*;
 use framing::close::CloseReason;
-use futures::StreamExt;
 use tokio::time::Sleep;
 
-use super::{Application, FrameStream, Phase, SessionActor};
+use super::{Application, Phase, SessionActor, WebSocket};
 
 /// Frames handled before other tasks of the worker get their turn.
 const FRAMES_PER_TURN: usize = 64;
 
 pub(super) struct Driver {
-    frames: Option<FrameStream>,
+    websocket: Option<Box<dyn WebSocket>>,
+    /// The peer may have more to say.
+    reads: bool,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Driver {
-    pub(super) fn new(frames: Option<FrameStream>) -> Self {
-        Self { frames, timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)) }
+    pub(super) fn new(websocket: Option<Box<dyn WebSocket>>) -> Self {
+        Self { websocket, reads: true, timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)) }
     }
 
     fn read<A: Application>(
@@ -45,11 +46,11 @@ impl Driver {
             if session.read_posted(ctx) {
                 continue;
             }
-            let Some(frames) = &mut self.frames else {
+            let Some(websocket) = self.websocket.as_mut().filter(|_| self.reads) else {
                 return;
             };
-            match frames.poll_next_unpin(task) {
-                Poll::Ready(Some(Ok(frame))) => {
+            match websocket.poll_frame(task) {
+                Poll::Ready(Ok(frame)) => {
                     let probing = matches!(session.phase, Phase::Probing(_));
                     session.receive(frame, ctx);
                     if probing {
@@ -57,13 +58,9 @@ impl Driver {
                         break;
                     }
                 }
-                Poll::Ready(Some(Err(reason))) => {
-                    self.frames = None;
+                Poll::Ready(Err(reason)) => {
+                    self.reads = false;
                     return session.transport_ended(reason, ctx);
-                }
-                Poll::Ready(None) => {
-                    self.frames = None;
-                    return session.transport_ended(CloseReason::TransportClosed, ctx);
                 }
                 Poll::Pending => return,
             }
@@ -110,9 +107,17 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
             session.transport_ended(reason, ctx);
         }
         self.fire(session, ctx, task);
+        let written = match &mut self.websocket {
+            Some(websocket) => websocket.poll_drain(&session.outbox, task),
+            None => Poll::Ready(()),
+        };
         match session.phase {
             // An actor without an item ends as soon as nobody holds its address.
-            Phase::Moved(_) | Phase::Ended(_) => Poll::Ready(()),
+            Phase::Moved(_) | Phase::Ended(_) => written,
+            Phase::Live(_) | Phase::Probing(_) if self.websocket.is_some() && written.is_ready() => {
+                session.transport_ended(CloseReason::TransportClosed, ctx);
+                Poll::Ready(())
+            }
             Phase::Live(_) | Phase::Probing(_) => Poll::Pending,
         }
     }
@@ -152,12 +157,13 @@ impl<A: Application> SessionActor<A> {
         }
     }
 
-    /// While the core is on its way here, or the application holds back, frames stay in the socket.
+    /// While the core is on its way here, or the application holds back, frames stay in the socket; nobody wants
+    /// those that come after the end.
     fn is_waiting(&mut self) -> bool {
         match &mut self.phase {
             Phase::Probing(probing) => probing.is_taking_over(),
             Phase::Live(core) => core.app.holds_back(),
-            Phase::Moved(_) | Phase::Ended(_) => false,
+            Phase::Moved(_) | Phase::Ended(_) => true,
         }
     }
 
@@ -171,7 +177,7 @@ impl<A: Application> SessionActor<A> {
     fn transport_ended(&mut self, reason: CloseReason, ctx: &mut Context<Self>) {
         match self.phase {
             Phase::Live(_) => self.close(reason, ctx),
-            Phase::Probing(_) => self.probe_failed(super::ProbeError::Closed, ctx),
+            Phase::Probing(_) => self.probe_failed(super::ProbeError::Closed),
             Phase::Moved(_) | Phase::Ended(_) => (),
         }
     }

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! The actor runs on the worker that owns its transport. A WebSocket's frames are read by the
-//! [`driver`] in the actor's own poll, so an inbound frame costs no mailbox hop; a polling request
+//! [`driver`] in the actor's own poll, and what waits in the outbox is written at the end of it: neither costs a
+//! mailbox hop or another task. A polling request
 //! may land on any worker and reaches the actor as a [`PollingPayload`], which the driver reads in the
-//! same way. While the application holds back, both wait where they are.
+//! same way; its GET drains the outbox. While the application holds back, what comes in waits where it is.
 //!
 //! At the upgrade a fresh actor on the WebSocket's worker takes the session's [`Core`] over
 //! ([`upgrade`]); the old actor hands on what still arrives at its address, in order, one message at
@@ -21,9 +22,9 @@ mod posted;
 mod questions;
 pub mod socketio;
 mod upgrade;
+mod websocket;
 
 use std::{
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,7 +37,6 @@ use framing::{
     engine::{EngineSession, Open, Packet, Received, Sid},
     frame::Frame,
 };
-use futures::Stream;
 use log::debug;
 
 use crate::{
@@ -48,7 +48,8 @@ pub use ask::{Cx, NoAnswer, TooManyQuestions};
 pub use posted::PollingPayload;
 use posted::Posted;
 use questions::Questions;
-pub use upgrade::{HandedOn, OutboxSwitch, ProbeError};
+pub use upgrade::{HandedOn, ProbeError};
+pub use websocket::WebSocket;
 
 /// What every session of one server shares.
 #[derive(Debug)]
@@ -94,9 +95,6 @@ pub trait Application: Send + Unpin + Sized + 'static {
     /// The session is over. Nothing can be sent any more.
     fn closed(&mut self, cx: &mut Cx<'_, Self>, reason: &CloseReason);
 }
-
-/// The frames of a WebSocket, as the edge reads them. It stays on the worker that owns the socket.
-pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, CloseReason>>>>;
 
 /// The part of a session that moves between workers at the upgrade.
 pub(crate) struct Core<A: Application> {
@@ -148,7 +146,9 @@ pub struct SessionActor<A: Application> {
     phase: Phase<A>,
     shared: Arc<Shared<A>>,
     /// Taken by the driver when the actor starts.
-    frames: Option<FrameStream>,
+    websocket: Option<Box<dyn WebSocket>>,
+    /// What the WebSocket drains, if there is one: the session's own from the upgrade on.
+    outbox: Arc<Outbox>,
     /// Why it is over, once it is.
     ended: Option<CloseReason>,
     /// When the driver's timer fires.
@@ -183,18 +183,18 @@ fn open_packet(config: &SessionConfig, sid: Sid, upgrades: bool) -> Packet {
 }
 
 impl<A: Application> SessionActor<A> {
-    /// Opens a session on the current worker. `frames` is its WebSocket, or none for polling. The
+    /// Opens a session on the current worker. Without a WebSocket it is on polling. The
     /// open packet is the first thing in the outbox.
     pub fn open(
         shared: Arc<Shared<A>>,
         sid: Sid,
         app: A,
         outbox: Arc<Outbox>,
-        frames: Option<FrameStream>,
+        websocket: Option<Box<dyn WebSocket>>,
         now: Instant,
     ) -> Addr<Self> {
         let config = &shared.config;
-        let opened = outbox.push(Encoded::engine(&open_packet(config, sid, frames.is_none())));
+        let opened = outbox.push(Encoded::engine(&open_packet(config, sid, websocket.is_none())));
         debug_assert_eq!(opened, Ok(()), "a new outbox takes the open packet");
         let engine = EngineSession::new(config.ping_interval, config.ping_timeout, now);
         let core = Box::new(Core {
@@ -205,17 +205,22 @@ impl<A: Application> SessionActor<A> {
             questions: Questions::default(),
             posted: None,
         });
-        let session = Self::start_in(Phase::Live(core), shared.clone(), frames);
+        let session = Self::start_in(Phase::Live(core), shared.clone(), websocket, outbox.clone());
         // Here and not in `started`: the peer's next request may be faster than the actor's start.
         shared.sessions.insert(sid, session.clone(), outbox);
         shared.metrics.session_opened();
         session
     }
 
-    fn start_in(phase: Phase<A>, shared: Arc<Shared<A>>, frames: Option<FrameStream>) -> Addr<Self> {
+    fn start_in(
+        phase: Phase<A>,
+        shared: Arc<Shared<A>>,
+        websocket: Option<Box<dyn WebSocket>>,
+        outbox: Arc<Outbox>,
+    ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, frames, ended: None, armed: None }
+            Self { phase, shared, websocket, outbox, ended: None, armed: None }
         })
     }
 
@@ -306,7 +311,7 @@ impl<A: Application> SessionActor<A> {
                 }
             }
             Phase::Probing(probing) if probing.deadline() <= now => {
-                self.probe_failed(ProbeError::TimedOut, ctx);
+                self.probe_failed(ProbeError::TimedOut);
             }
             Phase::Probing(_) | Phase::Moved(_) | Phase::Ended(_) => (),
         }
@@ -379,8 +384,8 @@ impl<A: Application> Actor for SessionActor<A> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let frames = self.frames.take();
-        ctx.spawn(driver::Driver::new(frames));
+        let websocket = self.websocket.take();
+        ctx.spawn(driver::Driver::new(websocket));
         self.with_app(ctx, |app, cx| {
             app.opened(cx);
             Ok(())

@@ -24,7 +24,7 @@ use framing::{
 };
 use log::debug;
 
-use super::{Application, Core, FrameStream, Phase, SessionActor, Shared};
+use super::{Application, Core, Phase, SessionActor, Shared, WebSocket};
 use crate::{outbox::Outbox, sessions::SessionLink};
 
 /// A WebSocket that asks to carry an open polling session.
@@ -32,16 +32,9 @@ pub(crate) struct Probing<A: Application> {
     probe: Probe,
     /// Where the session lives now.
     session: SessionLink<A>,
-    /// Carries the pong of the probe.
-    outbox: Arc<Outbox>,
     deadline: Instant,
     taking_over: bool,
-    /// Receives the session's own outbox once it has moved.
-    switch: OutboxSwitch,
 }
-
-/// Tells the WebSocket's body which outbox to drain from now on.
-pub type OutboxSwitch = Box<dyn FnOnce(Arc<Outbox>)>;
 
 /// Why a WebSocket could not take a session over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +60,18 @@ impl<A: Application> Probing<A> {
 }
 
 impl<A: Application> SessionActor<A> {
-    /// Starts the probe of a WebSocket that names an open session. `outbox` carries the probe's
-    /// answer; `switch` is called with the session's outbox at the upgrade.
+    /// Starts the probe of a WebSocket that names an open session. `outbox` carries the probe's answer, until
+    /// the session comes with its own.
     pub fn probe_session(
         shared: Arc<Shared<A>>,
         session: SessionLink<A>,
         outbox: Arc<Outbox>,
-        frames: FrameStream,
-        switch: OutboxSwitch,
+        websocket: Box<dyn WebSocket>,
         now: Instant,
     ) {
         let deadline = now + shared.config.upgrade_timeout;
-        let probing =
-            Probing { probe: Probe::default(), session, outbox, deadline, taking_over: false, switch };
-        Self::start_in(Phase::Probing(probing), shared, Some(frames));
+        let probing = Probing { probe: Probe::default(), session, deadline, taking_over: false };
+        Self::start_in(Phase::Probing(probing), shared, Some(websocket), outbox);
     }
 
     pub(super) fn probe(&mut self, frame: Frame, ctx: &mut Context<Self>) {
@@ -90,12 +81,12 @@ impl<A: Application> SessionActor<A> {
         match probing.probe.receive(frame) {
             Ok(ProbeStep::ReplyPong) => {
                 let pong = Encoded::engine(&Packet::Pong { probe: true });
-                if probing.outbox.push(pong).is_err() {
-                    return self.probe_failed(ProbeError::Closed, ctx);
+                if self.outbox.push(pong).is_err() {
+                    return self.probe_failed(ProbeError::Closed);
                 }
                 let release = probing.session.session.try_send(ReleasePoll);
                 if release.is_err() {
-                    self.probe_failed(ProbeError::SessionGone, ctx);
+                    self.probe_failed(ProbeError::SessionGone);
                 }
             }
             Ok(ProbeStep::Upgrade) => {
@@ -106,10 +97,10 @@ impl<A: Application> SessionActor<A> {
                 let answer = probing.session.session.send(question).into_actor(self);
                 ctx.wait(answer.map(|core, session, ctx| match core {
                     Ok(Some(core)) => session.took_over(core.0, ctx),
-                    Ok(None) | Err(_) => session.probe_failed(ProbeError::SessionGone, ctx),
+                    Ok(None) | Err(_) => session.probe_failed(ProbeError::SessionGone),
                 }));
             }
-            Err(_) => self.probe_failed(ProbeError::Protocol, ctx),
+            Err(_) => self.probe_failed(ProbeError::Protocol),
         }
     }
 
@@ -121,7 +112,8 @@ impl<A: Application> SessionActor<A> {
         debug!(sid:%; "session upgraded to websocket");
         self.shared.metrics.upgrades.inc();
         self.shared.sessions.insert(sid, ctx.address(), outbox.clone());
-        (probing.switch)(outbox);
+        // What the other one held was written before the client could know of the upgrade.
+        self.outbox = outbox;
         let past = probing.session.session;
         self.with_app(ctx, |app, cx| {
             app.moved(cx, &past);
@@ -129,7 +121,7 @@ impl<A: Application> SessionActor<A> {
         });
     }
 
-    pub(super) fn probe_failed(&mut self, error: ProbeError, ctx: &mut Context<Self>) {
+    pub(super) fn probe_failed(&mut self, error: ProbeError) {
         let Phase::Probing(probing) = std::mem::replace(&mut self.phase, Phase::Ended(None)) else {
             return;
         };
@@ -139,8 +131,7 @@ impl<A: Application> SessionActor<A> {
         }
         // The polling session lives on: only this WebSocket ends.
         probing.session.outbox.end_probe();
-        probing.outbox.end(CloseReason::TransportClosed, true);
-        ctx.stop();
+        self.outbox.end(CloseReason::TransportClosed, true);
     }
 }
 

@@ -1,0 +1,212 @@
+//! The connection of a WebSocket after its handshake: reads and writes for the session's actor, in that actor's
+//! own turn. A frame that comes in and what it makes leave cost one task, one `recv` and one `send`.
+//!
+//! ```text
+//!         end of the outbox           all of it written            peer closes, or LINGER is over
+//!   Open ──────────────────► Ending ───────────────────► Closing ────────────────────────────────► done
+//!    └────── peer is gone ─────┴─ or takes nothing ──────────────────────────────────────────────► done
+//! ```
+//!
+//! While the peer is silent a connection owns no buffer: what is read goes through one of its thread's, and so does
+//! what is written. Only a frame that has not come whole, and what the kernel does not take at once, is kept.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actors::{
+    metrics::Metrics,
+    outbox::{Batch, Outbox},
+    session::WebSocket,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use framing::{close::CloseReason, frame::Frame};
+use log::debug;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
+
+use super::{
+    frame_guard::FrameLimits,
+    handover::Connection,
+    inbound::{Inbound, Reader},
+    outbound::Writer,
+};
+
+/// How long a connection whose end has been written waits for its peer's, so that the kernel does not
+/// take back what the peer has not read yet.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a peer that did not read before has to read why it is closed.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Bytes read at once.
+const READ: usize = 64 * 1024;
+
+/// What a thread keeps for writing at most, in bytes; a larger buffer is given back after its use.
+const KEPT_FOR_WRITING: usize = 256 * 1024;
+
+thread_local! {
+    static READING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static WRITING: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// See the module's documentation.
+pub(super) struct Wire {
+    connection: Connection,
+    reader: Reader,
+    writer: Writer,
+    /// The answer to a ping of RFC 6455. The last one wins (§5.5.3).
+    pong: Option<Bytes>,
+    phase: Phase,
+    metrics: Arc<Metrics>,
+}
+
+enum Phase {
+    Open,
+    /// The outbox has ended; its end is among what is not written yet.
+    Ending {
+        /// A peer that did not read before gets a moment to read its farewell. Any other has the time that the
+        /// kernel gives it (`server.send_timeout`).
+        patience: Option<Pin<Box<Sleep>>>,
+    },
+    /// Everything is written, and the connection half closed.
+    Closing(Pin<Box<Sleep>>),
+}
+
+impl Wire {
+    pub(super) fn new(connection: Connection, limits: FrameLimits, metrics: Arc<Metrics>) -> Self {
+        let (reader, writer) = (Reader::new(limits), Writer::new());
+        Self { connection, reader, writer, pong: None, phase: Phase::Open, metrics }
+    }
+
+    /// Reads once.
+    fn poll_read(&mut self, task: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        if !self.connection.received.is_empty() {
+            // A client may send before it has seen the response.
+            return Poll::Ready(self.reader.feed(&std::mem::take(&mut self.connection.received)));
+        }
+        READING.with_borrow_mut(|bytes| {
+            let mut bytes = ReadBuf::new(bytes);
+            match ready!(Pin::new(&mut self.connection.io).poll_read(task, &mut bytes)) {
+                Ok(()) if !bytes.filled().is_empty() => Poll::Ready(self.reader.feed(bytes.filled())),
+                // The connection ended without a close frame.
+                Ok(()) | Err(_) => Poll::Ready(Err(CloseReason::TransportClosed)),
+            }
+        })
+    }
+
+    /// Writes what the kernel has not taken yet.
+    fn poll_unsent(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Connection { io, unsent, .. } = &mut self.connection;
+        while !unsent.is_empty() {
+            let written = ready!(Pin::new(&mut *io).poll_write(task, unsent))?;
+            unsent.advance(written);
+        }
+        *unsent = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes a batch behind what is unsent: at once what the kernel takes, the rest is kept.
+    fn write(&mut self, batch: &Batch, task: &mut Context<'_>) -> io::Result<()> {
+        WRITING.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let Self { connection: Connection { io, unsent, .. }, writer, pong, metrics, .. } = self;
+            if let Some(payload) = pong.take() {
+                writer.pong(payload, buffer).map_err(io::Error::other)?;
+            }
+            writer.batch(batch, buffer).map_err(io::Error::other)?;
+            metrics.frames_out.inc_by(std::mem::take(&mut writer.frames));
+            let taken = match unsent.is_empty().then(|| Pin::new(io).poll_write(task, buffer)) {
+                Some(Poll::Ready(written)) => written?,
+                Some(Poll::Pending) | None => 0,
+            };
+            unsent.extend_from_slice(buffer.get(taken..).unwrap_or_default());
+            if buffer.capacity() > KEPT_FOR_WRITING {
+                *buffer = BytesMut::new();
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes until there is nothing to write, or the kernel takes no more. Ready after the end of the outbox.
+    fn poll_write(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let blocked = self.poll_unsent(task)?.is_pending();
+            match &mut self.phase {
+                // What is left of an abandoned outbox is its end.
+                Phase::Open if !blocked || outbox.is_abandoned() => (),
+                Phase::Ending { patience: Some(patience) } if blocked => {
+                    return patience.as_mut().poll(task).map(|()| Err(io::ErrorKind::TimedOut.into()));
+                }
+                _ if blocked => return Poll::Pending,
+                _ => return Poll::Ready(Ok(())),
+            }
+            let batch = match outbox.poll_batch(task) {
+                Poll::Ready(batch) => batch,
+                Poll::Pending if self.pong.is_some() => Batch::default(),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.write(&batch, task)?;
+            if let Some(end) = batch.end {
+                let patience = (!end.flush).then(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
+                self.phase = Phase::Ending { patience };
+            }
+        }
+    }
+
+    /// Reads what nobody wants any more, until the peer closes its side.
+    fn poll_farewell(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let Phase::Closing(timer) = &mut self.phase else {
+            return Poll::Ready(());
+        };
+        if timer.as_mut().poll(task).is_ready() {
+            return Poll::Ready(());
+        }
+        READING.with_borrow_mut(|bytes| {
+            let mut bytes = ReadBuf::new(bytes);
+            match ready!(Pin::new(&mut self.connection.io).poll_read(task, &mut bytes)) {
+                Ok(()) if !bytes.filled().is_empty() => {
+                    // There may be more, and others want their turn.
+                    task.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Ok(()) | Err(_) => Poll::Ready(()),
+            }
+        })
+    }
+}
+
+impl WebSocket for Wire {
+    fn poll_frame(&mut self, task: &mut Context<'_>) -> Poll<Result<Frame, CloseReason>> {
+        loop {
+            match self.reader.next()? {
+                Some(Inbound::Frame(frame)) => return Poll::Ready(Ok(frame)),
+                Some(Inbound::Ping(payload)) => self.pong = Some(payload),
+                Some(Inbound::Close) => return Poll::Ready(Err(CloseReason::TransportClosed)),
+                None => ready!(self.poll_read(task))?,
+            }
+        }
+    }
+
+    fn poll_drain(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<()> {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            if let Err(error) = ready!(self.poll_write(outbox, task)) {
+                debug!(error:%; "connection lost");
+                return Poll::Ready(());
+            }
+            if ready!(Pin::new(&mut self.connection.io).poll_shutdown(task)).is_err() {
+                return Poll::Ready(());
+            }
+            self.phase = Phase::Closing(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        self.poll_farewell(task)
+    }
+}
