@@ -248,6 +248,8 @@ section! {
         commit_changes: usize = 1024,
         /// Milliseconds.
         commit_time: u64 = 20,
+        /// Milliseconds.
+        commit_pause: u64 = 1,
         max_waiting: usize = 65_536,
         max_waiting_bytes: usize = 64 * 1024 * 1024,
         messages_per_room: usize = 2000,

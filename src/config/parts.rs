@@ -194,6 +194,7 @@ impl Config {
             batch: BatchLimits {
                 changes: history.commit_changes,
                 time: Duration::from_millis(history.commit_time),
+                pause: Duration::from_millis(history.commit_pause),
             },
             waiting: WaitingLimits { changes: history.max_waiting, bytes: history.max_waiting_bytes },
             retention: Retention { messages: history.messages_per_room, bytes: history.bytes_per_room },

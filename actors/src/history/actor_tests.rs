@@ -18,7 +18,7 @@ use super::{
 use crate::metrics::Metrics;
 
 /// Nothing is committed before the mailbox is empty.
-const NEVER: BatchLimits = BatchLimits { changes: usize::MAX, time: Duration::MAX };
+const NEVER: BatchLimits = BatchLimits { changes: usize::MAX, time: Duration::MAX, pause: Duration::ZERO };
 
 struct Fixture {
     link: HistoryLink,
@@ -107,7 +107,7 @@ fn rows_outside(config: &HistoryConfig, sql: &str) -> i64 {
 #[actix::test]
 async fn a_thousand_callers_share_a_few_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let batch = BatchLimits { changes: 250, time: Duration::MAX };
+    let batch = BatchLimits { changes: 250, ..NEVER };
     let config = HistoryConfig { batch, ..in_folder(folder.path()) };
     let history = Fixture::new(config.clone());
     history.persist(vec![created("a")]).await.unwrap();
@@ -145,7 +145,7 @@ async fn nobody_is_answered_before_the_commit() {
 #[actix::test]
 async fn a_busy_history_commits_when_it_is_time() {
     let history = Fixture::new(HistoryConfig {
-        batch: BatchLimits { changes: usize::MAX, time: Duration::ZERO },
+        batch: BatchLimits { time: Duration::ZERO, ..NEVER },
         ..HistoryConfig::default()
     });
     let held = history.hold();
@@ -155,6 +155,31 @@ async fn a_busy_history_commits_when_it_is_time() {
         persisted.await.unwrap();
     }
     assert_eq!(history.counted(), (3, 3, 0, 0));
+}
+
+/// The first is committed at once. What comes within the pause after it waits, and shares the next.
+#[actix::test]
+async fn commits_keep_their_distance() {
+    let history = Fixture::new(HistoryConfig {
+        batch: BatchLimits { pause: Duration::from_secs(3600), ..NEVER },
+        ..HistoryConfig::default()
+    });
+    history.persist(vec![created("a")]).await.unwrap();
+    let mut waiting = Vec::new();
+    for name in ["b", "c"] {
+        waiting.push(history.persist(vec![created(name)]));
+        // The mailbox has been empty behind it.
+        for _ in 0..2 {
+            drop(history.hold());
+        }
+    }
+    assert_eq!(history.counted(), (1, 1, 0, 2));
+    // Whoever looks does not wait.
+    history.link.addr.send(LoadRooms).await.unwrap().unwrap();
+    for persisted in waiting {
+        persisted.await.unwrap();
+    }
+    assert_eq!(history.counted(), (3, 2, 0, 0));
 }
 
 #[actix::test]

@@ -44,13 +44,15 @@ pub enum Synchronous {
     Full,
 }
 
-/// A batch is committed when nothing more waits, and at the latest then.
+/// A batch is committed when nothing more waits and the pause after the last one is over, and at the latest then.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     /// So many changes.
     pub changes: usize,
     /// So long after the first.
     pub time: Duration,
+    /// Time from one commit to the next: what comes meanwhile shares one, and its cost.
+    pub pause: Duration,
 }
 
 /// Changes that are not committed yet.
@@ -78,7 +80,11 @@ impl Default for HistoryConfig {
             synchronous: Synchronous::Normal,
             check: true,
             busy_timeout: Duration::from_secs(5),
-            batch: BatchLimits { changes: 1024, time: Duration::from_millis(20) },
+            batch: BatchLimits {
+                changes: 1024,
+                time: Duration::from_millis(20),
+                pause: Duration::from_millis(1),
+            },
             waiting: WaitingLimits { changes: 65_536, bytes: 64 * 1024 * 1024 },
             retention: Retention { messages: 2000, bytes: 16 * 1024 * 1024 },
         }
