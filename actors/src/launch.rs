@@ -26,7 +26,7 @@ use crate::{
     },
     rooms::{Rooms, RoomsConfig, Shared},
     seat::{Place, Seats},
-    trust::{Trust, TrustConfig, TrustError, TrustStore},
+    trust::{Desk, Trust, TrustConfig, TrustError, TrustStore},
 };
 
 /// Everything that the shared actors need to know.
@@ -236,9 +236,11 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         to.do_send(DisconnectClient(client));
     });
     let map = statics.map();
+    let desk = Desk::new(store, statics);
+    let at_desk = desk.clone();
     let trust = Trust::start_in_arbiter(&handle, move |ctx| {
         ctx.set_mailbox_capacity(mailbox);
-        Trust::new(store, statics)
+        Trust::new(at_desk)
     });
     if let (Some(pace), Some(client)) = (launch.demo, demo_id) {
         let (to, limits, counters) = (router.clone(), launch.broker.fan_out, metrics.clone());
@@ -255,6 +257,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         registry,
         router,
         trust,
+        desk,
         rooms,
         lobby,
         logs,

@@ -51,7 +51,7 @@ use crate::{
     llm_router::{LlmRouter, LlmSocketClosed, Requester},
     lobby::Lobby,
     logs::Logs,
-    maps::FastMap,
+    maps::FewMap,
     protocol::{Emit, MsgType, Namespace, msg_type},
     registry::{Admission, LiveExtensions, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
     rooms::Rooms,
@@ -61,7 +61,7 @@ use crate::{
     },
     stream::{InboundLimits, OutboundLimits, outbound::WireId},
     target::FanOutLimits,
-    trust::{Caller, ClientClass, NetworkSafeScope, Peer, ServerSettings, Trust, TrustSnapshot},
+    trust::{Caller, ClientClass, Desk, NetworkSafeScope, Peer, ServerSettings, Trust, TrustSnapshot},
 };
 
 /// A session of the broker.
@@ -75,6 +75,8 @@ pub struct Directory {
     pub router: Addr<LlmRouter>,
     /// Who may connect.
     pub trust: Addr<Trust>,
+    /// The same where neither a hash nor a file decides.
+    pub desk: Arc<Desk>,
     /// Rooms.
     pub rooms: Rooms,
     /// What concerns all rooms.
@@ -157,7 +159,7 @@ pub struct Broker {
     directory: Arc<Directory>,
     peer: Peer,
     /// At most one per namespace of the broker.
-    sockets: FastMap<WireNamespace, Socket>,
+    sockets: FewMap<WireNamespace, Socket>,
     /// The `/llm` socket as a requester.
     deliveries: Option<Box<Deliveries>>,
     /// The `/llm` socket as a target, if it is an extension's.
@@ -242,7 +244,7 @@ impl Broker {
         Self {
             directory,
             peer,
-            sockets: FastMap::default(),
+            sockets: FewMap::default(),
             deliveries: None,
             answers: None,
             owed: context::Owed::default(),

@@ -73,7 +73,8 @@ impl Stage {
         let (epoch, thread) = (Instant::now(), Arbiter::new());
         let (router, rooms, lobby, registry) = idle(settings.clone(), clients.clone(), 8, &metrics);
         let registry = Registry::start_in_arbiter(&thread.handle(), move |_| registry);
-        let trust = Trust::new(store, StaticResources::new(8)).start();
+        let desk = Desk::new(store, StaticResources::new(8));
+        let trust = Trust::new(desk.clone()).start();
         let limits = BrokerLimits {
             max_targets: 8,
             function_timeout: LONG,
@@ -93,6 +94,7 @@ impl Stage {
             registry,
             router,
             trust: trust.clone(),
+            desk,
             rooms,
             lobby,
             logs,

@@ -3,7 +3,8 @@
 //!
 //! All of it is one item of the actor's context, because every wake polls every item
 //! (facts §3.3). The timer is armed late: it fires at the earliest deadline that was known when it
-//! was armed, finds what is due, and is armed again.
+//! was armed, finds what is due, and is armed again. Only a pong, which comes once in a ping's time, moves it
+//! to a later one.
 
 use std::{
     future::Future,

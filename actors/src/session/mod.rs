@@ -151,7 +151,7 @@ pub struct SessionActor<A: Application> {
     outbox: Arc<Outbox>,
     /// Why it is over, once it is.
     ended: Option<CloseReason>,
-    /// When the driver's timer fires.
+    /// When the driver's timer fires. None: it is armed anew at the end of this turn.
     armed: Option<Instant>,
 }
 
@@ -272,7 +272,8 @@ impl<A: Application> SessionActor<A> {
         };
         self.shared.metrics.frames_in.inc();
         match core.engine.receive(frame, now) {
-            Ok(Received::Nothing) => (),
+            // A pong: its deadline is over, and the timer need not wake anybody at it.
+            Ok(Received::Nothing) => self.armed = None,
             Ok(Received::Message(text)) => self.with_app(ctx, |app, cx| app.text(cx, text)),
             Ok(Received::Binary(bytes)) => self.with_app(ctx, |app, cx| app.binary(cx, bytes)),
             Ok(Received::Closed) => self.close(CloseReason::ClientClosed, ctx),

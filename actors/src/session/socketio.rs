@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::maps::FastMap;
+use crate::maps::FewMap;
 use actix::Addr;
 use framing::{
     ByteString, Bytes,
@@ -82,7 +82,7 @@ struct Layer<T> {
     config: SocketIoConfig,
     protocol: SocketSession,
     /// One per joined or joining namespace; never more than `max_namespaces`.
-    sockets: FastMap<Namespace, Socket<T>>,
+    sockets: FewMap<Namespace, Socket<T>>,
     /// What waited for an admission that has come; acted on when the handler returns.
     released: VecDeque<Action>,
     /// As many events as may wait for an admission did so when this was last looked at.
@@ -123,7 +123,7 @@ impl<H: NamespaceHandler> SocketIo<H> {
             layer: Layer {
                 config,
                 protocol,
-                sockets: FastMap::default(),
+                sockets: FewMap::default(),
                 released: VecDeque::new(),
                 crowded: false,
             },

@@ -13,13 +13,12 @@ use super::desk::Desk;
 use super::keys;
 use super::lanes::Lanes;
 use super::messages::*;
-use super::store::{SETTINGS, TrustStore};
+use super::store::SETTINGS;
 use super::watch;
-use crate::functions::{FunctionReply, StaticResources};
+use crate::functions::FunctionReply;
 use crate::ids::ClientId;
 
-/// One per broker. Cheap to ask: the common handshake (a trusted local peer of a safe network) is answered
-/// without leaving the handler.
+/// One per broker. The common handshakes are not asked of it: a session looks at its desk first.
 pub struct Trust {
     desk: Arc<Desk>,
     /// Operations on keys, by whose key it is.
@@ -70,15 +69,16 @@ impl<M: Message<Result = T>, T: 'static> MessageResponse<Trust, M> for Answer<T>
 }
 
 impl Trust {
-    /// An actor over an opened store; `statics` is what the HTTP edge reads.
-    pub fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
+    /// An actor at that desk.
+    pub fn new(desk: Arc<Desk>) -> Self {
+        let store = &desk.store;
         let TrustConfig { max_waiting_hashes: keys, max_file_jobs: files, .. } = *store.config();
         let metrics = || store.metrics().clone();
         Self {
             keys: Lanes::new(keys, keys, "trust.max_waiting_hashes", metrics()),
             // One client's flood leaves room for others.
             files: Lanes::new(files, files.div_ceil(2), "trust.max_file_jobs", metrics()),
-            desk: Arc::new(Desk::new(store, statics)),
+            desk,
             _watcher: None,
         }
     }

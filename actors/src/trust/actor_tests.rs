@@ -1,13 +1,14 @@
 use super::*;
+use crate::functions::StaticResources;
 use crate::ids::ClientId;
 use crate::trust::fixture::{self, EXTENSION, Root, extension, id, lan, loopback, public};
-use crate::trust::{InvalidKeyPolicy, Peer};
+use crate::trust::{InvalidKeyPolicy, Peer, TrustStore};
 use std::time::Duration;
 
 fn start(root: &Root) -> (Addr<Trust>, Arc<TrustStore>) {
     let store = root.open();
     let statics = StaticResources::new(8);
-    (Trust::new(Arc::clone(&store), statics).start(), store)
+    (Trust::new(Desk::new(Arc::clone(&store), statics)).start(), store)
 }
 
 /// A root whose network is not safe.

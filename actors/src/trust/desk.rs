@@ -22,8 +22,9 @@ use crate::ids::ClientId;
 /// The word that asks for a key instead of showing one.
 const GET_KEY: &str = "getKey";
 
-/// What the answers need; shared with those that are still being worked out.
-pub(super) struct Desk {
+/// What the answers need; shared with those that are still being worked out, and with sessions, which need not ask
+/// the actor what they can be told at once.
+pub struct Desk {
     pub(super) store: Arc<TrustStore>,
     pub(super) functions: Functions,
     hashes: HashPool,
@@ -45,10 +46,10 @@ struct RescanState {
 }
 
 impl Desk {
-    /// A desk over an opened store.
-    pub(super) fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Self {
+    /// A desk over an opened store; `statics` is what the HTTP edge reads.
+    pub fn new(store: Arc<TrustStore>, statics: Arc<StaticResources>) -> Arc<Self> {
         let config = store.config();
-        Self {
+        Arc::new(Self {
             hashes: HashPool::new(
                 config.max_concurrent_hashes,
                 config.max_waiting_hashes,
@@ -68,7 +69,7 @@ impl Desk {
             rescan: Mutex::default(),
             functions: Functions::new(Arc::clone(&store), statics),
             store,
-        }
+        })
     }
 
     /// Runs blocking work as one of a bounded number; `None` if it could not be run.
@@ -86,8 +87,9 @@ impl Desk {
         task.await.ok()
     }
 
-    /// The answer, if neither hashing nor a file is needed.
-    pub(super) fn check_now(&self, msg: &CheckAuth) -> Option<Verdict> {
+    /// The verdict, from any thread, if neither hashing nor a file is needed (spec §3.2). None: the actor has to be
+    /// asked.
+    pub fn check_now(&self, msg: &CheckAuth) -> Option<Verdict> {
         let id = &msg.handshake.client_id;
         let Some(grant) = self.store.grant(id) else {
             let known = self.store.snapshot().load().entry(id.as_str()).is_some();

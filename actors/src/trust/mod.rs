@@ -35,6 +35,7 @@ pub(crate) mod fixture;
 
 pub use actor::Trust;
 pub use config::{InvalidKeyPolicy, NetworkSafeScope, TrustConfig};
+pub use desk::Desk;
 pub use messages::*;
 pub use peer::Peer;
 pub use settings_file::ServerSettings;
