@@ -21,7 +21,7 @@ use actors::{
     llm_router::{LlmRouter, RouterLimits},
     lobby::{Lobby, Supervisors},
     metrics::Metrics,
-    outbox::{Drain, Outbox, OutboxLimits},
+    outbox::{Batch, Drain, Outbox, OutboxLimits},
     protocol::{Dialect, Namespace, RequestMode, Role, SocketDialect},
     registry::{SharedDialect, SocketKey},
     rooms::{
@@ -142,9 +142,10 @@ fn field<'a>(packet: &'a str, name: &str) -> Option<&'a str> {
 
 /// Reads what one member is told until it has so many messages: their ids, and how many packets there were.
 async fn read(outbox: &Outbox, messages: usize) -> (Vec<String>, usize) {
-    let (mut ids, mut packets) = (Vec::new(), 0);
+    let (mut ids, mut packets, mut batch) = (Vec::new(), 0, Batch::default());
     while ids.len() < messages {
-        for packet in poll_fn(|cx| outbox.poll_batch(cx)).await.packets {
+        poll_fn(|cx| outbox.poll_batch(&mut batch, cx)).await;
+        for packet in &batch.packets {
             packets += 1;
             for frame in packet.frames() {
                 let Frame::Text(text) = frame else { continue };

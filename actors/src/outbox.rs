@@ -299,36 +299,40 @@ impl Outbox {
         wake(state);
     }
 
-    /// The WebSocket's side: takes everything that waits.
-    pub fn poll_batch(&self, cx: &mut Context<'_>) -> Poll<Batch> {
+    /// The WebSocket's side: takes everything that waits, and wakes whoever asked when more comes. `batch` is what
+    /// was written last: what it has memory for, the next packets are queued in.
+    pub fn poll_batch(&self, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<()> {
+        batch.packets.clear();
         let mut state = self.state.lock();
-        let batch = state.take();
-        if batch.is_empty() {
-            state.park(cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(batch)
+        state.take(batch);
+        state.park(cx);
+        if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
 impl Outbox {
     /// What waits now, for the answer to a polling handshake.
     pub fn take_ready(&self) -> Option<VecDeque<Encoded>> {
-        let batch = self.state.lock().take();
+        let mut batch = Batch::default();
+        self.state.lock().take(&mut batch);
         (!batch.packets.is_empty()).then_some(batch.packets)
     }
 }
 
 impl State {
-    fn take(&mut self) -> Batch {
+    /// Leaves the memory of `batch`, which has no packets, for the next ones; not much of it, because most outboxes
+    /// are empty most of the time.
+    fn take(&mut self, batch: &mut Batch) {
+        const KEPT: usize = 4;
         self.queued_bytes = 0;
         self.queued_packets = 0;
-        Batch {
-            ping: std::mem::take(&mut self.ping),
-            packets: std::mem::take(&mut self.packets),
-            end: self.end.clone(),
-            release: std::mem::take(&mut self.release_poll),
+        if batch.packets.capacity() > KEPT {
+            batch.packets = VecDeque::new();
         }
+        batch.ping = std::mem::take(&mut self.ping);
+        std::mem::swap(&mut batch.packets, &mut self.packets);
+        batch.end.clone_from(&self.end);
+        batch.release = std::mem::take(&mut self.release_poll);
     }
 
     fn clear(&mut self) {

@@ -49,10 +49,8 @@ fn packet(number: usize, attachments: &[usize]) -> Encoded {
 
 fn batch(outbox: &Outbox) -> Option<Batch> {
     let (_, waker) = wakes();
-    match outbox.poll_batch(&mut Context::from_waker(&waker)) {
-        Poll::Ready(batch) => Some(batch),
-        Poll::Pending => None,
-    }
+    let mut batch = Batch::default();
+    outbox.poll_batch(&mut batch, &mut Context::from_waker(&waker)).is_ready().then_some(batch)
 }
 
 fn answer(outbox: &Arc<Outbox>, max_bytes: usize) -> Option<PollAnswer> {
@@ -229,7 +227,7 @@ fn an_overflow_wakes_the_session_and_a_push_wakes_the_transport() {
     let (session, waker) = wakes();
     assert_eq!(outbox.poll_fault(&mut Context::from_waker(&waker)), None);
     let (transport, waker) = wakes();
-    assert!(outbox.poll_batch(&mut Context::from_waker(&waker)).is_pending());
+    assert!(outbox.poll_batch(&mut Batch::default(), &mut Context::from_waker(&waker)).is_pending());
     outbox.push(packet(1, &[])).unwrap();
     assert_eq!(transport.0.load(SeqCst), 1);
     // One wake for all that is there by the time it looks.

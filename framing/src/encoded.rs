@@ -80,6 +80,16 @@ impl Encoded {
         head.into_iter().chain(self.attachments.iter().cloned().map(Frame::Binary))
     }
 
+    /// The head, if it is not a bare binary message. It leaves as text.
+    pub fn head(&self) -> Option<&str> {
+        (!self.head.is_empty()).then_some(&self.head)
+    }
+
+    /// What leaves behind the head, each as a binary frame, in this order.
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
+
     /// Bytes of all frames, without the transport's own framing.
     pub fn bytes(&self) -> usize {
         self.head.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()

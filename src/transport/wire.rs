@@ -55,7 +55,14 @@ const KEPT_FOR_WRITING: usize = 256 * 1024;
 
 thread_local! {
     static READING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
-    static WRITING: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static WRITING: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a thread writes with.
+#[derive(Default)]
+struct Scratch {
+    buffer: BytesMut,
+    batch: Batch,
 }
 
 /// See the module's documentation.
@@ -83,7 +90,7 @@ enum Phase {
 
 impl Wire {
     pub(super) fn new(connection: Connection, limits: FrameLimits, metrics: Arc<Metrics>) -> Self {
-        let (reader, writer) = (Reader::new(limits), Writer::new());
+        let (reader, writer) = (Reader::new(limits), Writer::default());
         Self { connection, reader, writer, pong: None, phase: Phase::Open, metrics }
     }
 
@@ -106,6 +113,9 @@ impl Wire {
     /// Writes what the kernel has not taken yet.
     fn poll_unsent(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Connection { io, unsent, .. } = &mut self.connection;
+        if unsent.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !unsent.is_empty() {
             let written = ready!(Pin::new(&mut *io).poll_write(task, unsent))?;
             unsent.advance(written);
@@ -115,29 +125,32 @@ impl Wire {
     }
 
     /// Writes a batch behind what is unsent: at once what the kernel takes, the rest is kept.
-    fn write(&mut self, batch: &Batch, task: &mut Context<'_>) -> io::Result<()> {
-        WRITING.with_borrow_mut(|buffer| {
-            buffer.clear();
-            let Self { connection: Connection { io, unsent, .. }, writer, pong, metrics, .. } = self;
-            if let Some(payload) = pong.take() {
-                writer.pong(payload, buffer).map_err(io::Error::other)?;
-            }
-            writer.batch(batch, buffer).map_err(io::Error::other)?;
-            metrics.frames_out.inc_by(std::mem::take(&mut writer.frames));
-            let taken = match unsent.is_empty().then(|| Pin::new(io).poll_write(task, buffer)) {
-                Some(Poll::Ready(written)) => written?,
-                Some(Poll::Pending) | None => 0,
-            };
-            unsent.extend_from_slice(buffer.get(taken..).unwrap_or_default());
-            if buffer.capacity() > KEPT_FOR_WRITING {
-                *buffer = BytesMut::new();
-            }
-            Ok(())
-        })
+    fn write(&mut self, Scratch { buffer, batch }: &mut Scratch, task: &mut Context<'_>) -> io::Result<()> {
+        buffer.clear();
+        let Self { connection: Connection { io, unsent, .. }, writer, pong, metrics, .. } = self;
+        if let Some(payload) = pong.take() {
+            writer.pong(payload, buffer).map_err(io::Error::other)?;
+        }
+        writer.batch(batch, buffer).map_err(io::Error::other)?;
+        metrics.frames_out.inc_by(std::mem::take(&mut writer.frames));
+        let taken = match unsent.is_empty().then(|| Pin::new(io).poll_write(task, buffer)) {
+            Some(Poll::Ready(written)) => written?,
+            Some(Poll::Pending) | None => 0,
+        };
+        unsent.extend_from_slice(buffer.get(taken..).unwrap_or_default());
+        if buffer.capacity() > KEPT_FOR_WRITING {
+            *buffer = BytesMut::new();
+        }
+        Ok(())
     }
 
     /// Writes until there is nothing to write, or the kernel takes no more. Ready after the end of the outbox.
-    fn poll_write(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        outbox: &Outbox,
+        scratch: &mut Scratch,
+        task: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let blocked = self.poll_unsent(task)?.is_pending();
             match &mut self.phase {
@@ -149,15 +162,18 @@ impl Wire {
                 _ if blocked => return Poll::Pending,
                 _ => return Poll::Ready(Ok(())),
             }
-            let batch = match outbox.poll_batch(task) {
-                Poll::Ready(batch) => batch,
-                Poll::Pending if self.pong.is_some() => Batch::default(),
-                Poll::Pending => return Poll::Pending,
-            };
-            self.write(&batch, task)?;
-            if let Some(end) = batch.end {
-                let patience = (!end.flush).then(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
-                self.phase = Phase::Ending { patience };
+            if outbox.poll_batch(&mut scratch.batch, task).is_pending() && self.pong.is_none() {
+                return Poll::Pending;
+            }
+            self.write(scratch, task)?;
+            match &scratch.batch.end {
+                Some(end) => {
+                    let patience = (!end.flush).then(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
+                    self.phase = Phase::Ending { patience };
+                }
+                // The outbox has been emptied, and says when it is not empty any more.
+                None if self.connection.unsent.is_empty() => return Poll::Pending,
+                None => (),
             }
         }
     }
@@ -198,7 +214,8 @@ impl WebSocket for Wire {
 
     fn poll_drain(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<()> {
         if !matches!(self.phase, Phase::Closing(_)) {
-            if let Err(error) = ready!(self.poll_write(outbox, task)) {
+            let written = WRITING.with_borrow_mut(|scratch| self.poll_write(outbox, scratch, task));
+            if let Err(error) = ready!(written) {
                 debug!(error:%; "connection lost");
                 return Poll::Ready(());
             }

@@ -52,7 +52,8 @@ impl WebSocket for Channels {
 
     fn poll_drain(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<()> {
         loop {
-            let batch = ready!(outbox.poll_batch(task));
+            let mut batch = Batch::default();
+            ready!(outbox.poll_batch(&mut batch, task));
             let ended = batch.end.is_some();
             if self.write.unbounded_send(batch).is_err() || ended {
                 return Poll::Ready(());

@@ -8,7 +8,7 @@ use framing::{encoded::Encoded, frame::Frame};
 use super::*;
 use crate::{
     llm_router::RouterLimits,
-    outbox::{Drain, Outbox, OutboxLimits},
+    outbox::{Batch, Drain, Outbox, OutboxLimits},
     protocol::{Dialect, SocketDialect},
     session::socketio::AckArgs,
     trust::TrustSnapshot,
@@ -145,8 +145,9 @@ impl Opened {
     /// The next packet that is pushed to it.
     async fn next(&mut self) -> String {
         if self.came.is_empty() {
-            let batch = tokio::time::timeout(LONG / 2, poll_fn(|cx| self.outbox.poll_batch(cx)));
-            let batch = batch.await.expect("a packet in time");
+            let mut batch = Batch::default();
+            let filled = tokio::time::timeout(LONG / 2, poll_fn(|cx| self.outbox.poll_batch(&mut batch, cx)));
+            filled.await.expect("a packet in time");
             self.came.extend(batch.packets.iter().flat_map(Encoded::frames));
         }
         match self.came.pop_front() {

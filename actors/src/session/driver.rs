@@ -76,10 +76,15 @@ impl Driver {
         ctx: &mut Context<SessionActor<A>>,
         task: &mut Task<'_>,
     ) {
-        while let Some(due) = session.next_deadline() {
-            if session.armed.is_none_or(|armed| due < armed) {
-                self.timer.as_mut().reset(due.into());
-                session.armed = Some(due);
+        loop {
+            if session.armed.is_none() || std::mem::take(&mut session.stirred) {
+                let Some(due) = session.next_deadline() else {
+                    return;
+                };
+                if session.armed.is_none_or(|armed| due < armed) {
+                    self.timer.as_mut().reset(due.into());
+                    session.armed = Some(due);
+                }
             }
             if self.timer.as_mut().poll(task).is_pending() {
                 return;

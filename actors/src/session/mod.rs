@@ -153,6 +153,9 @@ pub struct SessionActor<A: Application> {
     ended: Option<CloseReason>,
     /// When the driver's timer fires. None: it is armed anew at the end of this turn.
     armed: Option<Instant>,
+    /// Something has happened since the timer was looked at, so that it may have to fire earlier. A turn that only
+    /// writes is none: most turns of a member of a large room.
+    stirred: bool,
 }
 
 /// What the sessions of one endpoint share.
@@ -220,7 +223,7 @@ impl<A: Application> SessionActor<A> {
     ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, websocket, outbox, ended: None, armed: None }
+            Self { phase, shared, websocket, outbox, ended: None, armed: None, stirred: true }
         })
     }
 
@@ -233,6 +236,7 @@ impl<A: Application> SessionActor<A> {
         let Phase::Live(core) = &mut self.phase else {
             return;
         };
+        self.stirred = true;
         let Core { sid, app, outbox, questions, .. } = &mut **core;
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions);
         let outcome = run(app, &mut cx);
