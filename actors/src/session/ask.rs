@@ -51,8 +51,9 @@ impl<'a, A: Application> Cx<'a, A> {
         sid: Sid,
         outbox: &'a Arc<Outbox>,
         questions: &'a mut Questions<A>,
+        now: Instant,
     ) -> Self {
-        Self { ctx, shared, sid, outbox, questions, close: None, now: Instant::now() }
+        Self { ctx, shared, sid, outbox, questions, close: None, now }
     }
 
     pub(super) fn into_close(self) -> Option<CloseReason> {

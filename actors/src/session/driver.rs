@@ -77,7 +77,7 @@ impl Driver {
         task: &mut Task<'_>,
     ) {
         loop {
-            if session.armed.is_none() || std::mem::take(&mut session.stirred) {
+            if session.armed.is_none() || session.stirred {
                 let Some(due) = session.next_deadline() else {
                     return;
                 };

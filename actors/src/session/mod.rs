@@ -153,9 +153,11 @@ pub struct SessionActor<A: Application> {
     ended: Option<CloseReason>,
     /// When the driver's timer fires. None: it is armed anew at the end of this turn.
     armed: Option<Instant>,
-    /// Something has happened since the timer was looked at, so that it may have to fire earlier. A turn that only
-    /// writes is none: most turns of a member of a large room.
+    /// The application has been called since its deadlines were looked at. Most turns of a member of a large room
+    /// only write, and a silent peer's only ping: neither should touch more memory than it needs.
     stirred: bool,
+    /// The earliest of its deadlines, and those of its questions, as they were then.
+    due: Option<Instant>,
 }
 
 /// What the sessions of one endpoint share.
@@ -223,7 +225,7 @@ impl<A: Application> SessionActor<A> {
     ) -> Addr<Self> {
         Self::create(move |ctx| {
             ctx.set_mailbox_capacity(shared.config.mailbox);
-            Self { phase, shared, websocket, outbox, ended: None, armed: None, stirred: true }
+            Self { phase, shared, websocket, outbox, ended: None, armed: None, stirred: true, due: None }
         })
     }
 
@@ -233,12 +235,22 @@ impl<A: Application> SessionActor<A> {
         ctx: &mut Context<Self>,
         run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason>,
     ) {
+        self.with_app_at(Instant::now(), ctx, run);
+    }
+
+    /// The same for who has looked at the clock.
+    fn with_app_at(
+        &mut self,
+        now: Instant,
+        ctx: &mut Context<Self>,
+        run: impl FnOnce(&mut A, &mut Cx<'_, A>) -> Result<(), CloseReason>,
+    ) {
         let Phase::Live(core) = &mut self.phase else {
             return;
         };
         self.stirred = true;
         let Core { sid, app, outbox, questions, .. } = &mut **core;
-        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions);
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions, now);
         let outcome = run(app, &mut cx);
         let closing = cx.into_close();
         if let Err(reason) = outcome {
@@ -278,18 +290,20 @@ impl<A: Application> SessionActor<A> {
         match core.engine.receive(frame, now) {
             // A pong: its deadline is over, and the timer need not wake anybody at it.
             Ok(Received::Nothing) => self.armed = None,
-            Ok(Received::Message(text)) => self.with_app(ctx, |app, cx| app.text(cx, text)),
-            Ok(Received::Binary(bytes)) => self.with_app(ctx, |app, cx| app.binary(cx, bytes)),
+            Ok(Received::Message(text)) => self.with_app_at(now, ctx, |app, cx| app.text(cx, text)),
+            Ok(Received::Binary(bytes)) => self.with_app_at(now, ctx, |app, cx| app.binary(cx, bytes)),
             Ok(Received::Closed) => self.close(CloseReason::ClientClosed, ctx),
             Err(reason) => self.close(reason, ctx),
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&mut self) -> Option<Instant> {
         match &self.phase {
             Phase::Live(core) => {
-                let others = core.app.deadline().into_iter().chain(core.questions.deadline());
-                Some(others.fold(core.heartbeat(), Instant::min))
+                if std::mem::take(&mut self.stirred) {
+                    self.due = core.app.deadline().into_iter().chain(core.questions.deadline()).min();
+                }
+                Some(self.due.into_iter().fold(core.heartbeat(), Instant::min))
             }
             Phase::Probing(probing) => Some(probing.deadline()),
             Phase::Moved(_) | Phase::Ended(_) => None,
@@ -307,8 +321,12 @@ impl<A: Application> SessionActor<A> {
                         Err(reason) => return self.close(reason, ctx),
                     }
                 }
+                if self.due.is_none_or(|due| now < due) {
+                    return;
+                }
+                // One of them is acted on; then all are looked at again.
+                self.stirred = true;
                 if let Some(late) = core.questions.take_late(now) {
-                    // The others are due as well, and found when their turn comes.
                     return self.with_app(ctx, |app, cx| late.conclude(app, cx));
                 }
                 if core.app.deadline().is_some_and(|due| due <= now) {
@@ -346,7 +364,7 @@ impl<A: Application> SessionActor<A> {
             posted.answer(Err(reason.clone()));
         }
         let Core { sid, app, outbox, questions, .. } = &mut *core;
-        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions);
+        let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions, Instant::now());
         app.closed(&mut cx, &reason);
         self.wait_in_vain(std::mem::take(questions), ctx);
         self.phase = Phase::Ended(Some(core));
