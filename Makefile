@@ -94,11 +94,11 @@ lint: $(stamps)/rust-tools $(stamps)/web $(stamps)/extension ## Clippy; a warnin
 doc: $(stamps)/web $(stamps)/extension ## Documentation of all modules, private ones too; a broken link is an error
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
-# tests/tidy.rs holds the licences to deny.toml either way.
+# tests/tidy/licences.rs holds the licences to deny.toml either way.
 .PHONY: deny
 deny:
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
-	else echo "cargo-deny is not installed; tests/tidy.rs checks licences and sources"; fi
+	else echo "cargo-deny is not installed; tests/tidy/licences.rs checks licences and sources"; fi
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz and a nightly toolchain)

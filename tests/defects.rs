@@ -110,8 +110,8 @@ const TABLE: &str = r#"
     tests/llm_streams.rs defect_8_27_order_gaps_repeats_and_halves
     actors/src/stream/inbound/tests.rs halves_of_characters_are_joined_over_the_output
 8-31 state without bound, texts in the log
-    tests/tidy.rs every_number_of_the_configuration_has_a_row
-    tests/tidy.rs every_bound_has_a_test
+    tests/tidy/bounds.rs every_number_of_the_configuration_has_a_row
+    tests/tidy/bounds.rs every_bound_has_a_test
     tests/llm_requests.rs requests_in_all_are_bounded
     tests/llm_requests.rs text_that_waits_for_a_gap_is_bounded_per_stream_and_per_output
     tests/llm_answers.rs a_streamed_answer_is_over_when_nothing_more_comes
