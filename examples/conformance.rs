@@ -130,6 +130,7 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
         ping_timeout: Duration::from_millis(200),
         max_payload: MAX_PAYLOAD,
         upgrade_timeout: Duration::from_secs(10),
+        close_timeout: Duration::from_secs(2),
         outbox: OutboxLimits { max_bytes: 16 * MAX_PAYLOAD, max_packets: 4096 },
         mailbox: 256,
         max_questions: 16,

@@ -20,6 +20,9 @@ use log::debug;
 
 use crate::transport::handover::switching;
 
+/// How long a connection that HTTP has ended may take to be gone, as in `HttpServer`.
+const DISCONNECT: Duration = Duration::from_secs(1);
+
 /// How a server serves.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
@@ -76,6 +79,7 @@ where
                     async move { stopping.notified().await }
                 })
                 .client_request_timeout(config.request_timeout)
+                .client_disconnect_timeout(DISCONNECT)
                 // An aborted poll must be noticed when it happens (facts §3.5).
                 .h1_allow_half_closed(false)
                 .h1_write_buffer_size(config.write_buffer)

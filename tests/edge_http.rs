@@ -405,6 +405,7 @@ async fn a_large_file_arrives_whole() {
     );
     let upgrade = raw_http(broker.address(), upgrade.as_bytes()).await;
     assert_eq!((upgrade.status, upgrade.body.len(), upgrade.text() == text), (200, text.len(), true));
+    assert_eq!(upgrade.header("connection"), Some("close"));
     broker.until_metric_is("newage_connections", 0).await;
 }
 

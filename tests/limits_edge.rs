@@ -126,6 +126,7 @@ async fn send_timeout() {
 async fn a_slow_consumer_does_not_keep_its_connection() {
     let broker = Broker::start(|config| {
         config.server.send_timeout = 600;
+        config.session.close_timeout = 200;
         config.limits.outbox_bytes = 65_536;
     });
     let mut bystander = Peer::connect_ws(&broker).await;
@@ -141,7 +142,19 @@ async fn a_slow_consumer_does_not_keep_its_connection() {
         }
     }
     within("the end of a deaf connection", broker.until_metric_is("newage_connections", 1)).await;
+    assert_eq!(broker.limit_reached("session.close_timeout"), 1);
     bystander.barrier().await;
+}
+
+/// The session is over, everything is written, and the peer leaves its side open.
+#[tokio::test]
+async fn a_peer_that_does_not_close_is_dropped() {
+    let broker = Broker::start(|config| config.session.close_timeout = 200);
+    let mut open = deaf(&broker).await;
+    open.write_all(&masked_frame(true, TEXT, b"1")).await.unwrap();
+    broker.until_metric_is("newage_sessions_closed_total{reason=\"transport close\"}", 1).await;
+    within("the end of the connection", broker.until_metric_is("newage_connections", 0)).await;
+    assert_eq!(broker.limit_reached("session.close_timeout"), 1);
 }
 
 #[tokio::test]

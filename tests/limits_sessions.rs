@@ -323,6 +323,7 @@ async fn outbox_bytes_of_a_websocket_that_does_not_read() {
         config.limits.outbox_bytes = 256 * 1024;
         config.llm.pending_per_client = 10_000;
         config.llm.pending_per_extension = 10_000;
+        config.session.close_timeout = 60_000;
     });
     let mut slow = Opening::new().receive_buffer(4096).ws(&broker).await.unwrap();
     slow.join("/llm", auth("SillyTavern-8000")).await;

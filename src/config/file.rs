@@ -78,6 +78,8 @@ section! {
         ping_timeout: u64 = 20_000,
         /// Milliseconds that a WebSocket may take to finish an upgrade.
         upgrade_timeout: u64 = 10_000,
+        /// Milliseconds that a WebSocket has to end once its session has.
+        close_timeout: u64 = 2000,
         /// Milliseconds that a session may be without namespace.
         connect_timeout: u64 = 45_000,
         /// Milliseconds that a question to another actor may take.

@@ -55,6 +55,7 @@ impl Config {
             ping_timeout: millis(self.session.ping_timeout),
             max_payload: self.limits.max_payload,
             upgrade_timeout: millis(self.session.upgrade_timeout),
+            close_timeout: millis(self.session.close_timeout),
             outbox: OutboxLimits {
                 max_bytes: self.limits.outbox_bytes,
                 max_packets: self.limits.outbox_packets,

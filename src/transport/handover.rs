@@ -13,7 +13,7 @@ use std::{cell::RefCell, convert::Infallible, io, pin::pin, rc::Rc};
 
 use actix_codec::{Encoder, Framed, FramedParts};
 use actix_http::{
-    HttpMessage, Request, Response, StatusCode,
+    ConnectionType, HttpMessage, Request, Response, StatusCode,
     body::{BodySize, BoxBody, MessageBody},
     h1::{Codec, Message},
 };
@@ -97,7 +97,8 @@ async fn write(
     mut unsent: BytesMut,
     mut io: TcpStream,
 ) -> io::Result<()> {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    head.head_mut().set_connection_type(ConnectionType::Close);
     codec.encode(Message::Item((head, body.size())), &mut unsent)?;
     let mut body = pin!(body);
     while let Some(chunk) = poll_fn(|task| body.as_mut().poll_next(task)).await {

@@ -87,7 +87,8 @@ fn accept<A: Application>(
     let shared = endpoint.shared.clone();
     handover.to(move |connection| {
         let outbox = Outbox::new(shared.config.outbox, Drain::WebSocket, shared.metrics.clone());
-        carry(Box::new(Wire::new(connection, limits, shared.metrics.clone())), outbox);
+        let wire = Wire::new(connection, limits, shared.config.close_timeout, shared.metrics.clone());
+        carry(Box::new(wire), outbox);
     });
     response
 }

@@ -2,10 +2,13 @@
 //! own turn. A frame that comes in and what it makes leave cost one task, one `recv` and one `send`.
 //!
 //! ```text
-//!         end of the outbox           all of it written            peer closes, or LINGER is over
+//!         end of the outbox           all of it written           peer closes, or close_timeout is over
 //!   Open ──────────────────► Ending ───────────────────► Closing ────────────────────────────────► done
 //!    └────── peer is gone ─────┴─ or takes nothing ──────────────────────────────────────────────► done
 //! ```
+//!
+//! A peer that has been written everything has that time to close its side, because the kernel would take back what
+//! it has not read yet; one that was closed because it did not read has it to read why.
 //!
 //! While the peer is silent a connection owns no buffer: what is read goes through one of its thread's, and so does
 //! what is written. Only a frame that has not come whole, and what the kernel does not take at once, is kept.
@@ -40,13 +43,6 @@ use super::{
     outbound::Writer,
 };
 
-/// How long a connection whose end has been written waits for its peer's, so that the kernel does not
-/// take back what the peer has not read yet.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How long a peer that did not read before has to read why it is closed.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
 
@@ -73,6 +69,7 @@ pub(super) struct Wire {
     /// The answer to a ping of RFC 6455. The last one wins (§5.5.3).
     pong: Option<Bytes>,
     phase: Phase,
+    close_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -89,9 +86,15 @@ enum Phase {
 }
 
 impl Wire {
-    pub(super) fn new(connection: Connection, limits: FrameLimits, metrics: Arc<Metrics>) -> Self {
+    /// `close_timeout`: time that the connection has to end after the outbox.
+    pub(super) fn new(
+        connection: Connection,
+        limits: FrameLimits,
+        close_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (reader, writer) = (Reader::new(limits), Writer::default());
-        Self { connection, reader, writer, pong: None, phase: Phase::Open, metrics }
+        Self { connection, reader, writer, pong: None, phase: Phase::Open, close_timeout, metrics }
     }
 
     /// Reads once.
@@ -157,7 +160,9 @@ impl Wire {
                 // What is left of an abandoned outbox is its end.
                 Phase::Open if !blocked || outbox.is_abandoned() => (),
                 Phase::Ending { patience: Some(patience) } if blocked => {
-                    return patience.as_mut().poll(task).map(|()| Err(io::ErrorKind::TimedOut.into()));
+                    ready!(patience.as_mut().poll(task));
+                    self.metrics.limit_reached("session.close_timeout");
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
                 _ if blocked => return Poll::Pending,
                 _ => return Poll::Ready(Ok(())),
@@ -168,7 +173,7 @@ impl Wire {
             self.write(scratch, task)?;
             match &scratch.batch.end {
                 Some(end) => {
-                    let patience = (!end.flush).then(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
+                    let patience = (!end.flush).then(|| Box::pin(tokio::time::sleep(self.close_timeout)));
                     self.phase = Phase::Ending { patience };
                 }
                 // The outbox has been emptied, and says when it is not empty any more.
@@ -184,6 +189,7 @@ impl Wire {
             return Poll::Ready(());
         };
         if timer.as_mut().poll(task).is_ready() {
+            self.metrics.limit_reached("session.close_timeout");
             return Poll::Ready(());
         }
         READING.with_borrow_mut(|bytes| {
@@ -222,7 +228,7 @@ impl WebSocket for Wire {
             if ready!(Pin::new(&mut self.connection.io).poll_shutdown(task)).is_err() {
                 return Poll::Ready(());
             }
-            self.phase = Phase::Closing(Box::pin(tokio::time::sleep(LINGER)));
+            self.phase = Phase::Closing(Box::pin(tokio::time::sleep(self.close_timeout)));
         }
         self.poll_farewell(task)
     }

@@ -112,6 +112,7 @@ impl Stage {
             ping_timeout: LONG,
             max_payload: 1 << 20,
             upgrade_timeout: LONG,
+            close_timeout: LONG,
             outbox: bounds,
             mailbox: 16,
             max_questions: 16,

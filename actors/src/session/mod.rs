@@ -62,6 +62,8 @@ pub struct SessionConfig {
     pub max_payload: usize,
     /// Time that a WebSocket may take from its opening to the end of the probe.
     pub upgrade_timeout: Duration,
+    /// Time that a connection has to end once its session has.
+    pub close_timeout: Duration,
     /// Bounds of the outbox.
     pub outbox: OutboxLimits,
     /// Messages that may wait in a session's mailbox, next to one per holder of its address.
