@@ -74,6 +74,8 @@ pub(super) struct Wire {
 }
 
 enum Phase {
+    /// The head of the handshake's response is unsent, and leaves with the first packets.
+    Fresh,
     Open,
     /// The outbox has ended; its end is among what is not written yet.
     Ending {
@@ -94,7 +96,7 @@ impl Wire {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (reader, writer) = (Reader::new(limits), Writer::default());
-        Self { connection, reader, writer, pong: None, phase: Phase::Open, close_timeout, metrics }
+        Self { connection, reader, writer, pong: None, phase: Phase::Fresh, close_timeout, metrics }
     }
 
     /// Reads once.
@@ -155,8 +157,10 @@ impl Wire {
         task: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let blocked = self.poll_unsent(task)?.is_pending();
+            let is_fresh = matches!(self.phase, Phase::Fresh);
+            let blocked = !is_fresh && self.poll_unsent(task)?.is_pending();
             match &mut self.phase {
+                Phase::Fresh => self.phase = Phase::Open,
                 // What is left of an abandoned outbox is its end.
                 Phase::Open if !blocked || outbox.is_abandoned() => (),
                 Phase::Ending { patience: Some(patience) } if blocked => {
@@ -168,6 +172,9 @@ impl Wire {
                 _ => return Poll::Ready(Ok(())),
             }
             if outbox.poll_batch(&mut scratch.batch, task).is_pending() && self.pong.is_none() {
+                if is_fresh {
+                    continue;
+                }
                 return Poll::Pending;
             }
             self.write(scratch, task)?;
