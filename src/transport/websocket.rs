@@ -30,10 +30,10 @@ pub(super) fn open<A: Application>(
     let Some(sid) = new_sid() else {
         return HttpResponse::InternalServerError().finish();
     };
-    let application = (endpoint.application)(peer);
-    let shared = endpoint.shared.clone();
+    let opens = endpoint.clone();
     accept(endpoint, request, payload, move |websocket, outbox| {
-        SessionActor::open(shared, sid, application, outbox, Some(websocket), Instant::now());
+        let application = (opens.application)(peer);
+        SessionActor::open(opens.shared.clone(), sid, application, outbox, Some(websocket), Instant::now());
     })
 }
 

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use actix_rt::net::TcpStream;
 use actors::{
     metrics::Metrics,
     outbox::{Batch, Outbox},
@@ -105,14 +106,10 @@ impl Wire {
             // A client may send before it has seen the response.
             return Poll::Ready(self.reader.feed(&std::mem::take(&mut self.connection.received)));
         }
-        READING.with_borrow_mut(|bytes| {
-            let mut bytes = ReadBuf::new(bytes);
-            match ready!(Pin::new(&mut self.connection.io).poll_read(task, &mut bytes)) {
-                Ok(()) if !bytes.filled().is_empty() => Poll::Ready(self.reader.feed(bytes.filled())),
-                // The connection ended without a close frame.
-                Ok(()) | Err(_) => Poll::Ready(Err(CloseReason::TransportClosed)),
-            }
-        })
+        let Self { connection, reader, .. } = self;
+        // The connection may end without a close frame.
+        let read = ready!(poll_bytes(&mut connection.io, task, |bytes| reader.feed(bytes)));
+        Poll::Ready(read.unwrap_or(Err(CloseReason::TransportClosed)))
     }
 
     /// Writes what the kernel has not taken yet.
@@ -199,18 +196,26 @@ impl Wire {
             self.metrics.limit_reached("session.close_timeout");
             return Poll::Ready(());
         }
-        READING.with_borrow_mut(|bytes| {
-            let mut bytes = ReadBuf::new(bytes);
-            match ready!(Pin::new(&mut self.connection.io).poll_read(task, &mut bytes)) {
-                Ok(()) if !bytes.filled().is_empty() => {
-                    // There may be more, and others want their turn.
-                    task.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Ok(()) | Err(_) => Poll::Ready(()),
-            }
-        })
+        if ready!(poll_bytes(&mut self.connection.io, task, |_| ())).is_some() {
+            // There may be more, and others want their turn.
+            task.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
+}
+
+/// Reads once, for `take`. None: the peer is gone.
+fn poll_bytes<T>(
+    io: &mut TcpStream,
+    task: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Poll<Option<T>> {
+    READING.with_borrow_mut(|bytes| {
+        let mut bytes = ReadBuf::new(bytes);
+        let read = ready!(Pin::new(io).poll_read(task, &mut bytes));
+        Poll::Ready((read.is_ok() && !bytes.filled().is_empty()).then(|| take(bytes.filled())))
+    })
 }
 
 impl WebSocket for Wire {
