@@ -33,6 +33,7 @@ mod requests;
 mod room;
 mod shared;
 mod supervisor;
+mod supervisors;
 mod think;
 
 pub use chat::{ChatRequest, Extensions, Outgoing};
@@ -47,7 +48,8 @@ pub use presence::{Absent, Line, Present};
 pub use refusal::RoomRefusal;
 pub use shared::{RoomsConfig, Shared};
 pub use state::{Caller, RoomHead, RoomLimits, RoomState};
-pub use supervisor::{ExtensionsOf, InRoom, RoomCommand, RoomSupervisor, Rooms};
+pub use supervisor::{ExtensionsOf, InRoom, RoomCommand, RoomSupervisor};
+pub use supervisors::Rooms;
 pub use timestamp::Timestamp;
 
 /// The room in which the administration page sits (spec §3.3).
