@@ -16,6 +16,10 @@ COPY extension/ ./
 RUN npm run build
 
 FROM rust:1.95-slim-bookworm AS broker
+# For the allocator, which is C.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 COPY --from=web /build/dist web/dist
