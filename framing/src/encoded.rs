@@ -1,7 +1,5 @@
 //! A packet serialised once, shared by reference.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -101,7 +99,7 @@ impl Encoded {
     }
 
     fn plain(kind: char, ns: &Namespace, payload: &str) -> Self {
-        let mut head = String::with_capacity(3 + ns.as_str().len() + payload.len());
+        let mut head = String::with_capacity(2 + namespace_len(ns) + payload.len());
         head.push('4');
         head.push(kind);
         write_namespace(&mut head, ns);
@@ -117,23 +115,27 @@ impl Encoded {
         args: &[&str],
         attachments: &[Bytes],
     ) -> Self {
-        let length: usize = args.iter().map(|arg| arg.len() + 1).sum();
-        // 40 for types, counts, ids and the name's quotes: in most cases nothing is moved.
-        let name_length = name.map_or(0, EventName::len);
-        let mut head = String::with_capacity(40 + ns.as_str().len() + name_length + length);
+        let mut count = itoa::Buffer::new();
+        let count = count.format(attachments.len());
+        let mut digits = itoa::Buffer::new();
+        let id = id.map_or("", |id| digits.format(id));
+        // To the byte, unless the name has escapes: text that fills its memory needs no other to be shared.
+        let binary_part = if attachments.is_empty() { 0 } else { count.len() + 1 };
+        let elements = name.map_or(0, EventName::json_len) + args.iter().map(|arg| arg.len()).sum::<usize>();
+        let commas = (args.len() + usize::from(name.is_some())).saturating_sub(1);
+        let mut head =
+            String::with_capacity(4 + binary_part + namespace_len(ns) + id.len() + elements + commas);
         head.push('4');
-        match attachments.len() {
-            0 => head.push(plain),
-            count => {
+        match attachments.is_empty() {
+            true => head.push(plain),
+            false => {
                 head.push(binary);
-                // Writing to a string cannot fail.
-                let _ = write!(head, "{count}-");
+                head.push_str(count);
+                head.push('-');
             }
         }
         write_namespace(&mut head, ns);
-        if let Some(id) = id {
-            let _ = write!(head, "{id}");
-        }
+        head.push_str(id);
         head.push('[');
         if let Some(name) = name {
             name.write(&mut head);
@@ -147,6 +149,11 @@ impl Encoded {
         head.push(']');
         Self { head: head.into(), attachments: attachments.into() }
     }
+}
+
+/// Bytes that [`write_namespace`] writes.
+fn namespace_len(ns: &Namespace) -> usize {
+    if ns.is_root() { 0 } else { ns.as_str().len() + 1 }
 }
 
 /// The name of a namespace other than `/`, with its comma.

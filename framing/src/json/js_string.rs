@@ -33,9 +33,9 @@ impl JsString {
     /// Reads a JSON string, quotes included, that a scan has found valid.
     pub(crate) fn from_json(raw: &ByteString) -> Self {
         let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-        match inner.contains('\\') {
-            false => Self(Repr::Text(raw.slice_ref(inner))),
-            true => unescape(inner),
+        match memchr::memchr(b'\\', inner.as_bytes()) {
+            None => Self(Repr::Text(raw.slice_ref(inner))),
+            Some(_) => unescape(inner),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod joiner;
 mod js_string;
+mod plain;
 mod raw;
 pub(crate) mod scan;
 mod write;

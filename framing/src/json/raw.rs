@@ -152,7 +152,8 @@ impl RawJson {
         // Only what is asked for is shared: every other member costs nothing but its scan.
         let mut found = [const { None }; N];
         for item in Items::new(self.as_str(), b'{') {
-            if let Some(place) = names.iter().position(|name| item.key_is(&self.0, name))
+            let key = item.key(&self.0);
+            if let Some(place) = names.iter().position(|name| key.is(name))
                 && let Some(slot) = found.get_mut(place)
             {
                 *slot = Some(item.value);
@@ -182,7 +183,8 @@ impl RawJson {
             }
         };
         for item in Items::new(self.as_str(), b'{') {
-            if members.iter().any(|(key, _)| item.key_is(&self.0, key)) {
+            let key = item.key(&self.0);
+            if members.iter().any(|(replaced, _)| key.is(replaced)) {
                 continue;
             }
             separate(&mut out);
@@ -214,15 +216,32 @@ fn null() -> ByteString {
 /// Where one element is, or one member with its key as written.
 struct Item {
     key: Range<usize>,
+    /// Something in the key is escaped.
+    escaped: bool,
     value: Range<usize>,
 }
 
+/// The key of a member.
+enum Key<'t> {
+    Plain(&'t str),
+    Escaped(JsString),
+}
+
 impl Item {
-    fn key_is(&self, text: &str, name: &str) -> bool {
+    fn key<'t>(&self, text: &'t str) -> Key<'t> {
         let raw = text.get(self.key.clone()).unwrap_or_default();
-        match raw.contains('\\') {
-            true => JsString::from_json(&raw.into()) == *name,
-            false => raw.get(1..raw.len() - 1) == Some(name),
+        match self.escaped {
+            true => Key::Escaped(JsString::from_json(&raw.into())),
+            false => Key::Plain(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()),
+        }
+    }
+}
+
+impl Key<'_> {
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Self::Plain(text) => *text == name,
+            Self::Escaped(text) => *text == *name,
         }
     }
 }
@@ -256,16 +275,18 @@ impl<T: Deref<Target = str>> Iterator for Items<T> {
             scan.white_space();
         }
         // The closing bracket is no value, so the last call ends here.
-        let mut key = 0..0;
+        let (mut key, mut escaped) = (0..0, false);
         if self.keyed {
-            key = scan.value(usize::MAX, &mut ()).ok()?;
+            let start = scan.offset();
+            escaped = scan.string().ok()?;
+            key = start..scan.offset();
             scan.white_space();
             scan.step(); // the colon
             scan.white_space();
         }
         let value = scan.value(usize::MAX, &mut ()).ok()?;
         self.at = scan.offset();
-        Some(Item { key, value })
+        Some(Item { key, escaped, value })
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::plain::plain_length;
 use crate::error::JsonError;
 
 /// Told where the parts of a value are, in their order in the text.
@@ -61,6 +62,16 @@ impl<'t> Scanner<'t> {
         max_depth: usize,
         visitor: &mut impl Visitor,
     ) -> Result<Range<usize>, JsonError> {
+        if let Some(b'{' | b'[') = self.peek() {
+            return self.container(max_depth, visitor);
+        }
+        let start = self.at;
+        self.scalar()?;
+        visitor.value(0, start..self.at);
+        Ok(start..self.at)
+    }
+
+    fn container(&mut self, max_depth: usize, visitor: &mut impl Visitor) -> Result<Range<usize>, JsonError> {
         // Where each open container began, so that its span can be told at its end.
         let mut open: SmallVec<[(Container, usize); 16]> = SmallVec::new();
         loop {
@@ -125,8 +136,7 @@ impl<'t> Scanner<'t> {
     /// A key with its colon, up to the value.
     fn key(&mut self, depth: usize, visitor: &mut impl Visitor) -> Result<(), JsonError> {
         let start = self.at;
-        self.expect(b'"')?;
-        self.string_rest()?;
+        self.string()?;
         visitor.key(depth, start..self.at);
         self.white_space();
         self.expect(b':')?;
@@ -134,9 +144,15 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
+    /// A string, which must begin here: whether something in it is escaped.
+    pub(crate) fn string(&mut self) -> Result<bool, JsonError> {
+        self.expect(b'"')?;
+        self.string_rest()
+    }
+
     fn scalar(&mut self) -> Result<(), JsonError> {
         match self.next()? {
-            b'"' => self.string_rest(),
+            b'"' => self.string_rest().map(drop),
             b't' => self.literal(b"rue"),
             b'f' => self.literal(b"alse"),
             b'n' => self.literal(b"ull"),
@@ -150,13 +166,17 @@ impl<'t> Scanner<'t> {
 
     /// After the opening quote, up to and with the closing one. Any `\uXXXX` is accepted,
     /// a half surrogate too (spec §1.2 rule 4).
-    fn string_rest(&mut self) -> Result<(), JsonError> {
+    fn string_rest(&mut self) -> Result<bool, JsonError> {
+        let mut escaped = false;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             self.at += plain_length(rest).ok_or(JsonError::End)?;
             match self.next()? {
-                b'"' => return Ok(()),
-                b'\\' => self.escape()?,
+                b'"' => return Ok(escaped),
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
                 byte => {
                     return Err(JsonError::Unexpected { at: self.at - 1, byte });
                 }
@@ -223,16 +243,19 @@ impl<'t> Scanner<'t> {
         rest.iter().try_for_each(|&byte| self.expect(byte))
     }
 
+    #[inline]
     pub(crate) fn white_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn next(&mut self) -> Result<u8, JsonError> {
         let byte = self.peek().ok_or(JsonError::End)?;
         self.at += 1;
@@ -259,44 +282,5 @@ impl<'t> Scanner<'t> {
     /// Offset of the next byte.
     pub(crate) fn offset(&self) -> usize {
         self.at
-    }
-}
-
-/// Bytes before the first quote, backslash or control character; `None` if there is none. Most strings are a few
-/// bytes, and a few are most of the bytes: those are searched many bytes at a time.
-fn plain_length(bytes: &[u8]) -> Option<usize> {
-    const SHORT: usize = 16;
-    let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    if let Some(at) = bytes.iter().take(SHORT).position(special) {
-        return Some(at);
-    }
-    let long = bytes.get(SHORT..)?;
-    let end = memchr::memchr2(b'"', b'\\', long).unwrap_or(long.len());
-    let before = long.get(..end).unwrap_or_default();
-    // Without a way out of the loop, so that it is done many bytes at a time.
-    let control = before.iter().fold(false, |found, byte| found | (*byte < 0x20));
-    match control {
-        true => bytes.iter().position(special),
-        false if end == long.len() => None,
-        false => Some(SHORT + end),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::plain_length;
-
-    proptest! {
-        #[test]
-        fn long_strings_end_where_a_search_byte_by_byte_ends(
-            before in proptest::collection::vec(0x20u8.., 0..100),
-            after in proptest::collection::vec(any::<u8>(), 0..100),
-        ) {
-            let bytes = [before, after].concat();
-            let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-            prop_assert_eq!(plain_length(&bytes), bytes.iter().position(special));
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Writing JSON strings.
 
+use super::plain::plain_length;
+
 /// Appends `s` as a JSON string, quotes included, escaping what JavaScript escapes.
 pub fn write_string(out: &mut String, s: &str) {
     out.reserve(s.len() + 2);
@@ -19,7 +21,7 @@ pub fn quoted(s: &str) -> String {
 pub(super) fn write_escaped(out: &mut String, s: &str) {
     let mut rest = s;
     // Only ASCII is escaped, so every split lies on a character boundary.
-    while let Some(at) = rest.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < 0x20) {
+    while let Some(at) = plain_length(rest.as_bytes()) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = special.chars();

@@ -80,10 +80,11 @@ impl EventName {
         RESERVED.into_iter().find(|reserved| *reserved == name)
     }
 
-    /// Bytes of its text.
-    pub(crate) fn len(&self) -> usize {
+    /// Bytes of its JSON, if nothing in it is escaped.
+    pub(crate) fn json_len(&self) -> usize {
         match self {
-            Self::Number(text) | Self::Text(text) => text.len(),
+            Self::Number(json) => json.len(),
+            Self::Text(text) => text.len() + 2,
         }
     }
 
