@@ -80,8 +80,8 @@ fn within(what: &'static str, text: &str, limit: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty { what });
     }
-    // Bytes first: a text of many megabytes is refused without counting its characters.
-    if text.len() > limit * 4 || text.chars().count() > limit {
+    // Bytes first: most texts need no counting, and one of many megabytes is refused without it.
+    if text.len() > limit && (text.len() > limit * 4 || text.chars().count() > limit) {
         return Err(IdError::TooLong { what, limit });
     }
     Ok(())

@@ -265,6 +265,7 @@ impl Metrics {
     }
 
     /// The same, several times or none.
+    #[inline]
     pub fn limit_reached_times(&self, limit: &'static str, times: u64) {
         if times > 0 {
             self.limits.get_or_create(&Limit { limit }).inc_by(times);

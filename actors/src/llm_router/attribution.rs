@@ -96,7 +96,7 @@ impl Book {
 
     /// A target's routes that are open, oldest first.
     fn routes_of(&self, target: &ClientId) -> impl Iterator<Item = (RouteId, &super::book::Route)> {
-        let ids = self.by_target.get(target).into_iter().flatten();
+        let ids = self.by_target.of(target).iter();
         ids.filter_map(|id| Some((*id, self.routes.get(id)?))).filter(|(_, route)| !route.finished)
     }
 }

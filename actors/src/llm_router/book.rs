@@ -5,17 +5,20 @@
 
 mod ends;
 mod requests;
+mod routes_by;
 mod sockets;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
 use framing::ByteString;
+use routes_by::RoutesBy;
+use smallvec::SmallVec;
 
-use super::{Delivery, Peer, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
+use super::{Delivery, Peer, Peers, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
 use crate::{
     ids::{ClientId, RequestId},
     maps::FastMap,
@@ -84,11 +87,11 @@ pub(super) struct Route {
     pub(super) request: RequestId,
     pub(super) target: ClientId,
     /// The socket that the request went to, and those that were given the route later.
-    pub(super) holders: Vec<SocketKey>,
+    pub(super) holders: SmallVec<[SocketKey; 2]>,
     /// Since when none of its holders lives.
     pub(super) orphaned: Option<Instant>,
     /// Outputs attributed to it.
-    pub(super) outputs: Vec<ByteString>,
+    pub(super) outputs: SmallVec<[ByteString; 1]>,
     /// What a target that is gone had not delivered to those who are away, in order.
     pub(super) kept: Vec<(Requester, VecDeque<Delivery>)>,
     pub(super) state: Arc<RouteState>,
@@ -108,12 +111,12 @@ impl Route {
 
 pub(super) struct Request {
     /// Those who asked.
-    askers: Vec<Requester>,
+    askers: SmallVec<[Requester; 1]>,
     /// Those who get the answers: those, and the members of the room in which it was made.
-    pub(super) requesters: Vec<Requester>,
+    pub(super) requesters: SmallVec<[Requester; 1]>,
     /// That room.
     listener: Option<Peer>,
-    pub(super) routes: Vec<RouteId>,
+    pub(super) routes: SmallVec<[RouteId; 2]>,
 }
 
 /// See the module's documentation.
@@ -125,14 +128,13 @@ pub(super) struct Book {
     pub(super) targets: Vec<TargetSocket>,
     /// The way to each of them.
     lines: FastMap<SocketKey, Line>,
-    pub(super) peers: FastMap<Requester, Vec<Peer>>,
+    pub(super) peers: FastMap<Requester, Peers>,
     /// Owners of the sockets that closed last, for text that was on its way to one.
     closed: VecDeque<(SocketKey, Requester)>,
     pub(super) requests: FastMap<RequestId, Request>,
-    /// In the order opened, because ids rise.
-    pub(super) routes: BTreeMap<RouteId, Route>,
-    pub(super) by_target: FastMap<ClientId, BTreeSet<RouteId>>,
-    by_asker: FastMap<ClientId, BTreeSet<RouteId>>,
+    pub(super) routes: FastMap<RouteId, Route>,
+    pub(super) by_target: RoutesBy,
+    by_asker: RoutesBy,
 }
 
 impl Book {
@@ -146,9 +148,9 @@ impl Book {
             peers: FastMap::default(),
             closed: VecDeque::new(),
             requests: FastMap::default(),
-            routes: BTreeMap::new(),
-            by_target: FastMap::default(),
-            by_asker: FastMap::default(),
+            routes: FastMap::default(),
+            by_target: RoutesBy::default(),
+            by_asker: RoutesBy::default(),
         }
     }
 
@@ -158,6 +160,14 @@ impl Book {
 
     pub(super) fn len(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Some of the routes in the order opened, because ids rise. Looks at all: for what happens rarely.
+    pub(super) fn in_order(&self, which: impl Fn(&Route) -> bool) -> Vec<RouteId> {
+        let chosen = self.routes.iter().filter(|(_, route)| which(route));
+        let mut ids: Vec<RouteId> = chosen.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Requests of which an answer is still awaited.

@@ -20,7 +20,7 @@ use log::{debug, info};
 use book::Book;
 pub use book::{Refusal, RouterLimits};
 pub use roles::{
-    Audience, ChatContext, Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Origin, Peer,
+    Audience, ChatContext, Deliver, Delivery, Failure, ForwardedRequest, OpenedRoute, Origin, Peer, Peers,
     Requester, RouteId, RouteNotice, RouteState, ToTarget,
 };
 

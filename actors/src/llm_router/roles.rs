@@ -11,6 +11,7 @@ use std::sync::{
 
 use actix::prelude::*;
 use framing::{ByteString, Bytes, json::RawJson};
+use smallvec::SmallVec;
 
 use crate::{
     ids::{ClientId, Identity, RequestId},
@@ -33,6 +34,9 @@ pub struct Peer {
     pub deliver: Arc<Recipient<Deliver>>,
 }
 
+/// All `/llm` sockets of a requester: one, but for those who have the same page open twice.
+pub type Peers = SmallVec<[Peer; 1]>;
+
 /// The party that asked: every `/llm` socket of one instance of one client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requester {
@@ -50,6 +54,8 @@ pub struct RouteState {
     pub last_event: AtomicU64,
     /// Streams that have started and not ended.
     pub open_streams: AtomicU32,
+    /// At least one stream has started.
+    pub streamed: AtomicBool,
     /// At least one stream has ended.
     pub ended_once: AtomicBool,
     /// The request is over; the route stays for a requester that is away.
@@ -63,6 +69,17 @@ impl RouteState {
     pub fn touch(&self, now_millis: u64) {
         self.last_event.store(now_millis, Ordering::Relaxed);
         self.target_activity.store(now_millis, Ordering::Relaxed);
+    }
+
+    /// A stream has started.
+    pub fn stream_opened(&self) {
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+        self.streamed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one ever has.
+    pub fn has_streamed(&self) -> bool {
+        self.streamed.load(Ordering::Relaxed)
     }
 
     /// Nothing more is taken for it.
@@ -89,7 +106,7 @@ pub struct OpenedRoute {
     /// The requester's id for the request.
     pub request_id: RequestId,
     /// Who is delivered to, with all live sockets. A requester without any is away.
-    pub requesters: Vec<(Requester, Vec<Peer>)>,
+    pub requesters: SmallVec<[(Requester, Peers); 1]>,
     /// The room in which the request was made: it gets everything, too.
     pub listener: Option<Peer>,
     /// Shared with the router.
@@ -172,7 +189,7 @@ pub enum ToTarget {
         /// Whose sockets.
         requester: Requester,
         /// All of them, now. Empty: it is away, or gone.
-        peers: Vec<Peer>,
+        peers: Peers,
         /// It will not come back: nothing is kept for it any more.
         gone: bool,
     },

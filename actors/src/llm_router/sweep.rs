@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Instant};
 use framing::ByteString;
 use log::info;
 
-use super::{RouteId, book::Book};
+use super::book::{Book, Route};
 
 /// What is due for a route.
 enum Due {
@@ -20,13 +20,11 @@ enum Due {
 impl Book {
     /// Ends what is over. Returns how many requests failed.
     pub(super) fn sweep(&mut self, now: Instant) -> usize {
-        let due: Vec<(RouteId, Due)> =
-            self.routes.keys().filter_map(|id| Some((*id, self.due(*id, now)?))).collect();
         let mut failed = 0;
-        for (id, due) in due {
-            let Some(route) = self.routes.get(&id) else {
-                continue;
-            };
+        for id in self.in_order(|route| self.due(route, now).is_some()) {
+            let Some(route) = self.routes.get(&id) else { continue };
+            // One that ended before it may have ended this one.
+            let Some(due) = self.due(route, now) else { continue };
             let failure = match due {
                 Due::Idle => None,
                 Due::TimedOut => {
@@ -46,8 +44,10 @@ impl Book {
         failed
     }
 
-    fn due(&self, id: RouteId, now: Instant) -> Option<Due> {
-        let route = self.routes.get(&id).filter(|route| !route.finished)?;
+    fn due(&self, route: &Route, now: Instant) -> Option<Due> {
+        if route.finished {
+            return None;
+        }
         if route.orphaned.is_some_and(|since| now.saturating_duration_since(since) >= self.limits.grace) {
             return Some(Due::TargetLost);
         }

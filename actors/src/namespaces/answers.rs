@@ -34,7 +34,7 @@ use stream_event::{Kind, StreamEventIn, read_stream_event, stringified};
 use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, payload};
 use crate::{
     ids::{MAX_OUTPUT_ID, RequestId},
-    llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, ToTarget},
+    llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, RouteState, ToTarget},
     metrics::{Metrics, Share},
     protocol::StreamEvent,
     registry::SocketKey,
@@ -160,12 +160,13 @@ impl Broker {
         };
         match message {
             ToTarget::Ask { socket, route, request } if socket == answers.socket => {
-                let id = route.route;
-                if answers.open(route.clone()) {
-                    self.forward(cx, &route, &request);
-                } else {
+                if !answers.fan_out.admits(route.route) {
                     warn!(request:% = route.request_id; "extension holds too many routes");
-                    self.refused(id, socket);
+                    return self.refused(route.route, socket);
+                }
+                self.forward(cx, &route, &request);
+                if let Some(answers) = &mut self.answers {
+                    answers.open(route);
                 }
             }
             ToTarget::Adopt { socket, routes } if socket == answers.socket => {
@@ -243,7 +244,9 @@ impl Broker {
                 Ending::RoomIsDone(route) => answers.fan_out.room_is_done(route, now),
                 Ending::Closed(route) => {
                     answers.abort(route, "request is over", now);
-                    if let Some(request) = answers.fan_out.request_id(route).cloned() {
+                    // Readers keep what they are to forget now of streams alone.
+                    let streamed = answers.fan_out.state(route).is_some_and(RouteState::has_streamed);
+                    if let Some(request) = answers.fan_out.request_id(route).filter(|_| streamed).cloned() {
                         answers.fan_out.send(route, &Delivery::Finished(request), now);
                     }
                     answers.fan_out.close(route, now);
@@ -329,7 +332,7 @@ impl Broker {
                 {
                     Ok(()) => {
                         if let Some(state) = fan_out.state(route) {
-                            state.open_streams.fetch_add(1, Relaxed);
+                            state.stream_opened();
                         }
                     }
                     Err(error) => {

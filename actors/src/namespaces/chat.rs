@@ -112,7 +112,7 @@ impl Broker {
         if reply.ack.is_some() {
             self.refuse(cx, ns, reply, message);
         }
-        self.error(cx, ns, message, reply.request_id.as_deref(), None);
+        self.error(cx, ns, message, reply.request_id().as_deref(), None);
     }
 
     /// What is done to messages: `EDIT_MESSAGE`, `DELETE_MESSAGE`, `CLEAR_MESSAGES`.

@@ -91,7 +91,7 @@ impl Broker {
         match (outcome, reply.ack) {
             (LoginOutcome::Failure { message, code }, None) => {
                 let code = code.map(|code| format!("\"code\":{}", quoted(code)));
-                self.error(cx, ns, message, reply.request_id.as_deref(), code.as_deref());
+                self.error(cx, ns, message, reply.request_id().as_deref(), code.as_deref());
             }
             _ => self.ack_value(cx, ns, reply.ack, &outcome.to_ack()),
         }
@@ -147,7 +147,7 @@ impl Broker {
                     if later.ack.is_some() {
                         broker.refuse(cx, &joined, &later, &message);
                     }
-                    broker.error(cx, &joined, &message, later.request_id.as_deref(), None);
+                    broker.error(cx, &joined, &message, later.request_id().as_deref(), None);
                 }
                 Err(_) => broker.refuse(cx, &joined, &later, BUSY),
             });

@@ -2,7 +2,8 @@
 //! a failure without an ack is an `ERROR` on the same socket.
 
 use framing::{
-    json::quoted,
+    ByteString,
+    json::{RawJson, quoted},
     socket::{Event, Namespace as WireNamespace},
 };
 use serde_json::Value;
@@ -17,14 +18,17 @@ pub(super) const BUSY: &str = "Server is busy, try again later.";
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) ack: Option<u64>,
-    /// `requestId` of the payload, for an `ERROR`.
-    pub(super) request_id: Option<String>,
+    payload: RawJson,
 }
 
 impl Reply {
     pub(super) fn to(event: &Event) -> Self {
-        let request_id = super::payload::object(event).get("requestId").and_then(|id| id.as_js_string());
-        Self { ack: event.ack, request_id: request_id.map(|id| id.to_text().to_string()) }
+        Self { ack: event.ack, payload: super::payload::object(event) }
+    }
+
+    /// `requestId` of the payload, for an `ERROR`. Looked for when there is one.
+    pub(super) fn request_id(&self) -> Option<ByteString> {
+        super::payload::text(self.payload.get("requestId").as_ref())
     }
 }
 
@@ -55,7 +59,7 @@ impl Broker {
                 let json = format!("{{\"status\":\"error\",\"message\":{}}}", quoted(message));
                 cx.ack(ns, id, &[&json]);
             }
-            None => self.error(cx, ns, message, reply.request_id.as_deref(), None),
+            None => self.error(cx, ns, message, reply.request_id().as_deref(), None),
         }
     }
 

@@ -17,11 +17,14 @@ use std::{
 
 use actix::prelude::*;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::lane::Lane;
 use crate::{
     ids::RequestId,
-    llm_router::{Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, RouteState},
+    llm_router::{
+        Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Peers, Requester, RouteId, RouteState,
+    },
     maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
@@ -60,7 +63,7 @@ pub struct FanOut {
 struct Route {
     request_id: RequestId,
     state: Arc<RouteState>,
-    requesters: Vec<Asker>,
+    requesters: SmallVec<[Asker; 1]>,
     /// The room in which the request was made.
     listener: Option<PeerLane>,
     /// It is over; it stays while something waits for a full mailbox.
@@ -69,7 +72,7 @@ struct Route {
 
 struct Asker {
     requester: Requester,
-    peers: Vec<PeerLane>,
+    peers: SmallVec<[PeerLane; 1]>,
     /// What came while it was away.
     kept: Lane,
     /// What was on its way to its last socket may still come back: a new one is not served before.
@@ -114,18 +117,26 @@ impl FanOut {
         }
     }
 
+    /// Whether [`FanOut::open`] will take a route: it is known, or there are not too many.
+    pub fn admits(&self, route: RouteId) -> bool {
+        let admitted = self.routes.len() < self.limits.max_routes || self.routes.contains_key(&route);
+        if !admitted {
+            self.metrics.limit_reached("limits.max_routes");
+        }
+        admitted
+    }
+
     /// Takes a route. False if there are too many; a route that is known stays as it is.
     pub fn open(&mut self, opened: OpenedRoute) -> bool {
         let OpenedRoute { route, request_id, requesters, listener, state } = opened;
         if self.routes.contains_key(&route) {
             return true;
         }
-        if self.routes.len() >= self.limits.max_routes {
-            self.metrics.limit_reached("limits.max_routes");
+        if !self.admits(route) {
             return false;
         }
         let (origin, joined) = (Origin { route, holder: self.holder }, self.newest);
-        let lanes = |peers: Vec<Peer>| {
+        let lanes = |peers: Peers| {
             peers
                 .into_iter()
                 .map(|peer| PeerLane { peer, origin, joined, backlog: Lane::default() })
@@ -167,7 +178,7 @@ impl FanOut {
     }
 
     /// The sockets of a requester have changed: it is back, away, or gone.
-    pub fn peers(&mut self, id: RouteId, requester: &Requester, peers: Vec<Peer>, gone: bool, now: Instant) {
+    pub fn peers(&mut self, id: RouteId, requester: &Requester, peers: Peers, gone: bool, now: Instant) {
         let Some(route) = self.routes.get_mut(&id) else {
             return;
         };
@@ -358,7 +369,13 @@ impl Route {
 
 impl Asker {
     fn new(requester: Requester) -> Self {
-        Self { requester, peers: Vec::new(), kept: Lane::default(), settles: None, past: VecDeque::new() }
+        Self {
+            requester,
+            peers: SmallVec::new(),
+            kept: Lane::default(),
+            settles: None,
+            past: VecDeque::new(),
+        }
     }
 
     fn settled(&self, now: Instant) -> bool {

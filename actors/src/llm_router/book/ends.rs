@@ -98,8 +98,7 @@ impl Book {
 
     /// A requester is back, or gone: routes that are over may have waited for that.
     pub(super) fn settle(&mut self) {
-        let finished = self.routes.iter().filter(|(_, route)| route.finished);
-        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self.in_order(|route| route.finished) {
             self.close_if_read(id);
         }
     }
@@ -114,12 +113,7 @@ impl Book {
     pub(super) fn unlink(&mut self, id: RouteId) -> Option<RequestId> {
         let route = self.routes.remove(&id)?;
         for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
-            if let Some(ids) = index.get_mut(client) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    index.remove(client);
-                }
-            }
+            index.remove(client, id);
         }
         if let Some(request) = self.requests.get_mut(&route.request) {
             request.routes.retain(|other| *other != id);

@@ -1,7 +1,6 @@
 //! A request is opened: who may ask, who is asked, and whether there is room.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
@@ -10,6 +9,7 @@ use std::{
 };
 
 use framing::ByteString;
+use smallvec::SmallVec;
 
 use super::{Book, Refusal, Request, Route, TargetSocket};
 use crate::{
@@ -56,10 +56,10 @@ impl Book {
         self.check_room(&from, &asked)?;
         let listener = audience.listener;
         let entry = self.requests.entry(request_id.clone()).or_insert_with(|| Request {
-            askers: Vec::new(),
-            requesters: Vec::new(),
+            askers: SmallVec::new(),
+            requesters: SmallVec::new(),
             listener,
-            routes: Vec::new(),
+            routes: SmallVec::new(),
         });
         // Making room may have forgotten the request that was known.
         if !entry.askers.contains(&from) {
@@ -101,6 +101,7 @@ impl Book {
         let state = Arc::new(RouteState {
             last_event: AtomicU64::new(self.millis(now)),
             open_streams: AtomicU32::new(0),
+            streamed: AtomicBool::new(false),
             ended_once: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             target_activity: activity.clone(),
@@ -110,17 +111,17 @@ impl Book {
         let route = Route {
             request: request_id.clone(),
             target: client,
-            holders: Vec::new(),
+            holders: SmallVec::new(),
             orphaned: None,
-            outputs: Vec::new(),
+            outputs: SmallVec::new(),
             kept: Vec::new(),
             state,
             asker: asker.clone(),
             opened: now,
             finished: false,
         };
-        self.by_target.entry(route.target.clone()).or_default().insert(id);
-        self.by_asker.entry(asker.clone()).or_default().insert(id);
+        self.by_target.add(&route.target, id);
+        self.by_asker.add(asker, id);
         self.routes.insert(id, route);
         if let Some(request) = self.requests.get_mut(request_id) {
             request.routes.push(id);
@@ -211,21 +212,19 @@ impl Book {
             return Ok(());
         }
         // Looked through only where there are too many: this is asked for every request.
-        let too_many = |routes: Option<&BTreeSet<RouteId>>, limit: usize, more: usize| {
-            let known = routes.map_or(0, BTreeSet::len);
-            (known + more > limit).then(|| routes.cloned().unwrap_or_default())
-        };
-        if let Some(mine) = too_many(self.by_asker.get(&from.client), self.limits.per_client, more) {
+        let too_many =
+            |routes: &[RouteId], limit, more| (routes.len() + more > limit).then(|| routes.to_vec());
+        if let Some(mine) = too_many(self.by_asker.of(&from.client), self.limits.per_client, more) {
             self.make_room(&mine, self.limits.per_client, more)?;
         }
         for at in asked {
-            let theirs = self.by_target.get(&self.targets[*at].owner.client);
+            let theirs = self.by_target.of(&self.targets[*at].owner.client);
             if let Some(theirs) = too_many(theirs, self.limits.per_extension, 1) {
                 self.make_room(&theirs, self.limits.per_extension, 1)?;
             }
         }
         if self.routes.len() + more > self.limits.total {
-            let all: BTreeSet<RouteId> = self.routes.keys().copied().collect();
+            let all = self.in_order(|_| true);
             self.make_room(&all, self.limits.total, more)?;
         }
         Ok(())
@@ -233,7 +232,7 @@ impl Book {
 
     /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones at most
     /// `limit` are kept, the oldest is forgotten first (spec §5.9).
-    fn make_room(&mut self, routes: &BTreeSet<RouteId>, limit: usize, more: usize) -> Result<(), Refusal> {
+    fn make_room(&mut self, routes: &[RouteId], limit: usize, more: usize) -> Result<(), Refusal> {
         let answered = |id: &&RouteId| self.routes.get(*id).is_some_and(Route::is_answered);
         let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
         if routes.len() - quiet.len() + more > limit {

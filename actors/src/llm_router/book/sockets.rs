@@ -40,7 +40,7 @@ impl Book {
         self.targets.push(TargetSocket { socket, owner, activity });
         self.lines.insert(socket, Line::new(target));
         let orphaned = |id: &&RouteId| self.routes.get(*id).is_some_and(|route| route.orphaned.is_some());
-        let theirs = self.by_target.get(&client).into_iter().flatten();
+        let theirs = self.by_target.of(&client).iter();
         let orphans: Vec<RouteId> = theirs.filter(orphaned).copied().collect();
         self.adopt(orphans, socket);
     }
@@ -55,7 +55,7 @@ impl Book {
     /// Shared by all sockets and requests of a target, whichever was first.
     fn activity_of(&self, client: &ClientId) -> Arc<AtomicU64> {
         let sibling = self.targets.iter().find(|other| other.owner.client == *client);
-        let route = || self.by_target.get(client)?.first().and_then(|id| self.routes.get(id));
+        let route = || self.by_target.of(client).first().and_then(|id| self.routes.get(id));
         match sibling {
             Some(sibling) => sibling.activity.clone(),
             None => route().map_or_else(Arc::default, |route| route.state.target_activity.clone()),
@@ -90,6 +90,7 @@ impl Book {
                 left.push((*id, route.target.clone()));
             }
         }
+        left.sort_unstable_by_key(|(id, _)| *id);
         // A target that came back before its old socket was found dead.
         if let Some((_, client)) = left.first() {
             let next = self.targets.iter().rfind(|target| target.owner.client == *client);
@@ -107,7 +108,7 @@ impl Book {
             if self.closed.len() > REMEMBERED_SOCKETS {
                 self.closed.pop_front();
             }
-            if self.peers.get(&owner).is_some_and(Vec::is_empty) {
+            if self.peers.get(&owner).is_some_and(|peers| peers.is_empty()) {
                 self.peers.remove(&owner);
             }
             self.peers_changed(&owner, false);
@@ -248,10 +249,11 @@ impl Book {
 
     /// What was kept for a requester goes to its first socket.
     fn hand_out(&mut self, requester: &Requester, peer: &Peer) {
-        for (id, route) in &mut self.routes {
+        for id in self.in_order(|route| !route.kept.is_empty()) {
+            let Some(route) = self.routes.get_mut(&id) else { continue };
             if let Some(at) = route.kept.iter().position(|(of, _)| of == requester) {
                 let (_, mut parts) = route.kept.swap_remove(at);
-                hand(peer, *id, parts.make_contiguous());
+                hand(peer, id, parts.make_contiguous());
             }
         }
     }

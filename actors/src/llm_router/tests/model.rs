@@ -499,7 +499,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let route = Route {
                     request: route.request.to_string(),
                     target: route.target.to_string(),
-                    holders: route.holders.clone(),
+                    holders: route.holders.to_vec(),
                     orphaned: route.orphaned,
                     outputs: route.outputs.iter().map(ToString::to_string).collect(),
                     kept: kept(route),

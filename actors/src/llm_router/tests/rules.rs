@@ -65,7 +65,7 @@ fn a_repeat_is_idempotent_and_a_foreign_id_is_refused_before_the_target_is_looke
         assert_eq!(f.open(OTHER, "r", &["nobody"]), Err(Refusal::Duplicate));
         let route = f.route("r", A).unwrap();
         assert_eq!(f.told().await, [Told::Ask(tab, route)]);
-        assert_eq!(f.book.requests["r"].requesters, [requester(ME)]);
+        assert_eq!(f.book.requests["r"].requesters[..], [requester(ME)]);
     });
 }
 
@@ -94,7 +94,7 @@ fn a_shared_request_gains_a_requester_and_its_holders_are_told() {
         f.told().await;
         assert_eq!(f.open(OTHER, "r", &[A]), Ok(()));
         assert_eq!(f.told().await, [Told::Peers(tab, route, OTHER.into(), vec![joined], false)]);
-        assert_eq!(f.book.requests["r"].requesters, [requester(ME), requester(OTHER)]);
+        assert_eq!(f.book.requests["r"].requesters[..], [requester(ME), requester(OTHER)]);
     });
 }
 
@@ -603,6 +603,6 @@ fn remembered_outputs_are_bounded() {
             f.attribute(tab, A, &output.to_string(), Some("r")).unwrap();
         }
         let route = f.route("r", A).unwrap();
-        assert_eq!(f.book.routes[&route].outputs, ["7", "8", "9"]);
+        assert_eq!(f.book.routes[&route].outputs[..], ["7", "8", "9"]);
     });
 }

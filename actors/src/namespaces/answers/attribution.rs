@@ -120,8 +120,11 @@ impl Broker {
             (Some(route), known) => {
                 if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
                     answers.outputs.set(&output_id, Attribution::Route(route), cx.session().metrics());
-                    #[expect(clippy::disallowed_methods, reason = "once per output")]
-                    self.directory.router.do_send(RouteNotice::OutputStarted { route, output_id });
+                    // A message is the whole answer: that the request is complete says more.
+                    if !matches!(event.kind, Kind::Message { .. }) {
+                        #[expect(clippy::disallowed_methods, reason = "once per output")]
+                        self.directory.router.do_send(RouteNotice::OutputStarted { route, output_id });
+                    }
                 }
                 self.take(cx, route, event);
             }
