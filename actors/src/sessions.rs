@@ -1,13 +1,14 @@
 //! Every open Engine.IO session of one endpoint, by its id: how an HTTP request on any worker finds
 //! the session that it names.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::Addr;
 use framing::engine::Sid;
 use parking_lot::RwLock;
 
 use crate::{
+    maps::FastMap,
     outbox::Outbox,
     session::{Application, SessionActor},
 };
@@ -31,7 +32,7 @@ impl<A: Application> Clone for SessionLink<A> {
 
 /// See the module's documentation. Bounded by the number of connections that the edge admits.
 pub struct Sessions<A: Application> {
-    shards: [RwLock<HashMap<Sid, SessionLink<A>>>; SHARDS],
+    shards: [RwLock<FastMap<Sid, SessionLink<A>>>; SHARDS],
 }
 
 impl<A: Application> Default for Sessions<A> {
@@ -41,7 +42,7 @@ impl<A: Application> Default for Sessions<A> {
 }
 
 impl<A: Application> Sessions<A> {
-    fn shard(&self, sid: Sid) -> &RwLock<HashMap<Sid, SessionLink<A>>> {
+    fn shard(&self, sid: Sid) -> &RwLock<FastMap<Sid, SessionLink<A>>> {
         let last = sid.as_str().bytes().next_back().unwrap_or_default();
         &self.shards[usize::from(last) % SHARDS]
     }

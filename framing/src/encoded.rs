@@ -13,11 +13,22 @@ use crate::socket::{EventName, Namespace};
 /// A packet ready for any transport: a head, which is a whole text frame with Engine.IO's
 /// type in front, and its attachments. Cloning shares the bytes, so that a broadcast costs
 /// one serialisation. Head and attachments must leave together, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Empty for a bare binary message, which has no head.
     head: ByteString,
     attachments: SmallVec<[Bytes; 1]>,
+}
+
+impl Clone for Encoded {
+    fn clone(&self) -> Self {
+        // Once for each receiver of a broadcast, most of which have no attachment.
+        let attachments = match self.attachments.is_empty() {
+            true => SmallVec::new(),
+            false => self.attachments.clone(),
+        };
+        Self { head: self.head.clone(), attachments }
+    }
 }
 
 impl Encoded {

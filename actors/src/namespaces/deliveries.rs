@@ -11,7 +11,7 @@ use std::{
 use actix::prelude::*;
 use framing::{
     ByteString,
-    json::quoted,
+    json::{quoted, write_string},
     socket::{Event, Namespace as WireNamespace},
 };
 use log::{debug, info};
@@ -306,21 +306,32 @@ fn metadata(info: &StreamInfo) -> String {
 
 /// The same, and `more` members as JSON text.
 fn metadata_with(info: &StreamInfo, more: &str) -> String {
-    format!(
-        "{{\"streamId\":{},\"outputId\":{},\"requestId\":{},\"source\":\"server\"{more}}}",
-        quoted(&info.stream_id),
-        quoted(&info.output_id),
-        quoted(&info.request_id)
-    )
+    let StreamInfo { stream_id, output_id, request_id, .. } = info;
+    let mut json =
+        String::with_capacity(72 + stream_id.len() + output_id.len() + request_id.len() + more.len());
+    for (before, id) in
+        [("{\"streamId\":", stream_id), (",\"outputId\":", output_id), (",\"requestId\":", request_id)]
+    {
+        json.push_str(before);
+        write_string(&mut json, id);
+    }
+    json.push_str(",\"source\":\"server\"");
+    json.push_str(more);
+    json.push('}');
+    json
 }
 
 /// The payload of a `message` event (spec §5.8). `data` is JSON text of a string.
 pub(super) fn message_json(data: &str, request_id: &str, output_id: &str) -> String {
-    format!(
-        "{{\"type\":0,\"data\":{data},\"source\":\"server\",\"requestId\":{},\"outputId\":{}}}",
-        quoted(request_id),
-        quoted(output_id)
-    )
+    let mut json = String::with_capacity(70 + data.len() + request_id.len() + output_id.len());
+    json.push_str("{\"type\":0,\"data\":");
+    json.push_str(data);
+    json.push_str(",\"source\":\"server\",\"requestId\":");
+    write_string(&mut json, request_id);
+    json.push_str(",\"outputId\":");
+    write_string(&mut json, output_id);
+    json.push('}');
+    json
 }
 
 #[cfg(test)]

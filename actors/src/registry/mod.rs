@@ -14,7 +14,7 @@ mod review;
 pub(crate) mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,6 +41,7 @@ use crate::{
     ids::{ClientId, Identity},
     llm_router::{LlmRouter, LlmSocketClosed, LlmSocketMoved, LlmSocketOpened, Requester, RequesterGone},
     lobby::Lobby,
+    maps::FastMap,
     metrics::Metrics,
     protocol::{MsgType, Namespace},
     rooms::{Absent, Rooms},
@@ -88,7 +89,7 @@ struct Place(u64);
 struct Client {
     /// Its live sockets; at most `limits.sockets_per_client`.
     sockets: Vec<(SocketKey, Sid)>,
-    instances: HashMap<Identity, Instance>,
+    instances: FastMap<Identity, Instance>,
     /// Its place in the connected-client list: taken with the first `/auth` socket, kept over the grace.
     listed: Option<Place>,
     /// It was an extension when last seen.
@@ -123,9 +124,9 @@ const LIST_DELAY: Duration = Duration::from_millis(20);
 pub struct Registry {
     /// In the order opened.
     sockets: BTreeMap<SocketKey, Socket>,
-    by_namespace: HashMap<Namespace, BTreeSet<SocketKey>>,
+    by_namespace: FastMap<Namespace, BTreeSet<SocketKey>>,
     /// Bounded by the number of trusted clients.
-    clients: HashMap<ClientId, Client>,
+    clients: FastMap<ClientId, Client>,
     last_place: Place,
     /// Which lists have changed since they were last sent.
     client_list_changed: bool,
@@ -156,8 +157,8 @@ impl Registry {
     ) -> Self {
         Self {
             sockets: BTreeMap::new(),
-            by_namespace: HashMap::new(),
-            clients: HashMap::new(),
+            by_namespace: FastMap::default(),
+            clients: FastMap::default(),
             last_place: Place::default(),
             client_list_changed: false,
             members_changed: false,

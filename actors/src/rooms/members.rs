@@ -1,13 +1,11 @@
 //! Who is in one room, and with which role (spec §4.9.1, Q16).
 
-use std::collections::HashMap;
-
-use crate::{ids::Identity, protocol::Role};
+use crate::{ids::Identity, maps::FastMap, protocol::Role};
 
 /// The members of one room. There is one master, or none while the room is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
-    members: HashMap<Identity, Member>,
+    members: FastMap<Identity, Member>,
     joined: u64,
 }
 

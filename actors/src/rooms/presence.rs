@@ -1,6 +1,6 @@
 //! Who is there, as one supervisor's rooms see it.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use actix::prelude::*;
 use framing::{ByteString, encoded::Encoded};
@@ -8,6 +8,7 @@ use framing::{ByteString, encoded::Encoded};
 use crate::{
     emit,
     ids::{ClientId, Identity, RoomName},
+    maps::FastMap,
     outbox::Outbox,
     protocol::{MsgType, Namespace},
     registry::{ReviseSocket, Revision, SharedDialect, SocketKey},
@@ -68,8 +69,8 @@ pub struct Absent(pub Identity);
 /// Everybody who is there, or within its grace.
 #[derive(Default)]
 pub(super) struct Presence {
-    known: RefCell<HashMap<Identity, Present>>,
-    instances: RefCell<HashMap<ClientId, Vec<Identity>>>,
+    known: RefCell<FastMap<Identity, Present>>,
+    instances: RefCell<FastMap<ClientId, Vec<Identity>>>,
 }
 
 impl Presence {

@@ -1,8 +1,6 @@
 //! One room: its members, its mode, its messages, and what is asked in it. Pure state; what a
 //! decision leads to is a value ([`Effects`]).
 
-use std::collections::HashMap;
-
 use framing::{
     ByteString,
     json::{RawJson, quoted},
@@ -17,6 +15,7 @@ use super::{
 use crate::{
     history::{Change, StoredMessage, StoredRoom},
     ids::{ClientId, Identity, RoomName},
+    maps::FastMap,
     protocol::{MsgType, RequestMode, Role},
 };
 
@@ -71,7 +70,7 @@ pub struct RoomState {
     members: Members,
     pub(super) log: MessageLog,
     pub(super) queue: Vec<Queued>,
-    pub(super) flight: HashMap<ByteString, InFlight>,
+    pub(super) flight: FastMap<ByteString, InFlight>,
     pub(super) limits: RoomLimits,
 }
 
@@ -79,7 +78,7 @@ impl RoomState {
     /// A room as it was kept.
     pub fn new(head: RoomHead, members: Members, messages: Vec<Message>, limits: RoomLimits) -> Self {
         let log = MessageLog::new(limits.log, messages, 0);
-        Self { head, members, log, queue: Vec::new(), flight: HashMap::new(), limits }
+        Self { head, members, log, queue: Vec::new(), flight: FastMap::default(), limits }
     }
 
     /// A room as it was kept, without its messages.

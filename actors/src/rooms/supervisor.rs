@@ -1,7 +1,7 @@
 //! Owns the rooms whose names fall to it, and starts again what stops.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -21,6 +21,7 @@ use crate::{
     history::{Change, LoadRooms, Persisted, StoredRoom},
     ids::{ClientId, Identity, MONITOR, RoomName},
     lobby::RoomListed,
+    maps::FastMap,
     protocol::{Namespace, RequestMode, Role},
 };
 
@@ -30,11 +31,11 @@ pub struct RoomSupervisor {
     count: usize,
     shared: Arc<Shared>,
     presence: Rc<Presence>,
-    rooms: HashMap<RoomName, Seat>,
+    rooms: FastMap<RoomName, Seat>,
     /// The rooms that each member is in.
-    rooms_of: HashMap<Identity, HashSet<RoomName>>,
+    rooms_of: FastMap<Identity, HashSet<RoomName>>,
     /// Clients' own rooms, whose owners are not here.
-    asleep: HashMap<RoomName, RoomState>,
+    asleep: FastMap<RoomName, RoomState>,
     /// What all rooms were last told, where the policy gives all of them the same.
     available: Arc<[ClientId]>,
 }
@@ -115,9 +116,9 @@ impl RoomSupervisor {
             count,
             shared,
             presence: Rc::default(),
-            rooms: HashMap::new(),
-            rooms_of: HashMap::new(),
-            asleep: HashMap::new(),
+            rooms: FastMap::default(),
+            rooms_of: FastMap::default(),
+            asleep: FastMap::default(),
             available: Arc::default(),
         }
     }

@@ -17,7 +17,7 @@ use std::{
 
 use actix::MailboxError;
 use framing::close::CloseReason;
-use futures::FutureExt;
+use pin_project_lite::pin_project;
 
 use super::{Application, Cx, NoAnswer};
 
@@ -33,16 +33,20 @@ pub(super) enum Lane {
 /// One question: its answer, and what is done with that.
 pub(super) trait Question<A: Application>: Send {
     /// Whether the answer is there.
-    fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<()>;
+    fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()>;
 
-    /// Does what is to be done: with the answer, or with the lack of it.
-    fn conclude(self: Box<Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason>;
+    /// Does what is to be done: with the answer, or with the lack of it. Once.
+    fn conclude(self: Pin<&mut Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason>;
 }
 
-struct Asked<W, R, F> {
-    waits: Pin<Box<W>>,
-    answer: Option<Result<R, NoAnswer>>,
-    then: F,
+pin_project! {
+    #[project = Projection]
+    struct Asked<W, R, F> {
+        #[pin]
+        waits: W,
+        answer: Option<Result<R, NoAnswer>>,
+        then: Option<F>,
+    }
 }
 
 impl<A, W, R, F> Question<A> for Asked<W, R, F>
@@ -52,18 +56,23 @@ where
     R: Send,
     F: FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send,
 {
-    fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<()> {
-        self.waits.poll_unpin(task).map(|answer| self.answer = Some(answer.map_err(|_| NoAnswer::Gone)))
+    fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let Projection { waits, answer, .. } = self.project();
+        waits.poll(task).map(|said| *answer = Some(said.map_err(|_| NoAnswer::Gone)))
     }
 
-    fn conclude(self: Box<Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason> {
-        (self.then)(app, cx, self.answer.unwrap_or(Err(NoAnswer::TimedOut)))
+    fn conclude(self: Pin<&mut Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason> {
+        let Projection { answer, then, .. } = self.project();
+        match then.take() {
+            Some(then) => then(app, cx, answer.take().unwrap_or(Err(NoAnswer::TimedOut))),
+            None => Ok(()),
+        }
     }
 }
 
 struct Open<A> {
     due: Instant,
-    question: Box<dyn Question<A>>,
+    question: Pin<Box<dyn Question<A>>>,
 }
 
 /// See the module's documentation.
@@ -94,7 +103,7 @@ impl<A: Application> Questions<A> {
         answer: impl Future<Output = Result<R, MailboxError>> + Send + 'static,
         then: impl FnOnce(&mut A, &mut Cx<'_, A>, Result<R, NoAnswer>) -> Result<(), CloseReason> + Send + 'static,
     ) {
-        let open = Open { due, question: Box::new(Asked { waits: Box::pin(answer), answer: None, then }) };
+        let open = Open { due, question: Box::pin(Asked { waits: answer, answer: None, then: Some(then) }) };
         match lane {
             Lane::Of(actor) => match self.lanes.iter_mut().find(|(known, _)| *known == actor) {
                 Some((_, lane)) => lane.push_back(open),
@@ -115,8 +124,8 @@ impl<A: Application> Questions<A> {
     }
 
     /// The next question whose answer is there.
-    pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Box<dyn Question<A>>> {
-        let mut answered = |open: &mut Open<A>| open.question.poll_answer(task).is_ready();
+    pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Pin<Box<dyn Question<A>>>> {
+        let mut answered = |open: &mut Open<A>| open.question.as_mut().poll_answer(task).is_ready();
         for (_, lane) in &mut self.lanes {
             if lane.front_mut().is_some_and(&mut answered)
                 && let Some(first) = lane.pop_front()
@@ -137,7 +146,7 @@ impl<A: Application> Questions<A> {
     }
 
     /// A question that is late: it is given up.
-    pub(super) fn take_late(&mut self, now: Instant) -> Option<Box<dyn Question<A>>> {
+    pub(super) fn take_late(&mut self, now: Instant) -> Option<Pin<Box<dyn Question<A>>>> {
         let late = |open: &Open<A>| open.due <= now;
         for (_, lane) in &mut self.lanes {
             if lane.front().is_some_and(late) {

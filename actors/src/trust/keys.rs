@@ -4,7 +4,7 @@
 //! already verified. Only a persistent key that was made by an earlier process costs a bcrypt comparison,
 //! and that once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +22,7 @@ use super::json_text::{self, JsonProblem};
 use super::messages::{KeyError, KeyListing};
 use super::password;
 use crate::ids::ClientId;
+use crate::maps::FastMap;
 use crate::metrics::Metrics;
 
 /// The folder of the key file inside the root.
@@ -73,9 +74,9 @@ struct State {
     damaged: bool,
     stamp: Option<Stamp>,
     /// Plaintext of persistent keys that this process made, with or without their record on disk.
-    plain: HashMap<ClientId, String>,
-    sessions: HashMap<ClientId, String>,
-    verified: HashMap<ClientId, Digest>,
+    plain: FastMap<ClientId, String>,
+    sessions: FastMap<ClientId, String>,
+    verified: FastMap<ClientId, Digest>,
     /// Ids that were given a key, or had one, since this process began: a removed key is not made anew.
     ensured: HashSet<ClientId>,
 }

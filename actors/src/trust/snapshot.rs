@@ -1,12 +1,13 @@
 //! All clients that the settings files describe, at one moment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::client_file::ClientFile;
 use super::config::TrustConfig;
 use super::messages::{ClientClass, Grant};
 use crate::ids::{ClientId, MONITOR};
+use crate::maps::FastMap;
 use crate::protocol::description::has_markup;
 
 /// What the settings files say about one client.
@@ -27,8 +28,8 @@ pub struct ClientEntry {
 /// All clients that the settings files describe, at one moment.
 #[derive(Clone, Default)]
 pub struct TrustSnapshot {
-    clients: HashMap<ClientId, ClientEntry>,
-    files: HashMap<String, ClientId>,
+    clients: FastMap<ClientId, ClientEntry>,
+    files: FastMap<String, ClientId>,
     patterns: Arc<[String]>,
     reserved: Arc<HashSet<ClientId>>,
 }
