@@ -24,8 +24,23 @@ pub struct MessageLog {
     bytes: usize,
     /// Of the newest message that there ever was.
     last_seq: u64,
+    /// What had to go since somebody was told.
+    gone: Gone,
     limits: LogLimits,
 }
+
+/// Messages that had to go for newer ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gone {
+    messages: usize,
+    bytes: usize,
+    /// The place of the last.
+    through: u64,
+}
+
+/// What is stored may be so much more than the bounds allow, as a part of them: a room that is full would have to
+/// remove a message for each that it adds otherwise, which costs as much as to store it.
+const SLACK: usize = 32;
 
 impl MessageLog {
     /// A room's history as it was kept; what is beyond the bounds is dropped. `last_seq`: of the newest
@@ -33,8 +48,10 @@ impl MessageLog {
     pub fn new(limits: LogLimits, messages: Vec<Message>, last_seq: u64) -> Self {
         let last_seq = messages.last().map_or(0, |message| message.seq).max(last_seq);
         let bytes = messages.iter().map(Message::bytes).sum();
-        let mut log = Self { messages: messages.into(), bytes, last_seq, limits };
+        let mut log = Self { messages: messages.into(), bytes, last_seq, gone: Gone::default(), limits };
         log.trim();
+        // Whoever loads them removes those as well.
+        log.gone = Gone::default();
         log
     }
 
@@ -58,26 +75,33 @@ impl MessageLog {
         self.messages.is_empty()
     }
 
-    /// Adds a message, which has [`MessageLog::next_seq`]. Returns the place of the last message that
-    /// had to go for it, if any.
+    /// Adds a message, which has [`MessageLog::next_seq`]. Returns the place of the last message that had to go, if
+    /// so many have that they should be removed from where they are stored.
     pub fn push(&mut self, message: Message) -> Option<u64> {
         self.last_seq = message.seq;
         self.bytes += message.bytes();
         self.messages.push_back(message);
-        self.trim()
+        self.trim();
+        let Gone { messages, bytes, through } = self.gone;
+        let enough =
+            messages > 0 && (messages >= self.limits.messages / SLACK || bytes >= self.limits.bytes / SLACK);
+        enough.then(|| {
+            self.gone = Gone::default();
+            through
+        })
     }
 
     /// The newest message always stays.
-    fn trim(&mut self) -> Option<u64> {
-        let mut dropped = None;
+    fn trim(&mut self) {
         while self.messages.len() > 1
             && (self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes)
         {
-            let oldest = self.messages.pop_front()?;
+            let Some(oldest) = self.messages.pop_front() else { return };
             self.bytes -= oldest.bytes();
-            dropped = Some(oldest.seq);
+            self.gone.messages += 1;
+            self.gone.bytes += oldest.bytes();
+            self.gone.through = oldest.seq;
         }
-        dropped
     }
 
     /// The message of that `messageId` or `responseId`.
@@ -177,6 +201,20 @@ mod tests {
         assert_eq!(seqs(&log), [5]);
         assert_eq!(log.push(Message::system(6, "e", Timestamp(0))), Some(5));
         assert_eq!(log.next_seq(), 7);
+    }
+
+    #[test]
+    fn messages_are_removed_from_the_store_many_at_a_time() {
+        let told = |limits: LogLimits, texts: &[&str], more: &str| -> Vec<Option<u64>> {
+            let mut log = log(limits, texts);
+            (0..9).map(|_| log.push(Message::system(log.next_seq(), more, Timestamp(0)))).collect()
+        };
+        let many = LogLimits { messages: 4 * SLACK, bytes: 1 << 30 };
+        let expected = [None, None, None, Some(4), None, None, None, Some(8), None];
+        assert_eq!(told(many, &["m"; 4 * SLACK], "m"), expected);
+        // Each of them is more than that part of the bytes.
+        let large = LogLimits { messages: 4 * SLACK, bytes: 4 << 10 };
+        assert_eq!(told(large, &[], &"x".repeat(3 << 10))[..3], [None, Some(1), Some(2)]);
     }
 
     #[test]
