@@ -13,14 +13,14 @@ const TABLE: &str = r#"
     actors/src/trust/store_tests.rs defect_8_02_runtime_state_and_odd_files_do_not_stop_the_start
     actors/src/trust/settings_file.rs defect_8_02_start_tolerates_any_json_and_ignores_runtime_state
 8-03 with networkSafe:false nobody can connect
-    tests/edge_handshake.rs defect_8_03_without_a_safe_network_the_key_decides
+    tests/edge_keys.rs defect_8_03_without_a_safe_network_the_key_decides
     actors/src/trust/verdict_tests.rs defect_8_03_a_trusted_client_with_a_key_connects_when_the_network_is_not_safe
 8-04 authentication after CONNECT: early events lost, handlers for everybody
     tests/defects_wire.rs defect_8_04_nothing_is_served_before_the_key_is_checked_or_without_it
     tests/edge_handshake.rs events_that_do_not_wait_for_the_answer_are_ignored_if_it_is_a_rejection
     tests/edge_handshake.rs whoever_has_its_answer_may_send_at_once
 8-05 getKey is accepted in place of any key
-    tests/edge_handshake.rs whoever_cannot_show_a_key_may_only_log_in
+    tests/edge_keys.rs whoever_cannot_show_a_key_may_only_log_in
     actors/src/trust/verdict_tests.rs defect_8_05_get_key_is_not_a_universal_key
 8-06 no authentication on /
     tests/edge_handshake.rs without_trust_nobody_connects_anywhere
@@ -38,12 +38,12 @@ const TABLE: &str = r#"
     actors/src/trust/actor_tests.rs defect_8_09_asking_for_a_session_key_makes_nobody_trusted
 8-10 keys are made anew at every start and connection
     tests/defects_start.rs keys_and_settings_are_after_a_kill_what_they_were
-    tests/edge_handshake.rs a_peer_on_loopback_gets_its_key_and_may_use_it
+    tests/edge_keys.rs a_peer_on_loopback_gets_its_key_and_may_use_it
     actors/src/trust/keys_tests.rs defect_8_10_persistent_keys_survive_a_restart_and_are_not_replaced
 8-11 hashes are handed out as keys
     tests/events.rs auth_26_get_client_key
     tests/events.rs clients_29_get_all_client_keys
-    tests/edge_handshake.rs a_peer_on_loopback_gets_its_key_and_may_use_it
+    tests/edge_keys.rs a_peer_on_loopback_gets_its_key_and_may_use_it
     actors/src/trust/keys_tests.rs defect_8_11_never_a_hash
 8-12 keys for everybody, in lists, and in plain in the file
     tests/events.rs clients_26_get_client_key
@@ -58,7 +58,7 @@ const TABLE: &str = r#"
     actors/src/trust/client_file.rs defect_8_14_both_fields_count_and_trust_is_exactly_true
     actors/src/trust/store_tests.rs defect_8_14_plain_passwords_are_hashed_in_place_and_not_inherited
     actors/src/trust/actor_tests.rs login_table
-    tests/edge_handshake.rs whoever_cannot_show_a_key_may_only_log_in
+    tests/edge_keys.rs whoever_cannot_show_a_key_may_only_log_in
     tests/program.rs the_log_holds_no_key_no_password_and_no_text
 8-15 12: inverted right, whole file replaced
     tests/server_functions.rs defect_8_15_client_settings_are_the_extensions
@@ -68,9 +68,9 @@ const TABLE: &str = r#"
 8-17 the first DATA crashes the server
     tests/llm_streams.rs defect_8_17_the_frames_of_one_token
 8-18 a missing payload or callback crashes the process
-    tests/bad_input.rs every_event_of_a_client_answers
-    tests/bad_input.rs every_event_of_an_extension_answers
-    tests/bad_input.rs every_event_of_an_administrator_answers
+    tests/bad_payloads.rs every_event_of_a_client_answers
+    tests/bad_payloads.rs every_event_of_an_extension_answers
+    tests/bad_payloads.rs every_event_of_an_administrator_answers
     tests/events.rs auth_33_get_sillytavern_extension
 8-19 an id that is no string
     tests/edge_handshake.rs defect_8_19_a_client_id_must_be_one
@@ -292,12 +292,12 @@ B-6 forgeries, foreign ids, escapes, getKey and Origin are refused
     tests/edge_access.rs defect_8_39_a_foreign_origin_is_refused
 B-7 odd payloads of every event, with and without ack
     tests/clients/conduct.test.mjs every event, every shape, with and without ack, as ${clientId}: the sockets stay
-    tests/bad_input.rs every_event_of_a_client_answers
-    tests/bad_input.rs every_event_of_an_extension_answers
-    tests/bad_input.rs every_event_of_an_administrator_answers
-    tests/bad_input.rs every_named_event_of_a_client_answers
-    tests/bad_input.rs every_named_event_of_an_extension_answers
-    tests/bad_input.rs every_named_event_of_an_administrator_answers
+    tests/bad_payloads.rs every_event_of_a_client_answers
+    tests/bad_payloads.rs every_event_of_an_extension_answers
+    tests/bad_payloads.rs every_event_of_an_administrator_answers
+    tests/bad_payloads.rs every_named_event_of_a_client_answers
+    tests/bad_payloads.rs every_named_event_of_an_extension_answers
+    tests/bad_payloads.rs every_named_event_of_an_administrator_answers
 B-8 keys and settings after a kill
     tests/defects_start.rs keys_and_settings_are_after_a_kill_what_they_were
     tests/rooms_crash.rs what_was_acked_survives_twenty_kills

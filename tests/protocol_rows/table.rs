@@ -11,24 +11,24 @@ pub(super) const TABLE: &str = r#"
 
 27 CLIENT_DISCONNECTED | ok | 12 | edge_handshake::defect_8_08_a_goodbye_ends_its_namespace_only debug::other_events_of_the_namespace
 CLIENT_DISCONNETED     | ok |    | edge_handshake::defect_8_08_a_goodbye_ends_its_namespace_only
-21 ERROR               | ok | 12 | bad_input::a_failure_without_ack_is_an_error_event both_dialects::failures_are_told_in_both_dialects
+21 ERROR               | ok | 12 | bad_payloads::a_failure_without_ack_is_an_error_event both_dialects::failures_are_told_in_both_dialects
 
 ## 4.1 /
 
 connect | ok                        | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect
         | "clientId is required."   | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_handshake::defect_8_19_a_client_id_must_be_one
         | "Client is not trusted."  | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_handshake::without_trust_nobody_connects_anywhere
-        | "Invalid key."            | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_handshake::defect_8_03_without_a_safe_network_the_key_decides
+        | "Invalid key."            | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_keys::defect_8_03_without_a_safe_network_the_key_decides
 
 ## 4.2 /auth
 
-connect                      | ok                                         | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_handshake::safe_network_get_key_is_answered_on_auth_only
+connect                      | ok                                         | 12 | both_dialects::a_handshake_is_answered_in_the_words_of_its_dialect edge_keys::safe_network_get_key_is_answered_on_auth_only
 26 GET_CLIENT_KEY            | ok                                         | 12 | events::auth_26_get_client_key
                              | "Unauthorized"                             | 1  | events::auth_26_get_client_key
                              | "Client key not found."                    | 12 | events::auth_26_get_client_key
                              | "You are have no right to get others key." | 2  | events::auth_26_get_client_key
-26 GET_CLIENT_KEY            | ok                                         | 12 | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects edge_handshake::the_pushes_follow_the_dialect
-20                           | ok                                         | 1  | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects edge_handshake::the_pushes_follow_the_dialect
+26 GET_CLIENT_KEY            | ok                                         | 12 | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects edge_keys::the_pushes_follow_the_dialect
+20                           | ok                                         | 1  | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects edge_keys::the_pushes_follow_the_dialect
 28 CLIENT_KEY_ASSIGNED       | ok                                         | 12 | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects
                              | "Incorrect password."                      | 12 | both_dialects::a_password_in_the_handshake_is_answered_in_both_dialects
 TEMP_ROOM_ASSIGNED           | ok                                         | 12 | both_dialects::an_invalid_key_leads_to_a_temp_room_in_both_dialects

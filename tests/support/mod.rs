@@ -42,6 +42,7 @@
 //!   comes in between is kept, in order, for the next `expect_…`.
 //! - `barrier()` returns when everything sent before has been read by the session.
 //! - `upgrade()` moves a polling peer to a WebSocket, as the official client does.
+//! - [`handshake`] has what only the tests of admission and of bad input share.
 //!
 //! Nothing sleeps: whoever waits, waits for something, for at most [`PATIENCE`].
 
@@ -53,6 +54,7 @@
 )]
 
 mod broker;
+pub mod handshake;
 mod http;
 mod peer;
 mod polling;
