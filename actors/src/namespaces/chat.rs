@@ -2,13 +2,13 @@
 
 use framing::{
     ByteString,
-    json::{Kind, RawJson, quoted},
+    json::{Kind, RawJson},
     socket::{Event, Namespace as WireNamespace},
 };
 
 use super::{
     Broker, Cx, LlmPolicy,
-    llm_request::{Asked, NOT_TO_SERVER},
+    llm_request::{Asked, NOT_TO_SERVER, signed},
     payload,
     reply::{BUSY, Reply},
     rooms::room_field,
@@ -49,10 +49,8 @@ impl Broker {
         let Some(room) = room.and_then(|name| RoomName::new(name).ok()) else {
             return self.refuse_chat(cx, ns, &reply, &RoomRefusal::InvalidTargetRoom.to_string());
         };
-        // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
-        let sender = quoted(socket.client.as_str());
-        let request = asked.map(|Asked { request_id, targets, payload }| {
-            let payload = payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+        let request = asked.map(|Asked { request_id, targets }| {
+            let payload = signed(&event, &socket.client);
             ChatRequest { request_id, targets, payload }
         });
         let (caller, key) = (socket.room_caller(true), socket.key);
@@ -128,10 +126,10 @@ impl Broker {
         };
         let (object, room) = (payload::object(event), room_field(event));
         let (command, missing) = match message {
-            MsgType::EditMessage => (edited(&object), RoomRefusal::EditFieldsMissing),
-            MsgType::DeleteMessage => (deleted(&object), RoomRefusal::DeleteFieldsMissing),
+            MsgType::EditMessage => (edited(object), RoomRefusal::EditFieldsMissing),
+            MsgType::DeleteMessage => (deleted(object), RoomRefusal::DeleteFieldsMissing),
             _ => {
-                let (requests, responses) = (flag(&object, "clearRequests"), flag(&object, "clearResponses"));
+                let (requests, responses) = (flag(object, "clearRequests"), flag(object, "clearResponses"));
                 (Some(Command::Clear { requests, responses }), RoomRefusal::ClearFieldsMissing)
             }
         };

@@ -237,13 +237,22 @@ impl Broker {
         };
         match command {
             Command::Announce { wire, event, info } => {
-                let stream = format!("{{\"$stream\":\"{wire}\"}}");
-                let args = [quoted(&event), stream, metadata(&info)];
-                cx.emit(ns, &literal(stream_events::STREAM), &[&args[0], &args[1], &args[2]]);
+                // All three in one piece of memory.
+                let mut text = String::with_capacity(event.len() + 42 + metadata_len(&info));
+                write_string(&mut text, &event);
+                let name = text.len();
+                text.push_str("{\"$stream\":");
+                text.push_str(&wire.json());
+                text.push('}');
+                let stream = text.len();
+                write_metadata(&mut text, &info, "");
+                let (before, metadata) = text.split_at(stream);
+                let (name, stream) = before.split_at(name);
+                cx.emit(ns, &literal(stream_events::STREAM), &[name, stream, metadata]);
             }
             Command::Write { wire, chunk } => {
-                let id = format!("\"{wire}\"");
-                let args = [id.as_str(), r#"{"_placeholder":true,"num":0}"#, "\"buffer\""];
+                let id = wire.json();
+                let args = [&*id, r#"{"_placeholder":true,"num":0}"#, "\"buffer\""];
                 let (awaited, due) = (Awaited::StreamWrite(wire), now + *ack_timeout);
                 cx.session().metrics().chunks_out.inc();
                 let name = literal(stream_events::STREAM_WRITE);
@@ -253,11 +262,11 @@ impl Broker {
                 }
             }
             Command::End { wire } => {
-                cx.emit(ns, &literal(stream_events::STREAM_END), &[&format!("\"{wire}\"")]);
+                cx.emit(ns, &literal(stream_events::STREAM_END), &[&wire.json()]);
             }
             Command::Error { wire, message } => {
-                let args = [format!("\"{wire}\""), quoted(&message)];
-                cx.emit(ns, &literal(stream_events::STREAM_ERROR), &[&args[0], &args[1]]);
+                let message = quoted(&message);
+                cx.emit(ns, &literal(stream_events::STREAM_ERROR), &[&wire.json(), &message]);
             }
             Command::Ended { info } => {
                 let named = self.sockets.get(ns).is_some_and(|socket| socket.dialect.is_named());
@@ -306,19 +315,27 @@ fn metadata(info: &StreamInfo) -> String {
 
 /// The same, and `more` members as JSON text.
 fn metadata_with(info: &StreamInfo, more: &str) -> String {
+    let mut json = String::with_capacity(metadata_len(info) + more.len());
+    write_metadata(&mut json, info, more);
+    json
+}
+
+/// About how long it is.
+fn metadata_len(StreamInfo { stream_id, output_id, request_id, .. }: &StreamInfo) -> usize {
+    72 + stream_id.len() + output_id.len() + request_id.len()
+}
+
+fn write_metadata(json: &mut String, info: &StreamInfo, more: &str) {
     let StreamInfo { stream_id, output_id, request_id, .. } = info;
-    let mut json =
-        String::with_capacity(72 + stream_id.len() + output_id.len() + request_id.len() + more.len());
     for (before, id) in
         [("{\"streamId\":", stream_id), (",\"outputId\":", output_id), (",\"requestId\":", request_id)]
     {
         json.push_str(before);
-        write_string(&mut json, id);
+        write_string(json, id);
     }
     json.push_str(",\"source\":\"server\"");
     json.push_str(more);
     json.push('}');
-    json
 }
 
 /// The payload of a `message` event (spec §5.8). `data` is JSON text of a string.

@@ -13,7 +13,7 @@ use super::{
     reply::{BUSY, Reply},
 };
 use crate::{
-    ids::{RequestId, RoomName, SERVER},
+    ids::{ClientId, RequestId, RoomName, SERVER},
     llm_router::{ForwardedRequest, OpenRequest, Requester},
     protocol::{Dialect, MsgType},
     rooms::{Command, InRoom, RoomCommand, RoomRefusal},
@@ -27,7 +27,13 @@ pub(super) struct Asked {
     pub(super) request_id: RequestId,
     /// In a room it may name none.
     pub(super) targets: Vec<ByteString>,
-    pub(super) payload: RawJson,
+}
+
+/// The payload of a request as it travels, with its sender replaced, never added beside: a duplicate could pose as
+/// another client (spec §5.1 rule 6).
+pub(super) fn signed(event: &Event, sender: &ClientId) -> RawJson {
+    let sender = quoted(sender.as_str());
+    payload::object(event).replacing(&[("clientId", &sender), ("source", &sender)])
 }
 
 impl Broker {
@@ -54,9 +60,7 @@ impl Broker {
         if asked.targets.iter().any(|target| &**target == SERVER) {
             return self.refuse(cx, ns, &reply, NOT_TO_SERVER);
         }
-        let sender = quoted(socket.client.as_str());
-        // Replaced, never added beside: a duplicate could pose as another client (spec §5.1 rule 6).
-        let payload = asked.payload.replacing(&[("clientId", &sender), ("source", &sender)]);
+        let payload = signed(&event, &socket.client);
         let question = OpenRequest {
             from: socket.requester(),
             request_id: asked.request_id,
@@ -166,7 +170,7 @@ fn read(event: &Event, max_targets: usize, in_room: bool) -> Option<Asked> {
     let fits = (in_room || !targets.is_empty())
         && targets.len() <= max_targets
         && targets.iter().all(|target| !target.is_empty());
-    (something && fits).then_some(Asked { request_id, targets, payload: object })
+    (something && fits).then_some(Asked { request_id, targets })
 }
 
 #[cfg(test)]

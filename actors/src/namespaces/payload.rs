@@ -7,11 +7,9 @@ use framing::{
 };
 
 /// The payload of an event.
-pub(super) fn object(event: &Event) -> RawJson {
-    match event.args.first() {
-        Some(first) if first.kind() == Kind::Object => first.clone(),
-        _ => RawJson::from_static("{}"),
-    }
+pub(super) fn object(event: &Event) -> &RawJson {
+    static NOTHING: RawJson = RawJson::EMPTY_OBJECT;
+    event.args.first().filter(|first| first.kind() == Kind::Object).unwrap_or(&NOTHING)
 }
 
 /// A text; lone halves of characters are U+FFFD.

@@ -23,7 +23,7 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn to(event: &Event) -> Self {
-        Self { ack: event.ack, payload: super::payload::object(event) }
+        Self { ack: event.ack, payload: super::payload::object(event).clone() }
     }
 
     /// `requestId` of the payload, for an `ERROR`. Looked for when there is one.

@@ -61,6 +61,7 @@ pub struct InRoom {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum RoomCommand {
     /// 13 / `CREATE_ROOM`
     Create {

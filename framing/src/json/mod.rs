@@ -7,6 +7,7 @@
 
 mod joiner;
 mod js_string;
+pub(crate) mod members;
 mod plain;
 mod raw;
 pub(crate) mod scan;

@@ -1,19 +1,45 @@
 //! One JSON value, kept as its text.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 
 use bytestring::ByteString;
 
 use super::JsString;
+use super::members::{Item, Members};
 use super::scan::Scanner;
 use crate::error::JsonError;
 
 /// Exactly one valid JSON value, without white space around it. Cloning shares the text.
 ///
 /// "Valid" is RFC 8259, half surrogate escapes included (spec §1.2 rule 4).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RawJson(ByteString);
+pub struct RawJson {
+    text: ByteString,
+    /// Where its members are, if it is an object and the scan that has found it noted that. A clone has no note: it
+    /// is as good without, and most are made to be sent.
+    members: Option<Members>,
+}
+
+impl Clone for RawJson {
+    fn clone(&self) -> Self {
+        Self::from_valid(self.text.clone())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for RawJson {}
+
+impl Hash for RawJson {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
 
 /// What a JSON value is, seen from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +59,13 @@ pub enum Kind {
 }
 
 impl RawJson {
+    /// `{}`
+    pub const EMPTY_OBJECT: Self = Self::from_valid(ByteString::from_static("{}"));
+
+    const fn from_valid(text: ByteString) -> Self {
+        Self { text, members: None }
+    }
+
     /// Checks a text of one value, nested at most `max_depth` deep, and trims the white
     /// space around it. Shares the text.
     ///
@@ -59,28 +92,46 @@ impl RawJson {
 
     /// A JSON string of `text`.
     pub fn string(text: &str) -> Self {
-        Self(super::quoted(text).into())
+        Self::from_valid(super::quoted(text).into())
     }
 
     /// A part of text that a scan has found valid.
     pub(crate) fn part(text: &ByteString, span: Range<usize>) -> Self {
         // The scanner stops at ASCII bytes only, so its spans lie on character boundaries.
-        Self(text.get(span).map(|part| text.slice_ref(part)).unwrap_or_else(null))
+        Self::from_valid(text.get(span).map(|part| text.slice_ref(part)).unwrap_or_else(null))
+    }
+
+    /// The same, of an object whose members were noted.
+    pub(crate) fn object_part(text: &ByteString, span: Range<usize>, members: Option<Members>) -> Self {
+        Self { members, ..Self::part(text, span) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_noted(&self) -> bool {
+        self.members.is_some()
+    }
+
+    /// Shows the members of an object, none of any other value.
+    fn each_member(&self, visit: impl FnMut(Item)) {
+        match &self.members {
+            Some(members) => members.iter().for_each(visit),
+            None => Items::new(self.as_str(), b'{').for_each(visit),
+        }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The text, shared.
     pub fn text(&self) -> ByteString {
-        self.0.clone()
+        self.text.clone()
     }
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        match self.0.as_bytes().first() {
+        match self.text.as_bytes().first() {
             Some(b'{') => Kind::Object,
             Some(b'[') => Kind::Array,
             Some(b'"') => Kind::String,
@@ -124,20 +175,20 @@ impl RawJson {
 
     /// Its value, if it is a string.
     pub fn as_js_string(&self) -> Option<JsString> {
-        (self.kind() == Kind::String).then(|| JsString::from_json(&self.0))
+        (self.kind() == Kind::String).then(|| JsString::from_json(&self.text))
     }
 
     /// The elements of an array, none of any other value.
     pub fn elements(&self) -> impl Iterator<Item = RawJson> + use<> {
-        let text = self.0.clone();
-        Items::new(self.0.clone(), b'[').map(move |item| Self::part(&text, item.value))
+        let text = self.text.clone();
+        Items::new(self.text.clone(), b'[').map(move |item| Self::part(&text, item.value))
     }
 
     /// The members of an object in their order, duplicates included; none of any other value.
     pub fn members(&self) -> impl Iterator<Item = (JsString, RawJson)> + use<> {
-        let text = self.0.clone();
-        Items::new(self.0.clone(), b'{').map(move |item| {
-            (JsString::from_json(&Self::part(&text, item.key).0), Self::part(&text, item.value))
+        let text = self.text.clone();
+        Items::new(self.text.clone(), b'{').map(move |item| {
+            (JsString::from_json(&Self::part(&text, item.key).text), Self::part(&text, item.value))
         })
     }
 
@@ -151,15 +202,15 @@ impl RawJson {
     pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<RawJson>; N] {
         // Only what is asked for is shared: every other member costs nothing but its scan.
         let mut found = [const { None }; N];
-        for item in Items::new(self.as_str(), b'{') {
-            let key = item.key(&self.0);
+        self.each_member(|item| {
+            let key = item.key(&self.text);
             if let Some(place) = names.iter().position(|name| key.is(name))
                 && let Some(slot) = found.get_mut(place)
             {
                 *slot = Some(item.value);
             }
-        }
-        found.map(|span| span.map(|span| Self::part(&self.0, span)))
+        });
+        found.map(|span| span.map(|span| Self::part(&self.text, span)))
     }
 
     /// An object with some members set: every occurrence of those keys is removed, then
@@ -174,7 +225,7 @@ impl RawJson {
             return self.clone();
         }
         let mut out = String::with_capacity(
-            self.0.len() + members.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>(),
+            self.text.len() + members.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>(),
         );
         out.push('{');
         let separate = |out: &mut String| {
@@ -182,16 +233,16 @@ impl RawJson {
                 out.push(',');
             }
         };
-        for item in Items::new(self.as_str(), b'{') {
-            let key = item.key(&self.0);
+        self.each_member(|item| {
+            let key = item.key(&self.text);
             if members.iter().any(|(replaced, _)| key.is(replaced)) {
-                continue;
+                return;
             }
             separate(&mut out);
-            out.push_str(self.0.get(item.key).unwrap_or_default());
+            out.push_str(self.text.get(item.key).unwrap_or_default());
             out.push(':');
-            out.push_str(self.0.get(item.value).unwrap_or_default());
-        }
+            out.push_str(self.text.get(item.value).unwrap_or_default());
+        });
         for (index, (key, json)) in members.iter().enumerate() {
             if members.iter().skip(index + 1).any(|(later, _)| later == key) {
                 continue;
@@ -205,45 +256,12 @@ impl RawJson {
             }
         }
         out.push('}');
-        Self(out.into())
+        Self::from_valid(out.into())
     }
 }
 
 fn null() -> ByteString {
     ByteString::from_static("null")
-}
-
-/// Where one element is, or one member with its key as written.
-struct Item {
-    key: Range<usize>,
-    /// Something in the key is escaped.
-    escaped: bool,
-    value: Range<usize>,
-}
-
-/// The key of a member.
-enum Key<'t> {
-    Plain(&'t str),
-    Escaped(JsString),
-}
-
-impl Item {
-    fn key<'t>(&self, text: &'t str) -> Key<'t> {
-        let raw = text.get(self.key.clone()).unwrap_or_default();
-        match self.escaped {
-            true => Key::Escaped(JsString::from_json(&raw.into())),
-            false => Key::Plain(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()),
-        }
-    }
-}
-
-impl Key<'_> {
-    fn is(&self, name: &str) -> bool {
-        match self {
-            Self::Plain(text) => *text == name,
-            Self::Escaped(text) => *text == *name,
-        }
-    }
 }
 
 /// Walks the parts of a valid array or object.
@@ -292,12 +310,12 @@ impl<T: Deref<Target = str>> Iterator for Items<T> {
 
 impl fmt::Display for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawJson({})", self.0)
+        write!(f, "RawJson({})", self.text)
     }
 }

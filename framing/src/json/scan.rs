@@ -13,10 +13,10 @@ use crate::error::JsonError;
 ///
 /// `depth` is the number of arrays and objects around the part. Spans are offsets in bytes.
 pub(crate) trait Visitor {
-    /// A member's key, with its quotes. `depth` counts the object.
-    fn key(&mut self, _depth: usize, _span: Range<usize>) {}
+    /// A member's key, with its quotes; `escaped`: something in it is. `depth` counts the object.
+    fn key(&mut self, _depth: usize, _span: Range<usize>, _escaped: bool) {}
     /// An array or object begins; its [`value`](Self::value) follows after its parts.
-    fn open(&mut self, _depth: usize) {}
+    fn open(&mut self, _depth: usize, _start: usize) {}
     /// A value has ended.
     fn value(&mut self, _depth: usize, _span: Range<usize>) {}
 }
@@ -86,7 +86,7 @@ impl<'t> Scanner<'t> {
                     return Err(JsonError::TooDeep { limit: max_depth });
                 }
                 self.at += 1;
-                visitor.open(open.len());
+                visitor.open(open.len(), start);
                 open.push((container, start));
                 self.white_space();
                 let empty = match container {
@@ -136,8 +136,8 @@ impl<'t> Scanner<'t> {
     /// A key with its colon, up to the value.
     fn key(&mut self, depth: usize, visitor: &mut impl Visitor) -> Result<(), JsonError> {
         let start = self.at;
-        self.string()?;
-        visitor.key(depth, start..self.at);
+        let escaped = self.string()?;
+        visitor.key(depth, start..self.at, escaped);
         self.white_space();
         self.expect(b':')?;
         self.white_space();

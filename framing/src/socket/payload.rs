@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::EventName;
 use super::event::MAX_ARGS;
 use crate::error::ProtocolError;
+use crate::json::members::MembersNote;
 use crate::json::scan::{Scanner, Visitor};
 use crate::json::{JsString, Kind, RawJson};
 
@@ -44,7 +45,10 @@ pub(super) fn event(
         return Ok((Name::Null, Vec::new()));
     }
     let mut elements = array(&payload, attachments, max_depth, "event")?;
-    let first = elements.next().ok_or(ProtocolError::EventName)?;
+    if elements.is_empty() {
+        return Err(ProtocolError::EventName);
+    }
+    let first = elements.remove(0);
     let name = match first.kind() {
         Kind::Null => Name::Null,
         Kind::Number => Name::Usable(EventName::Number(first.text())),
@@ -57,7 +61,7 @@ pub(super) fn event(
         }
         Kind::Bool | Kind::Array | Kind::Object => return Err(ProtocolError::EventName),
     };
-    Ok((name, elements.collect()))
+    Ok((name, elements))
 }
 
 /// Arguments of an ack with `attachments` attachments; none if there is no payload.
@@ -68,7 +72,7 @@ pub(super) fn ack(
 ) -> Result<Vec<RawJson>, ProtocolError> {
     match payload.is_empty() {
         true => Ok(Vec::new()),
-        false => Ok(array(&payload, attachments, max_depth, "ack")?.collect()),
+        false => array(&payload, attachments, max_depth, "ack"),
     }
 }
 
@@ -78,8 +82,9 @@ fn array(
     attachments: usize,
     max_depth: usize,
     packet: &'static str,
-) -> Result<impl Iterator<Item = RawJson>, ProtocolError> {
-    let mut elements = Elements { spans: SmallVec::new(), count: 0, placeholders: None };
+) -> Result<Vec<RawJson>, ProtocolError> {
+    let mut elements =
+        Elements { spans: SmallVec::new(), count: 0, second: MembersNote::default(), placeholders: None };
     if attachments > 0 {
         elements.placeholders = Some(Placeholders::new(payload, attachments));
     }
@@ -94,7 +99,14 @@ fn array(
     if elements.placeholders.is_some_and(|placeholders| placeholders.illegal) {
         return Err(ProtocolError::Placeholder);
     }
-    Ok(elements.spans.into_iter().map(|span| RawJson::part(payload, span)))
+    let mut found = Vec::with_capacity(elements.spans.len());
+    for (at, span) in elements.spans.into_iter().enumerate() {
+        found.push(match at {
+            1 => RawJson::object_part(payload, span, elements.second.finish()),
+            _ => RawJson::part(payload, span),
+        });
+    }
+    Ok(found)
 }
 
 /// Notes where the elements of the outermost array are.
@@ -102,23 +114,34 @@ struct Elements<'p> {
     spans: SmallVec<[Range<usize>; 4]>,
     /// All of them; past the limit they are counted only.
     count: usize,
+    /// What the second of them has, if it is an object: an event's payload, which is read next.
+    second: MembersNote,
     placeholders: Option<Placeholders<'p>>,
 }
 
 impl Visitor for Elements<'_> {
-    fn key(&mut self, _depth: usize, span: Range<usize>) {
+    fn key(&mut self, depth: usize, span: Range<usize>, escaped: bool) {
+        if depth == 2 && self.count == 1 {
+            self.second.key(&span, escaped);
+        }
         if let Some(placeholders) = &mut self.placeholders {
             placeholders.key(span);
         }
     }
 
-    fn open(&mut self, _depth: usize) {
+    fn open(&mut self, depth: usize, start: usize) {
+        if depth == 1 && self.count == 1 {
+            self.second.begin(start);
+        }
         if let Some(placeholders) = &mut self.placeholders {
             placeholders.open.push(Container::default());
         }
     }
 
     fn value(&mut self, depth: usize, span: Range<usize>) {
+        if depth == 2 && self.count == 1 {
+            self.second.value(&span);
+        }
         if let Some(placeholders) = &mut self.placeholders {
             placeholders.value(span.clone());
         }
@@ -193,6 +216,89 @@ impl<'p> Placeholders<'p> {
                 parent.in_range = num.is_some_and(|num| num < self.attachments);
             }
             Member::Other => (),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The payload of an event, as it is decoded.
+    fn decoded(payload: &str, attachments: usize) -> RawJson {
+        let (_, mut args) = event(format!("[\"name\",{payload}]").into(), attachments, 64).unwrap();
+        args.remove(0)
+    }
+
+    const NAMES: [&str; 5] = ["a", "b", "\u{e9}", "", "num"];
+
+    /// What was noted while it was decoded says the same as its text.
+    fn agrees(payload: &RawJson) {
+        let unnoted = payload.clone();
+        assert_eq!(payload.fields(NAMES), unnoted.fields(NAMES), "{payload}");
+        let replaced: [&[(&str, &str)]; 2] = [&[("a", "1"), ("z", "[2]")], &[]];
+        for members in replaced {
+            assert_eq!(payload.replacing(members), unnoted.replacing(members), "{payload}");
+        }
+    }
+
+    #[test]
+    fn members_of_a_payload_are_noted() {
+        for (payload, noted) in [
+            (r#"{"a":1}"#, true),
+            (r#" { "a" : [1,{"a":2,"b":3}] , "b" : {"a":{"b":4}} } "#, true),
+            (r#"{"a":1,"\u0061":2,"":3,"\u00e9":4,"\ud83d":5}"#, true),
+            (r#"{"a":"\"}","b":"{\"a\":9}"}"#, true),
+            (r#"{"a":1},{"a":2}"#, true),
+            ("{}", false),
+            (r#"[{"a":1},{"b":2}]"#, false),
+            (r#""{\"a\":1}""#, false),
+            ("7", false),
+        ] {
+            let payload = decoded(payload, 0);
+            assert_eq!(payload.is_noted(), noted, "{payload}");
+            agrees(&payload);
+        }
+        let binary = decoded(r#"{"a":{"_placeholder":true,"num":0},"num":5}"#, 1);
+        assert!(binary.is_noted());
+        agrees(&binary);
+    }
+
+    #[test]
+    fn an_object_of_many_members_is_scanned_again() {
+        for (members, noted) in [(32, true), (33, false)] {
+            let members: Vec<String> = (0..members).map(|number| format!("\"{number}\":{number}")).collect();
+            let payload = decoded(&format!("{{{},\"a\":0}}", members[1..].join(",")), 0);
+            assert_eq!(payload.is_noted(), noted);
+            agrees(&payload);
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::Value;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[ab\\PC\"\\\\]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 8, |inner| {
+            let name = prop_oneof![prop::sample::select(&NAMES[..]).prop_map(str::to_owned), "\\PC{0,3}"];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((name, inner), 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_noted_is_what_is_there(payload in json()) {
+            agrees(&decoded(&payload.to_string(), 0));
+            agrees(&decoded(&serde_json::to_string_pretty(&payload).unwrap(), 0));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,39 @@ pub struct WireIdError;
 impl fmt::Display for WireId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{}", self.0)
+    }
+}
+
+impl WireId {
+    /// The id as a JSON string, for every packet of a stream.
+    pub fn json(self) -> WireJson {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(self.0).as_bytes();
+        let mut json = WireJson { text: [b'"'; WIRE_JSON], len: 2 };
+        for byte in [b's'].iter().chain(digits) {
+            if let Some(place) = json.text.get_mut(json.len - 1) {
+                *place = *byte;
+                json.len += 1;
+            }
+        }
+        json
+    }
+}
+
+/// Room for an `s`, a number and two quotes.
+const WIRE_JSON: usize = 24;
+
+/// See [`WireId::json`].
+pub struct WireJson {
+    text: [u8; WIRE_JSON],
+    len: usize,
+}
+
+impl Deref for WireJson {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.text.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 
@@ -179,6 +213,7 @@ mod tests {
     fn wire_ids_have_one_spelling() {
         for text in ["s1", "s42", "s18446744073709551615"] {
             assert_eq!(text.parse::<WireId>().unwrap().to_string(), text);
+            assert_eq!(&*text.parse::<WireId>().unwrap().json(), format!("\"{text}\""));
         }
         for text in ["", "s", "1", "s0", "s01", "s+1", "s-1", "s1 ", "S1", "s18446744073709551616"] {
             assert_eq!(text.parse::<WireId>(), Err(WireIdError), "{text:?}");
