@@ -86,6 +86,14 @@ impl Program {
         &self.broker
     }
 
+    /// Its memory that is not of files, in kB.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line for it");
+        line.trim().strip_suffix(" kB").and_then(|number| number.parse().ok()).expect("a number of kB")
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folders[1].path().join("log")).expect("a log of text")

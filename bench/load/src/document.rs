@@ -30,7 +30,8 @@ nothing more to do, divided by what came back. Connecting is not counted, except
 missing, different or too much.
 - **ours** is the release build with [bench/config.toml](../bench/config.toml), which changes nothing that users \
 have: authentication against settings files, limits, log files and history are on. Each client has a settings file \
-of its own; idle clients have two connections each.
+of its own; idle clients have two connections each. It brings its allocator, jemalloc; the others use the system's, \
+as users of those libraries have it.
 - **socketioxide** and **node** are brokers on those libraries, written for this comparison \
 ([bench/servers](../bench/servers)): they do the same work for the scenarios, in order and without loss, and have no \
 authentication, limits, log or history. They relay an extension's pieces as `node-socketio-stream` does, one write for \
