@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use framing::Bytes;
 use framing::close::{CloseReason, Initiator};
-use framing::engine::{EngineSession, Packet, Probe, ProbeError, ProbeStep, Received};
+use framing::engine::{EngineSession, Grid, Packet, Probe, ProbeError, ProbeStep, Received};
 use framing::error::{PacketError, PayloadError};
 use framing::frame::Frame;
 
@@ -47,6 +47,24 @@ fn heartbeat() {
     assert!(session.is_closed());
     assert_eq!(session.poll(begin + ms(999)), Ok(None), "it ends once");
     assert_eq!(session.receive(text("4late"), begin + ms(999)), Ok(Received::Nothing));
+}
+
+#[test]
+fn pings_of_many_sessions_leave_together() {
+    let epoch = Instant::now();
+    let grid = Grid { epoch, mesh: ms(20) };
+    for (opened, ping, answered, next) in [(0, 300, 300, 600), (19, 300, 301, 600), (20, 320, 339, 620)] {
+        let mut session = EngineSession::new(INTERVAL, TIMEOUT, epoch + ms(opened)).on(grid);
+        assert_eq!(session.deadline(), epoch + ms(ping), "opened at {opened}");
+        assert!(session.poll(epoch + ms(ping)).unwrap().is_some());
+        assert_eq!(session.deadline(), epoch + ms(ping) + TIMEOUT, "a pong has all of its time");
+        session.receive(text("3"), epoch + ms(answered)).unwrap();
+        assert_eq!(session.deadline(), epoch + ms(next), "answered at {answered}");
+    }
+    // No finer than time is counted: as if there were none.
+    let session =
+        EngineSession::new(INTERVAL, TIMEOUT, epoch + ms(7)).on(Grid { epoch, mesh: Duration::ZERO });
+    assert_eq!(session.deadline(), epoch + ms(307));
 }
 
 #[test]

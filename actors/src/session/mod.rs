@@ -18,6 +18,7 @@
 
 pub mod ask;
 mod driver;
+mod heartbeat;
 mod posted;
 mod questions;
 pub mod socketio;
@@ -110,18 +111,6 @@ pub(crate) struct Core<A: Application> {
     posted: Option<Posted>,
 }
 
-/// Timers fire up to this much late. A client that waits for exactly the advertised time must find
-/// its session closed, so the heartbeat is so much early instead.
-const TIMER_GRAIN: Duration = Duration::from_millis(2);
-
-impl<A: Application> Core<A> {
-    /// When the heartbeat has something to do.
-    fn heartbeat(&self) -> Instant {
-        let due = self.engine.deadline();
-        due.checked_sub(TIMER_GRAIN).unwrap_or(due)
-    }
-}
-
 /// Where a session actor stands.
 ///
 /// ```text
@@ -203,7 +192,7 @@ impl<A: Application> SessionActor<A> {
         let config = &shared.config;
         let opened = outbox.push(Encoded::engine(&open_packet(config, sid, websocket.is_none())));
         debug_assert_eq!(opened, Ok(()), "a new outbox takes the open packet");
-        let engine = EngineSession::new(config.ping_interval, config.ping_timeout, now);
+        let engine = heartbeat::engine(config, now);
         let core = Box::new(Core {
             sid,
             engine,

@@ -35,7 +35,26 @@ pub enum Received {
 pub struct EngineSession {
     ping_interval: Duration,
     ping_timeout: Duration,
+    grid: Option<Grid>,
     phase: Phase,
+}
+
+/// Moments at which the pings of many sessions leave together: whoever sends wakes up once for all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Grid {
+    /// One of the moments.
+    pub epoch: Instant,
+    /// The time from one to the next. A ping leaves so much earlier at most.
+    pub mesh: Duration,
+}
+
+impl Grid {
+    /// The last moment that is not behind `due`.
+    fn before(&self, due: Instant) -> Instant {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let behind = micros(due.saturating_duration_since(self.epoch)).checked_rem(micros(self.mesh));
+        due.checked_sub(Duration::from_micros(behind.unwrap_or_default())).unwrap_or(due)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +68,22 @@ impl EngineSession {
     /// A session opened at `now`; its first ping is due one interval later.
     pub fn new(ping_interval: Duration, ping_timeout: Duration, now: Instant) -> Self {
         let phase = Phase::Resting { ping_at: now + ping_interval };
-        Self { ping_interval, ping_timeout, phase }
+        Self { ping_interval, ping_timeout, grid: None, phase }
+    }
+
+    /// The same session, whose pings leave on a grid.
+    #[must_use]
+    pub fn on(mut self, grid: Grid) -> Self {
+        self.grid = Some(grid);
+        if let Phase::Resting { ping_at } = &mut self.phase {
+            *ping_at = grid.before(*ping_at);
+        }
+        self
+    }
+
+    fn next_ping(&self, now: Instant) -> Instant {
+        let due = now + self.ping_interval;
+        self.grid.map_or(due, |grid| grid.before(due))
     }
 
     /// Takes a frame from whatever transport the session is on.
@@ -69,7 +103,7 @@ impl EngineSession {
             Ok(Packet::Binary(data)) => Ok(Received::Binary(data)),
             Ok(Packet::Pong { .. }) => {
                 if let Phase::AwaitingPong { .. } = self.phase {
-                    self.phase = Phase::Resting { ping_at: now + self.ping_interval };
+                    self.phase = Phase::Resting { ping_at: self.next_ping(now) };
                 }
                 Ok(Received::Nothing)
             }

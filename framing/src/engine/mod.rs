@@ -9,7 +9,7 @@ mod probe;
 mod sid;
 
 pub use handshake::{HandshakeError, Method, Request, TransportKind, parse_query};
-pub use heartbeat::{EngineSession, Received};
+pub use heartbeat::{EngineSession, Grid, Received};
 pub use open::Open;
 pub use packet::Packet;
 pub use probe::{Probe, ProbeError, ProbeStep};
