@@ -22,12 +22,7 @@ pub struct Encoded {
 
 impl Clone for Encoded {
     fn clone(&self) -> Self {
-        // Once for each receiver of a broadcast, most of which have no attachment.
-        let attachments = match self.attachments.is_empty() {
-            true => SmallVec::new(),
-            false => self.attachments.clone(),
-        };
-        Self { head: self.head.clone(), attachments }
+        Self { head: self.head.clone(), attachments: shared(&self.attachments) }
     }
 }
 
@@ -158,7 +153,16 @@ impl Encoded {
             head.push_str(arg);
         }
         head.push(']');
-        Self { head: head.into(), attachments: attachments.into() }
+        Self { head: head.into(), attachments: shared(attachments) }
+    }
+}
+
+/// Most packets have none, and a broadcast has a copy for each receiver.
+fn shared(attachments: &[Bytes]) -> SmallVec<[Bytes; 1]> {
+    match attachments {
+        [] => SmallVec::new(),
+        [only] => SmallVec::from_buf([only.clone()]),
+        many => many.into(),
     }
 }
 

@@ -233,7 +233,8 @@ impl Broker {
             return;
         };
         let mut errored = Vec::new();
-        for ending in std::mem::take(&mut answers.endings) {
+        let mut endings = std::mem::take(&mut answers.endings);
+        for ending in endings.drain(..) {
             match ending {
                 Ending::Failed { route, reason, failure } => {
                     answers.abort(route, reason, now);
@@ -260,6 +261,7 @@ impl Broker {
                 }
             }
         }
+        answers.endings = endings;
         for route in errored {
             self.completed(route);
         }

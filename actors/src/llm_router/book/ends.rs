@@ -34,10 +34,10 @@ impl Book {
     /// there, as long as there is one.
     fn room_is_done(&mut self, id: RouteId) {
         let Some(route) = self.routes.get(&id) else { return };
-        let (request, holders) = (route.request.clone(), route.holders.clone());
-        if self.requests.get(&request).is_none_or(|request| request.listener.is_none()) {
+        if self.requests.get(&route.request).is_none_or(|request| request.listener.is_none()) {
             return;
         }
+        let (request, holders) = (route.request.clone(), route.holders.clone());
         if holders.is_empty() {
             self.tell_room(id, SocketKey::next(), Delivery::Finished(request));
         }
