@@ -155,8 +155,8 @@ impl<A: Application> SessionActor<A> {
             return false;
         };
         match core.questions.poll_answer(task) {
-            Poll::Ready(mut question) => {
-                self.with_app(ctx, |app, cx| question.as_mut().conclude(app, cx));
+            Poll::Ready(question) => {
+                self.with_app(ctx, |app, cx| question.conclude(app, cx));
                 true
             }
             Poll::Pending => false,

@@ -317,8 +317,8 @@ impl<A: Application> SessionActor<A> {
                 }
                 // One of them is acted on; then all are looked at again.
                 self.stirred = true;
-                if let Some(mut late) = core.questions.take_late(now) {
-                    return self.with_app(ctx, |app, cx| late.as_mut().conclude(app, cx));
+                if let Some(late) = core.questions.take_late(now) {
+                    return self.with_app(ctx, |app, cx| late.conclude(app, cx));
                 }
                 if core.app.deadline().is_some_and(|due| due <= now) {
                     self.with_app(ctx, |app, cx| app.poll(cx));

@@ -35,8 +35,8 @@ pub(super) trait Question<A: Application>: Send {
     /// Whether the answer is there.
     fn poll_answer(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()>;
 
-    /// Does what is to be done: with the answer, or with the lack of it. Once.
-    fn conclude(self: Pin<&mut Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason>;
+    /// Does what is to be done: with the answer, or with the lack of it.
+    fn conclude(self: Pin<Box<Self>>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason>;
 }
 
 pin_project! {
@@ -45,6 +45,7 @@ pin_project! {
         #[pin]
         waits: W,
         answer: Option<Result<R, NoAnswer>>,
+        // Taken once: what is pinned is not moved out of.
         then: Option<F>,
     }
 }
@@ -61,8 +62,8 @@ where
         waits.poll(task).map(|said| *answer = Some(said.map_err(|_| NoAnswer::Gone)))
     }
 
-    fn conclude(self: Pin<&mut Self>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason> {
-        let Projection { answer, then, .. } = self.project();
+    fn conclude(mut self: Pin<Box<Self>>, app: &mut A, cx: &mut Cx<'_, A>) -> Result<(), CloseReason> {
+        let Projection { answer, then, .. } = self.as_mut().project();
         match then.take() {
             Some(then) => then(app, cx, answer.take().unwrap_or(Err(NoAnswer::TimedOut))),
             None => Ok(()),
