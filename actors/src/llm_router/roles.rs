@@ -54,8 +54,6 @@ pub struct RouteState {
     pub last_event: AtomicU64,
     /// Streams that have started and not ended.
     pub open_streams: AtomicU32,
-    /// At least one stream has started.
-    pub streamed: AtomicBool,
     /// At least one stream has ended.
     pub ended_once: AtomicBool,
     /// The request is over; the route stays for a requester that is away.
@@ -71,15 +69,9 @@ impl RouteState {
         self.target_activity.store(now_millis, Ordering::Relaxed);
     }
 
-    /// A stream has started.
-    pub fn stream_opened(&self) {
-        self.open_streams.fetch_add(1, Ordering::Relaxed);
-        self.streamed.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether one ever has.
+    /// Whether a stream has ever started: it is open, or has ended.
     pub fn has_streamed(&self) -> bool {
-        self.streamed.load(Ordering::Relaxed)
+        self.ended_once.load(Ordering::Relaxed) || self.open_streams.load(Ordering::Relaxed) > 0
     }
 
     /// Nothing more is taken for it.

@@ -334,7 +334,7 @@ impl Broker {
                 {
                     Ok(()) => {
                         if let Some(state) = fan_out.state(route) {
-                            state.stream_opened();
+                            state.open_streams.fetch_add(1, Relaxed);
                         }
                     }
                     Err(error) => {

@@ -142,7 +142,6 @@ pub(super) fn opened(requesters: Vec<(Requester, Vec<Peer>)>) -> OpenedRoute {
     let state = Arc::new(RouteState {
         last_event: AtomicU64::new(0),
         open_streams: AtomicU32::new(0),
-        streamed: AtomicBool::new(false),
         ended_once: AtomicBool::new(false),
         finished: AtomicBool::new(false),
         target_activity: Arc::default(),

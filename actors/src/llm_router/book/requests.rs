@@ -101,7 +101,6 @@ impl Book {
         let state = Arc::new(RouteState {
             last_event: AtomicU64::new(self.millis(now)),
             open_streams: AtomicU32::new(0),
-            streamed: AtomicBool::new(false),
             ended_once: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             target_activity: activity.clone(),
