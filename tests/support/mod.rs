@@ -56,6 +56,7 @@
 mod broker;
 pub mod handshake;
 mod http;
+mod opening;
 mod peer;
 mod polling;
 mod program;
@@ -67,7 +68,8 @@ use serde_json::{Value, json};
 
 pub use broker::{Broker, CLIENTS, Listens, Setup, key};
 pub use http::{Reply, http, raw_http};
-pub use peer::{Frame, Opening, Peer, Refused};
+pub use opening::{Opening, Refused};
+pub use peer::{Frame, Peer};
 pub use polling::split_payload;
 pub use program::Program;
 pub use ws::{frame_header, masked_frame};

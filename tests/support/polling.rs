@@ -5,7 +5,8 @@ use tokio::task::JoinHandle;
 
 use super::{
     http::{Reply, client, read},
-    peer::{Frame, Opening},
+    opening::Opening,
+    peer::Frame,
     within,
 };
 

@@ -16,7 +16,8 @@ use tokio_tungstenite::{
 
 use super::{
     http::Reply,
-    peer::{Frame, Opening, Refused},
+    opening::{Opening, Refused},
+    peer::Frame,
     within,
 };
 
