@@ -7,8 +7,9 @@
 //!
 //! The outbox belongs to the session, not to its transport: it survives the upgrade from polling to
 //! WebSocket, and any thread that holds it may push into it. One push wakes the transport once;
-//! everything that is queued by then leaves together.
+//! everything that is queued by then leaves together. What goes to many waits a moment for more ([`gather`]).
 
+mod gather;
 mod turns;
 
 use std::{

@@ -138,7 +138,7 @@ impl Presence {
                 },
             };
             // A full outbox closes its session, which is all that can be done here.
-            let _ = line.outbox.push(packet);
+            let _ = line.outbox.push_gathered(packet);
         }
     }
 }
