@@ -125,9 +125,7 @@ impl Broker {
     /// 33: ids of extensions with a live `/llm` socket, and of built-in targets.
     pub(super) fn list_extensions(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
         let list = self.directory.extensions.load();
-        let ids = list.json();
-        let ack = format!("{{\"status\":\"ok\",\"allTheSTSocket\":{ids},\"extensions\":{ids}}}");
-        self.ack(cx, ns, event.ack, &ack);
+        self.ack(cx, ns, event.ack, list.answer());
     }
 
     /// 26. On `/auth` for extensions and their kind, on `/clients` also everybody's own.

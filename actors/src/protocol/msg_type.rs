@@ -1,8 +1,9 @@
 //! The table of every `MSG_TYPE` (spec §1.5), for both dialects.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use super::dialect::Dialect;
+use crate::maps::FastMap;
 
 /// How a message is written in a row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,22 +214,45 @@ impl MsgType {
     pub fn from_wire(name: EventName<'_>) -> Option<(Self, Option<Dialect>)> {
         match name {
             EventName::Number(text) => {
-                let number = text.parse::<f64>().ok()?;
-                let found = Self::ALL.iter().find(|msg| msg.number().is_some_and(|n| f64::from(n) == number));
-                found.map(|msg| (*msg, Some(Dialect::Numeric)))
+                let message = NUMBERED.get(usize::from(number(text)?)).copied().flatten()?;
+                Some((message, Some(Dialect::Numeric)))
             }
-            EventName::Name("CLIENT_DISCONNETED") => Some((Self::ClientDisconnected, Some(Dialect::Named))),
-            EventName::Name(name) => Self::ALL
-                .iter()
-                .find_map(|msg| match msg.row() {
-                    Both(_, own) | NamedOnly(own) if own == name => Some((*msg, Some(Dialect::Named))),
-                    Literal(own) if own == name => Some((*msg, None)),
-                    _ => None,
-                })
-                .or_else(|| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, msg)| (*msg, None))),
+            EventName::Name(name) => NAMED.get(name).copied(),
         }
     }
 }
+
+/// The number that a JSON number is to JavaScript, if a message may have it.
+fn number(text: &str) -> Option<u8> {
+    text.parse().ok().or_else(|| {
+        let number = text.parse::<f64>().ok()?;
+        (0..=u8::MAX).find(|small| f64::from(*small) == number)
+    })
+}
+
+/// Every message that has a number, at that place.
+static NUMBERED: [Option<MsgType>; 1 + u8::MAX as usize] = {
+    let (mut numbered, mut at) = ([None; 1 + u8::MAX as usize], 0);
+    while at < MsgType::ALL.len() {
+        if let Some(number) = MsgType::ALL[at].number() {
+            numbered[number as usize] = Some(MsgType::ALL[at]);
+        }
+        at += 1;
+    }
+    numbered
+};
+
+/// Every name that is read, with the dialect that it betrays.
+static NAMED: LazyLock<FastMap<&str, (MsgType, Option<Dialect>)>> = LazyLock::new(|| {
+    let own = MsgType::ALL.iter().filter_map(|message| match message.row() {
+        Both(_, name) | NamedOnly(name) => Some((name, (*message, Some(Dialect::Named)))),
+        Literal(name) => Some((name, (*message, None))),
+        Shared(_) | NumericOnly(_) => None,
+    });
+    let aliases = ALIASES.iter().map(|(alias, message)| (*alias, (*message, None)));
+    let misspelt = ("CLIENT_DISCONNETED", (MsgType::ClientDisconnected, Some(Dialect::Named)));
+    own.chain(aliases).chain([misspelt]).collect()
+});
 
 #[cfg(test)]
 mod tests {
@@ -256,7 +280,7 @@ mod tests {
             assert_eq!(number(text), Some(MsgType::LlmRequest), "{text}");
         }
         assert_eq!(number("-0"), Some(MsgType::NonStream));
-        for text in ["34", "-1", "9.5", "1e99", "1e999", "256", "265", "nan", ""] {
+        for text in ["34", "-1", "9.5", "1e99", "1e999", "256", "265", "nan", "inf", ""] {
             assert_eq!(number(text), None, "{text}");
         }
     }

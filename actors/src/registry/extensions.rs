@@ -16,14 +16,14 @@ pub type LiveExtensions = Arc<ArcSwap<ExtensionList>>;
 #[derive(Debug)]
 pub struct ExtensionList {
     ids: Vec<ClientId>,
-    /// `["a","b"]`
-    json: String,
+    answer: String,
 }
 
 impl ExtensionList {
     fn new(ids: Vec<ClientId>) -> Self {
-        let quoted = ids.iter().map(|id| quoted(id.as_str())).collect::<Vec<_>>();
-        Self { json: format!("[{}]", quoted.join(",")), ids }
+        let list = ids.iter().map(|id| quoted(id.as_str())).collect::<Vec<_>>().join(",");
+        let answer = format!(r#"{{"status":"ok","allTheSTSocket":[{list}],"extensions":[{list}]}}"#);
+        Self { ids, answer }
     }
 
     /// Whether that one is there.
@@ -31,9 +31,9 @@ impl ExtensionList {
         self.ids.contains(id)
     }
 
-    /// All of them, as a JSON array.
-    pub fn json(&self) -> &str {
-        &self.json
+    /// What whoever asks for the list is acked, as JSON text: all of them, under the field's two names.
+    pub fn answer(&self) -> &str {
+        &self.answer
     }
 }
 
@@ -95,6 +95,7 @@ mod tests {
         let id = |text: &str| ClientId::new(text).unwrap();
         let mut extensions = Extensions::new(vec![id("demo")]);
         let live = extensions.live();
+        let answer = |list: &str| format!(r#"{{"status":"ok","allTheSTSocket":{list},"extensions":{list}}}"#);
         let [first, second, third] = [SocketKey::next(), SocketKey::next(), SocketKey::next()];
         for (socket, name, list) in [
             (first, "b", r#"["demo","b"]"#),
@@ -102,11 +103,11 @@ mod tests {
             (third, "b", r#"["demo","b","a"]"#),
         ] {
             extensions.opened(socket, id(name));
-            assert_eq!(live.load().json(), list);
+            assert_eq!(live.load().answer(), answer(list));
         }
         // Another socket of it is still there, the younger one.
         extensions.closed(first);
-        assert_eq!(live.load().json(), r#"["demo","a","b"]"#);
+        assert_eq!(live.load().answer(), answer(r#"["demo","a","b"]"#));
         extensions.closed(second);
         assert!(live.load().has(&id("b")) && !live.load().has(&id("a")));
     }
