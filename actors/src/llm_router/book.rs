@@ -135,6 +135,8 @@ pub(super) struct Book {
     pub(super) routes: FastMap<RouteId, Route>,
     pub(super) by_target: RoutesBy,
     by_asker: RoutesBy,
+    /// So many routes may be added before it is looked again which of all are answered.
+    spare: usize,
 }
 
 impl Book {
@@ -151,6 +153,7 @@ impl Book {
             routes: FastMap::default(),
             by_target: RoutesBy::default(),
             by_asker: RoutesBy::default(),
+            spare: 0,
         }
     }
 

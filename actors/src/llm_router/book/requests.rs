@@ -119,6 +119,7 @@ impl Book {
             opened: now,
             finished: false,
         };
+        self.spare = self.spare.saturating_sub(1);
         self.by_target.add(&route.target, id);
         self.by_asker.add(asker, id);
         self.routes.insert(id, route);
@@ -210,31 +211,37 @@ impl Book {
         if more == 0 {
             return Ok(());
         }
-        // Looked through only where there are too many: this is asked for every request.
-        let too_many =
-            |routes: &[RouteId], limit, more| (routes.len() + more > limit).then(|| routes.to_vec());
-        if let Some(mine) = too_many(self.by_asker.of(&from.client), self.limits.per_client, more) {
-            self.make_room(&mine, self.limits.per_client, more)?;
+        let limits = &self.limits;
+        let (per_client, per_extension, total) = (limits.per_client, limits.per_extension, limits.total);
+        if !self.by_asker.has_room(&from.client, more, per_client) {
+            let mine = self.by_asker.of(&from.client).to_vec();
+            let spare = self.make_room(&mine, per_client, more)?;
+            self.by_asker.looked(&from.client, spare);
         }
         for at in asked {
-            let theirs = self.by_target.of(&self.targets[*at].owner.client);
-            if let Some(theirs) = too_many(theirs, self.limits.per_extension, 1) {
-                self.make_room(&theirs, self.limits.per_extension, 1)?;
+            let target = &self.targets[*at].owner.client;
+            if !self.by_target.has_room(target, 1, per_extension) {
+                let (target, theirs) = (target.clone(), self.by_target.of(target).to_vec());
+                let spare = self.make_room(&theirs, per_extension, 1)?;
+                self.by_target.looked(&target, spare);
             }
         }
-        if self.routes.len() + more > self.limits.total {
+        if self.routes.len() + more > total && more > self.spare {
             let all = self.in_order(|_| true);
-            self.make_room(&all, self.limits.total, more)?;
+            self.spare = self.make_room(&all, total, more)?;
         }
         Ok(())
     }
 
-    /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones at most
-    /// `limit` are kept, the oldest is forgotten first (spec §5.9).
-    fn make_room(&mut self, routes: &[RouteId], limit: usize, more: usize) -> Result<(), Refusal> {
+    /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones `limit` are kept, the
+    /// oldest is forgotten first (spec §5.9). Returns how many may come until it must be looked again, those `more`
+    /// among them: to look at each of hundreds for every request would cost more than the request. Until then an
+    /// eighth more answered ones may be kept, and one that goes on after all is not counted again.
+    fn make_room(&mut self, routes: &[RouteId], limit: usize, more: usize) -> Result<usize, Refusal> {
         let answered = |id: &&RouteId| self.routes.get(*id).is_some_and(Route::is_answered);
         let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
-        if routes.len() - quiet.len() + more > limit {
+        let pending = routes.len() - quiet.len() + more;
+        if pending > limit {
             return Err(Refusal::TooMany);
         }
         let surplus = (quiet.len() + more).saturating_sub(limit);
@@ -242,6 +249,6 @@ impl Book {
             self.complete(id, None);
             self.close(id);
         }
-        Ok(())
+        Ok(more + (limit - pending).min(limit / 8))
     }
 }

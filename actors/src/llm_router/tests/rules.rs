@@ -147,6 +147,41 @@ fn an_answered_request_is_not_pending_and_the_oldest_such_is_forgotten_first() {
     });
 }
 
+/// Which of many are answered is not looked at for each request; that shows in what is kept, and by no more than an
+/// eighth.
+#[test]
+fn of_many_that_are_answered_the_bound_is_kept_and_an_eighth_more() {
+    for limits in [
+        RouterLimits { per_client: 16, ..limits() },
+        RouterLimits { per_extension: 16, ..limits() },
+        RouterLimits { total: 16, ..limits() },
+    ] {
+        Fixture::run(limits.clone(), |mut f| async move {
+            f.peer(ME);
+            f.target(A);
+            let open = |f: &mut Fixture, number: usize| f.open(ME, &format!("r{number}"), &[A]);
+            let mut most = 0;
+            for number in 0..100 {
+                open(&mut f, number).unwrap();
+                let kept = f.book.routes.len();
+                assert!(kept >= number.min(16), "{kept} after {number}: {limits:?}");
+                most = most.max(kept);
+                f.answered(f.route(&format!("r{number}"), A).unwrap());
+            }
+            assert_eq!(most, 16 + 2, "{limits:?}");
+            // As many as ever may be pending beside them, and not one more.
+            for number in 100..116 {
+                open(&mut f, number).unwrap();
+            }
+            assert_eq!(open(&mut f, 116), Err(Refusal::TooMany), "{limits:?}");
+            assert!(f.book.routes.len() <= 16 + 16, "{limits:?}");
+            f.answered(f.route("r115", A).unwrap());
+            open(&mut f, 116).unwrap();
+            assert_eq!(open(&mut f, 117), Err(Refusal::TooMany), "{limits:?}");
+        });
+    }
+}
+
 #[test]
 fn a_target_whose_session_has_just_ended_refuses_and_leaves_nothing_behind() {
     Fixture::run(limits(), |mut f| async move {
