@@ -184,9 +184,13 @@ impl Scenario {
         }
     }
 
-    /// Whether there is time for one run alone.
-    pub fn is_long(&self) -> bool {
-        matches!(self.work, Work::Idle { .. })
+    /// How many runs of those that are wanted there is time for. The two that a target compares get one more.
+    pub fn runs(&self, kind: Kind, wanted: usize) -> usize {
+        match (self.work, kind) {
+            (Work::Idle { .. }, Kind::Ours | Kind::Socketioxide) => wanted.min(2),
+            (Work::Idle { .. }, _) => wanted.min(1),
+            _ => wanted,
+        }
     }
 
     /// One run with a fresh server.
