@@ -9,22 +9,18 @@
 //! Nothing that fits a bound is lost, and each peer gets it in order: while something waits for a
 //! peer, what follows waits behind it. Texts of the same stream that wait are joined.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use actix::prelude::*;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::lane::Lane;
+use super::{
+    asker::Asker,
+    peer_lane::{PeerLane, RETRY},
+};
 use crate::{
     ids::RequestId,
-    llm_router::{
-        Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Peers, Requester, RouteId, RouteState,
-    },
+    llm_router::{Delivery, Leftover, OpenedRoute, Origin, Peers, Requester, RouteId, RouteState},
     maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
@@ -39,12 +35,6 @@ pub struct FanOutLimits {
     /// Routes that one target may hold.
     pub max_routes: usize,
 }
-
-/// A full mailbox is tried again so soon.
-const RETRY: Duration = Duration::from_millis(2);
-
-/// What was on its way to a socket that has closed comes back within this time, by far.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// The routes of one target, and what waits for those who asked.
 pub struct FanOut {
@@ -68,39 +58,6 @@ struct Route {
     listener: Option<PeerLane>,
     /// It is over; it stays while something waits for a full mailbox.
     closing: bool,
-}
-
-struct Asker {
-    requester: Requester,
-    peers: SmallVec<[PeerLane; 1]>,
-    /// What came while it was away.
-    kept: Lane,
-    /// What was on its way to its last socket may still come back: a new one is not served before.
-    settles: Option<Instant>,
-    /// Sockets that it had; the newest last.
-    past: VecDeque<Past>,
-}
-
-/// A socket that is over: it was sent the streams after `after`, up to `until`.
-struct Past {
-    socket: SocketKey,
-    after: u64,
-    until: u64,
-    /// Streams of which it has had nothing, or not all.
-    returned: HashSet<u64>,
-}
-
-/// Sockets that a requester had while one answer came. Of an older one it is not known any more what
-/// it has had.
-const REMEMBERED_SOCKETS: usize = 16;
-
-struct PeerLane {
-    peer: Peer,
-    origin: Origin,
-    /// The newest stream that had been sent when it joined: of that and older ones it has had nothing.
-    /// Keys of streams rise.
-    joined: u64,
-    backlog: Lane,
 }
 
 impl FanOut {
@@ -136,17 +93,11 @@ impl FanOut {
             return false;
         }
         let (origin, joined) = (Origin { route, holder: self.holder }, self.newest);
-        let lanes = |peers: Peers| {
-            peers
-                .into_iter()
-                .map(|peer| PeerLane { peer, origin, joined, backlog: Lane::default() })
-                .collect()
-        };
-        let requesters = requesters
-            .into_iter()
-            .map(|(requester, peers)| Asker { peers: lanes(peers), ..Asker::new(requester) })
-            .collect();
-        let listener = listener.map(|peer| PeerLane { peer, origin, joined, backlog: Lane::default() });
+        let lanes =
+            |peers: Peers| peers.into_iter().map(|peer| PeerLane::new(peer, origin, joined)).collect();
+        let requesters =
+            requesters.into_iter().map(|(requester, peers)| Asker::new(requester, lanes(peers))).collect();
+        let listener = listener.map(|peer| PeerLane::new(peer, origin, joined));
         self.by_request.insert(request_id.clone(), route);
         self.routes.insert(route, Route { request_id, state, requesters, listener, closing: false });
         true
@@ -190,7 +141,7 @@ impl FanOut {
         let (origin, joined) = (Origin { route: id, holder: self.holder }, self.newest);
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
-            route.requesters.push(Asker::new(requester.clone()));
+            route.requesters.push(Asker::new(requester.clone(), SmallVec::new()));
             route.requesters.len() - 1
         });
         let Some(asker) = route.requesters.get_mut(at) else {
@@ -206,7 +157,7 @@ impl FanOut {
             let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
             asker.peers.push(match known {
                 Some(at) => old.swap_remove(at),
-                None => PeerLane { peer, origin, joined, backlog: Lane::default() },
+                None => PeerLane::new(peer, origin, joined),
             });
         }
         if asker.peers.is_empty() {
@@ -266,7 +217,7 @@ impl FanOut {
         };
         let limit = self.limits.max_waiting_bytes;
         for asker in &mut route.requesters {
-            deliver(asker, delivery, limit, &self.metrics, &mut self.retry_at, now);
+            asker.take(delivery, limit, &self.metrics, &mut self.retry_at, now);
         }
         if let Some(room) = &mut route.listener {
             room.give(delivery, limit, &self.metrics, &mut self.retry_at, now);
@@ -359,153 +310,6 @@ impl FanOut {
 impl Route {
     /// Whether something waits for a mailbox, or for a moment to pass.
     fn waits(&self) -> bool {
-        let room = self.listener.as_ref().is_some_and(|room| !room.backlog.parts.is_empty());
-        room || self.requesters.iter().any(|asker| {
-            let lanes = || asker.peers.iter().filter(|lane| lane.peer.deliver.connected());
-            lanes().any(|lane| !lane.backlog.parts.is_empty() || !asker.kept.parts.is_empty())
-        })
-    }
-}
-
-impl Asker {
-    fn new(requester: Requester) -> Self {
-        Self {
-            requester,
-            peers: SmallVec::new(),
-            kept: Lane::default(),
-            settles: None,
-            past: VecDeque::new(),
-        }
-    }
-
-    fn settled(&self, now: Instant) -> bool {
-        self.settles.is_none_or(|until| until <= now)
-    }
-
-    /// A socket of it is over.
-    fn bury(&mut self, lane: &PeerLane, newest: u64) {
-        let (socket, after) = (lane.peer.socket, lane.joined);
-        if self.past.iter().any(|past| past.socket == socket) {
-            return;
-        }
-        if self.past.len() >= REMEMBERED_SOCKETS {
-            self.past.pop_front();
-        }
-        self.past.push_back(Past { socket, after, until: newest, returned: HashSet::new() });
-    }
-
-    /// What a socket gives back and no other socket has had.
-    fn still_wanted(&mut self, from: SocketKey, mut parts: Vec<Delivery>) -> Vec<Delivery> {
-        let keys = parts.iter().filter_map(|part| match part {
-            Delivery::Text(text) => Some(text.info.key),
-            _ => None,
-        });
-        if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
-            past.returned.extend(keys);
-        }
-        let had = |key: u64| {
-            let live = self.peers.iter().any(|lane| lane.peer.socket != from && lane.joined < key);
-            live || self.past.iter().any(|past| {
-                past.socket != from && past.after < key && key <= past.until && !past.returned.contains(&key)
-            })
-        };
-        parts.retain(|part| !matches!(part, Delivery::Text(text) if had(text.info.key)));
-        parts
-    }
-
-    /// What was kept goes to all of its sockets.
-    fn give_kept(&mut self, limit: usize, metrics: &Metrics, retry_at: &mut Option<Instant>, now: Instant) {
-        while let Some(part) = self.kept.pop() {
-            for lane in &mut self.peers {
-                lane.give(&part, limit, metrics, retry_at, now);
-            }
-        }
-    }
-
-    /// Its last socket is gone: what waited for it is kept.
-    fn away(&mut self, last: Option<PeerLane>, limit: usize, metrics: &Metrics, now: Instant) {
-        if let Some(mut last) = last {
-            self.settles = Some(now + SETTLE);
-            while let Some(part) = last.backlog.pop() {
-                self.kept.push(part, limit, metrics);
-            }
-        }
-    }
-}
-
-impl PeerLane {
-    /// Sends a part, or lets it wait behind what waits.
-    fn give(
-        &mut self,
-        delivery: &Delivery,
-        limit: usize,
-        metrics: &Metrics,
-        retry_at: &mut Option<Instant>,
-        now: Instant,
-    ) {
-        if self.backlog.swallows(delivery) {
-            return;
-        }
-        let waiting = if self.backlog.parts.is_empty() {
-            offer(&self.peer, self.origin, delivery.clone()).err()
-        } else {
-            Some(Refused::Full(delivery.clone()))
-        };
-        match waiting {
-            None => (),
-            Some(Refused::Full(part)) => {
-                if self.backlog.parts.is_empty() {
-                    metrics.limit_reached("limits.session_mailbox");
-                }
-                retry_at.get_or_insert(now + RETRY);
-                self.backlog.push(part, limit, metrics);
-            }
-            Some(Refused::Gone(part)) => self.backlog.push(part, limit, metrics),
-        }
-    }
-
-    /// Sends what fits. True if the mailbox is full.
-    fn flush(&mut self) -> bool {
-        while let Some(part) = self.backlog.pop() {
-            let (part, full) = match offer(&self.peer, self.origin, part) {
-                Ok(()) => continue,
-                Err(Refused::Full(part)) => (part, true),
-                // The router will say that it is gone, and what waits is kept then.
-                Err(Refused::Gone(part)) => (part, false),
-            };
-            self.backlog.put_back(part);
-            return full;
-        }
-        false
-    }
-}
-
-enum Refused {
-    Full(Delivery),
-    Gone(Delivery),
-}
-
-fn offer(peer: &Peer, origin: Origin, delivery: Delivery) -> Result<(), Refused> {
-    peer.deliver.try_send(Deliver { socket: peer.socket, origin, delivery }).map_err(|error| match error {
-        SendError::Full(deliver) => Refused::Full(deliver.delivery),
-        SendError::Closed(deliver) => Refused::Gone(deliver.delivery),
-    })
-}
-
-fn deliver(
-    asker: &mut Asker,
-    delivery: &Delivery,
-    limit: usize,
-    metrics: &Metrics,
-    retry_at: &mut Option<Instant>,
-    now: Instant,
-) {
-    if asker.peers.is_empty() || !asker.settled(now) {
-        return asker.kept.push(delivery.clone(), limit, metrics);
-    }
-    // The moment for what was kept may have come since the last look at it: it is older than this.
-    asker.give_kept(limit, metrics, retry_at, now);
-    for lane in &mut asker.peers {
-        lane.give(delivery, limit, metrics, retry_at, now);
+        self.listener.as_ref().is_some_and(PeerLane::waits) || self.requesters.iter().any(Asker::waits)
     }
 }

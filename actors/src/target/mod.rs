@@ -1,8 +1,10 @@
 //! What every target of LLM requests has in common, be it an extension's session or the demo: the
 //! routes that it may answer, and the way of its words to those who asked.
 
+mod asker;
 mod fan_out;
 mod lane;
+mod peer_lane;
 
 pub use fan_out::{FanOut, FanOutLimits};
 

@@ -1,0 +1,143 @@
+//! Somebody who asked: the sockets that it has, and what each of those before had.
+//!
+//! ```text
+//!           its last socket closes                a new socket, when SETTLE is over
+//!   here ───────────────────────────► away ──────────────────────────────────────────► here
+//!                             what comes is kept                          and gets what was kept
+//! ```
+//!
+//! What was on its way to a socket that closes comes back, and stands before what is kept; no socket gets what
+//! another one has had.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use super::{lane::Lane, peer_lane::PeerLane};
+use crate::{
+    llm_router::{Delivery, Requester},
+    metrics::Metrics,
+    registry::SocketKey,
+};
+
+/// What was on its way to a socket that has closed comes back within this time, by far.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// See the module's documentation.
+pub(super) struct Asker {
+    pub(super) requester: Requester,
+    pub(super) peers: SmallVec<[PeerLane; 1]>,
+    /// What came while it was away.
+    pub(super) kept: Lane,
+    /// What was on its way to its last socket may still come back: a new one is not served before.
+    pub(super) settles: Option<Instant>,
+    /// Sockets that it had; the newest last.
+    past: VecDeque<Past>,
+}
+
+/// A socket that is over: it was sent the streams after `after`, up to `until`.
+struct Past {
+    socket: SocketKey,
+    after: u64,
+    until: u64,
+    /// Streams of which it has had nothing, or not all.
+    returned: HashSet<u64>,
+}
+
+/// Sockets that a requester had while one answer came. Of an older one it is not known any more what
+/// it has had.
+const REMEMBERED_SOCKETS: usize = 16;
+
+impl Asker {
+    pub(super) fn new(requester: Requester, peers: SmallVec<[PeerLane; 1]>) -> Self {
+        Self { requester, peers, kept: Lane::default(), settles: None, past: VecDeque::new() }
+    }
+
+    /// Sends a part to all of its sockets, or keeps it for the next.
+    pub(super) fn take(
+        &mut self,
+        delivery: &Delivery,
+        limit: usize,
+        metrics: &Metrics,
+        retry_at: &mut Option<Instant>,
+        now: Instant,
+    ) {
+        if self.peers.is_empty() || !self.settled(now) {
+            return self.kept.push(delivery.clone(), limit, metrics);
+        }
+        // The moment for what was kept may have come since the last look at it: it is older than this.
+        self.give_kept(limit, metrics, retry_at, now);
+        for lane in &mut self.peers {
+            lane.give(delivery, limit, metrics, retry_at, now);
+        }
+    }
+
+    /// Whether something waits for a mailbox of its, or for a moment to pass.
+    pub(super) fn waits(&self) -> bool {
+        let mut lanes = self.peers.iter().filter(|lane| lane.peer.deliver.connected());
+        lanes.any(|lane| lane.waits() || !self.kept.parts.is_empty())
+    }
+
+    pub(super) fn settled(&self, now: Instant) -> bool {
+        self.settles.is_none_or(|until| until <= now)
+    }
+
+    /// A socket of it is over.
+    pub(super) fn bury(&mut self, lane: &PeerLane, newest: u64) {
+        let (socket, after) = (lane.peer.socket, lane.joined);
+        if self.past.iter().any(|past| past.socket == socket) {
+            return;
+        }
+        if self.past.len() >= REMEMBERED_SOCKETS {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { socket, after, until: newest, returned: HashSet::new() });
+    }
+
+    /// What a socket gives back and no other socket has had.
+    pub(super) fn still_wanted(&mut self, from: SocketKey, mut parts: Vec<Delivery>) -> Vec<Delivery> {
+        let keys = parts.iter().filter_map(|part| match part {
+            Delivery::Text(text) => Some(text.info.key),
+            _ => None,
+        });
+        if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
+            past.returned.extend(keys);
+        }
+        let had = |key: u64| {
+            let live = self.peers.iter().any(|lane| lane.peer.socket != from && lane.joined < key);
+            live || self.past.iter().any(|past| {
+                past.socket != from && past.after < key && key <= past.until && !past.returned.contains(&key)
+            })
+        };
+        parts.retain(|part| !matches!(part, Delivery::Text(text) if had(text.info.key)));
+        parts
+    }
+
+    /// What was kept goes to all of its sockets.
+    pub(super) fn give_kept(
+        &mut self,
+        limit: usize,
+        metrics: &Metrics,
+        retry_at: &mut Option<Instant>,
+        now: Instant,
+    ) {
+        while let Some(part) = self.kept.pop() {
+            for lane in &mut self.peers {
+                lane.give(&part, limit, metrics, retry_at, now);
+            }
+        }
+    }
+
+    /// Its last socket is gone: what waited for it is kept.
+    pub(super) fn away(&mut self, last: Option<PeerLane>, limit: usize, metrics: &Metrics, now: Instant) {
+        if let Some(mut last) = last {
+            self.settles = Some(now + SETTLE);
+            while let Some(part) = last.backlog.pop() {
+                self.kept.push(part, limit, metrics);
+            }
+        }
+    }
+}

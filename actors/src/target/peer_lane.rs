@@ -1,0 +1,92 @@
+//! The way to one socket of somebody who asked: its session's mailbox, and what waits while that is full.
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+
+use super::lane::Lane;
+use crate::{
+    llm_router::{Deliver, Delivery, Origin, Peer},
+    metrics::Metrics,
+};
+
+/// A full mailbox is tried again so soon.
+pub(super) const RETRY: Duration = Duration::from_millis(2);
+
+/// See the module's documentation.
+pub(super) struct PeerLane {
+    pub(super) peer: Peer,
+    origin: Origin,
+    /// The newest stream that had been sent when it joined: of that and older ones it has had nothing.
+    /// Keys of streams rise.
+    pub(super) joined: u64,
+    pub(super) backlog: Lane,
+}
+
+impl PeerLane {
+    pub(super) fn new(peer: Peer, origin: Origin, joined: u64) -> Self {
+        Self { peer, origin, joined, backlog: Lane::default() }
+    }
+
+    /// Whether something waits for its mailbox.
+    pub(super) fn waits(&self) -> bool {
+        !self.backlog.parts.is_empty()
+    }
+
+    /// Sends a part, or lets it wait behind what waits.
+    pub(super) fn give(
+        &mut self,
+        delivery: &Delivery,
+        limit: usize,
+        metrics: &Metrics,
+        retry_at: &mut Option<Instant>,
+        now: Instant,
+    ) {
+        if self.backlog.swallows(delivery) {
+            return;
+        }
+        let waiting = if self.waits() {
+            Some(Refused::Full(delivery.clone()))
+        } else {
+            offer(&self.peer, self.origin, delivery.clone()).err()
+        };
+        match waiting {
+            None => (),
+            Some(Refused::Full(part)) => {
+                if !self.waits() {
+                    metrics.limit_reached("limits.session_mailbox");
+                }
+                retry_at.get_or_insert(now + RETRY);
+                self.backlog.push(part, limit, metrics);
+            }
+            Some(Refused::Gone(part)) => self.backlog.push(part, limit, metrics),
+        }
+    }
+
+    /// Sends what fits. True if the mailbox is full.
+    pub(super) fn flush(&mut self) -> bool {
+        while let Some(part) = self.backlog.pop() {
+            let (part, full) = match offer(&self.peer, self.origin, part) {
+                Ok(()) => continue,
+                Err(Refused::Full(part)) => (part, true),
+                // The router will say that it is gone, and what waits is kept then.
+                Err(Refused::Gone(part)) => (part, false),
+            };
+            self.backlog.put_back(part);
+            return full;
+        }
+        false
+    }
+}
+
+enum Refused {
+    Full(Delivery),
+    Gone(Delivery),
+}
+
+fn offer(peer: &Peer, origin: Origin, delivery: Delivery) -> Result<(), Refused> {
+    peer.deliver.try_send(Deliver { socket: peer.socket, origin, delivery }).map_err(|error| match error {
+        SendError::Full(deliver) => Refused::Full(deliver.delivery),
+        SendError::Closed(deliver) => Refused::Gone(deliver.delivery),
+    })
+}
