@@ -47,7 +47,7 @@ sends: a stream of five pieces, some of them empty, for each token.
 growth). Paced is one chunk every 200 µs, or one token every millisecond, over 100 clients in turn.
 - A request that is \"forwarded and acked\" is answered later, outside of what is counted.
 - Memory is what 10 000 connections in `/llm` add to the process, divided by their number, right after they are made. \
-The `idle` run holds them for 60 s, once (ours and socketioxide: twice), and divides the time spent by the pings answered.
+The `idle` run holds them for 60 s, once, and divides the time spent by the pings answered.
 - Latency is from the extension's write to the client's read (paced), from a question to the first text (as fast as it \
 goes), or from a question to its answer. The p99 at a slow pace is mostly the machine's.
 ";

@@ -31,7 +31,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
 use results::{Result as Measured, short};
 use scenario::{Scenario, Size};
-use server::Kind;
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -76,9 +75,9 @@ fn run(options: &Options) -> Outcome {
 /// A B C A B C …
 fn take_turns(options: &Options, scenario: &'static Scenario, failures: &mut Vec<String>) -> Measured {
     let mut result = Measured::new(scenario);
-    for run in 1..=options.runs {
-        let takes = |kind: &Kind| scenario.takes(*kind) && run <= scenario.runs(*kind, options.runs);
-        for kind in options.kinds.iter().copied().filter(takes) {
+    let runs = if scenario.is_long() { 1 } else { options.runs };
+    for run in 1..=runs {
+        for kind in options.kinds.iter().copied().filter(|kind| scenario.takes(*kind)) {
             match scenario.run(&options.servers, kind, options.length, options.size) {
                 Ok(sample) => {
                     let shown: Vec<_> =

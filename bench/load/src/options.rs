@@ -13,7 +13,7 @@ bench-load: drives brokers, verifies what they answer, and compares what it cost
 
   --only ours,socketioxide,held,node,raw   these servers alone
   --scenario NAME,…    these scenarios; the beginning of a name means all that begin so
-  --runs N             runs of each (5); idle connections are held once, or twice by those that a target compares
+  --runs N             runs of each (5); idle connections are held in one run alone
   --ms N               how long a run counts (800)
   --ours FILE          another build of our broker
   --tiny               a few clients for a moment: shows that it works, measures nothing

@@ -184,13 +184,9 @@ impl Scenario {
         }
     }
 
-    /// How many runs of those that are wanted there is time for. The two that a target compares get one more.
-    pub fn runs(&self, kind: Kind, wanted: usize) -> usize {
-        match (self.work, kind) {
-            (Work::Idle { .. }, Kind::Ours | Kind::Socketioxide) => wanted.min(2),
-            (Work::Idle { .. }, _) => wanted.min(1),
-            _ => wanted,
-        }
+    /// Whether there is time for one run alone.
+    pub fn is_long(&self) -> bool {
+        matches!(self.work, Work::Idle { .. })
     }
 
     /// One run with a fresh server.
