@@ -129,6 +129,8 @@ pub(super) struct Book {
     /// The way to each of them.
     lines: FastMap<SocketKey, Line>,
     pub(super) peers: FastMap<Requester, Peers>,
+    /// Whose each of those sockets is.
+    owners: FastMap<SocketKey, Requester>,
     /// Owners of the sockets that closed last, for text that was on its way to one.
     closed: VecDeque<(SocketKey, Requester)>,
     pub(super) requests: FastMap<RequestId, Request>,
@@ -148,6 +150,7 @@ impl Book {
             targets: Vec::new(),
             lines: FastMap::default(),
             peers: FastMap::default(),
+            owners: FastMap::default(),
             closed: VecDeque::new(),
             requests: FastMap::default(),
             routes: FastMap::default(),

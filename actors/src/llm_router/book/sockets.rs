@@ -66,6 +66,7 @@ impl Book {
         let peers = self.peers.entry(owner.clone()).or_default();
         let back = peers.is_empty();
         peers.push(peer.clone());
+        self.owners.insert(peer.socket, owner.clone());
         if back {
             // Before their targets hear of it, and send what is newer.
             self.hand_out(&owner, &peer);
@@ -76,42 +77,46 @@ impl Book {
         }
     }
 
+    /// Asked for each socket that leaves, of thousands at once: nothing here looks at all of them.
     pub(in crate::llm_router) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
-        self.targets.retain(|target| target.socket != socket);
-        self.lines.remove(&socket);
+        if let Some(at) = self.targets.iter().position(|target| target.socket == socket) {
+            let target = self.targets.remove(at);
+            self.lines.remove(&socket);
+            self.target_closed(socket, &target.owner.client, now);
+        }
+        let Some(owner) = self.owners.remove(&socket) else {
+            return;
+        };
+        if let Some(peers) = self.peers.get_mut(&owner) {
+            peers.retain(|peer| peer.socket != socket);
+            if peers.is_empty() {
+                self.peers.remove(&owner);
+            }
+        }
+        self.peers_changed(&owner, false);
+        self.closed.push_back((socket, owner));
+        if self.closed.len() > REMEMBERED_SOCKETS {
+            self.closed.pop_front();
+        }
+    }
+
+    fn target_closed(&mut self, socket: SocketKey, client: &ClientId, now: Instant) {
         let mut left = Vec::new();
-        for (id, route) in &mut self.routes {
+        for id in self.by_target.of(client) {
+            let Some(route) = self.routes.get_mut(id) else { continue };
             let held = route.holders.len();
             route.holders.retain(|holder| *holder != socket);
             if held > 0 && route.holders.is_empty() {
                 route.orphaned = Some(now);
                 // Its streams have ended with the socket.
                 route.state.open_streams.store(0, std::sync::atomic::Ordering::Relaxed);
-                left.push((*id, route.target.clone()));
+                left.push(*id);
             }
         }
-        left.sort_unstable_by_key(|(id, _)| *id);
         // A target that came back before its old socket was found dead.
-        if let Some((_, client)) = left.first() {
-            let next = self.targets.iter().rfind(|target| target.owner.client == *client);
-            if let Some(socket) = next.map(|next| next.socket) {
-                self.adopt(left.into_iter().map(|(id, _)| id).collect(), socket);
-            }
-        }
-        let owner = self.peers.iter_mut().find_map(|(owner, peers)| {
-            let before = peers.len();
-            peers.retain(|peer| peer.socket != socket);
-            (peers.len() < before).then(|| owner.clone())
-        });
-        if let Some(owner) = owner {
-            self.closed.push_back((socket, owner.clone()));
-            if self.closed.len() > REMEMBERED_SOCKETS {
-                self.closed.pop_front();
-            }
-            if self.peers.get(&owner).is_some_and(|peers| peers.is_empty()) {
-                self.peers.remove(&owner);
-            }
-            self.peers_changed(&owner, false);
+        let next = self.targets.iter().rfind(|target| target.owner.client == *client);
+        if let Some(socket) = next.map(|next| next.socket) {
+            self.adopt(left, socket);
         }
     }
 
@@ -159,8 +164,7 @@ impl Book {
 
     /// The same for a socket of which only its key is known any more.
     pub(in crate::llm_router) fn returned_to(&mut self, socket: SocketKey, origin: Origin, part: Delivery) {
-        let owner = self.peers.iter().find(|(_, peers)| peers.iter().any(|peer| peer.socket == socket));
-        let owner = owner.map(|(owner, _)| owner.clone()).or_else(|| {
+        let owner = self.owners.get(&socket).cloned().or_else(|| {
             self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
         });
         if let Some(owner) = owner {
@@ -198,7 +202,8 @@ impl Book {
         if let (Some(target), Some(line)) = (target, self.lines.get_mut(&socket)) {
             line.moves_to(target, self.limits.per_extension);
         }
-        for peer in self.peers.values_mut().flatten().filter(|peer| peer.socket == socket) {
+        let theirs = self.owners.get(&socket).and_then(|owner| self.peers.get_mut(owner));
+        for peer in theirs.into_iter().flatten().filter(|peer| peer.socket == socket) {
             peer.deliver = deliver.clone();
         }
     }
