@@ -1,6 +1,6 @@
-//! The real extension, as it was recorded (`tests/traces/`, described in the workspace's notes on wire
-//! traces): its side is replayed, over polling and through the upgrade as it happened, and every ack that
-//! it waits for must come in the shape of spec §4. Session ids and keys are those of this run.
+//! The real extension, as it was recorded (`tests/traces/`, a line for each frame): its side is replayed, over
+//! polling and through the upgrade as it happened, and every ack that it waits for must come in the shape of
+//! spec §4. Session ids and keys are those of this run.
 
 mod llm_world;
 mod support;
