@@ -16,7 +16,7 @@ use std::{
 
 use actix::{Arbiter, ArbiterHandle, System, prelude::Actor};
 use actors::{
-    history::{History, HistoryConfig, Place},
+    history::{History, HistoryConfig, Place, Retention},
     ids::{ClientId, Identity, RequestId, RoomName},
     llm_router::{LlmRouter, RouterLimits},
     lobby::{Lobby, Supervisors},
@@ -25,8 +25,8 @@ use actors::{
     protocol::{Dialect, Namespace, RequestMode, Role, SocketDialect},
     registry::{SharedDialect, SocketKey},
     rooms::{
-        Caller, ChatRequest, Command, Extensions, InRoom, Line, LogLimits, Present, Reply, RoomCommand,
-        RoomLimits, RoomRefusal, Rooms, RoomsConfig, Shared,
+        Caller, ChatRequest, Command, Extensions, InRoom, Line, Present, Reply, RoomCommand, RoomLimits,
+        RoomRefusal, Rooms, RoomsConfig, Shared,
     },
     seat,
 };
@@ -52,7 +52,7 @@ fn config(supervisors: usize, size: Size) -> RoomsConfig {
             members: size.members + 1,
             queued: 64,
             open_requests: 64,
-            log: LogLimits { messages: 1 << 20, bytes: 1 << 30 },
+            log: Retention { messages: 1 << 20, bytes: 1 << 30 },
         },
     }
 }

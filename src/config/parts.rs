@@ -8,7 +8,7 @@ use actors::{
     namespaces::{BrokerLimits, LlmPolicy},
     outbox::OutboxLimits,
     registry::RegistryLimits,
-    rooms::{LogLimits, RoomLimits, RoomsConfig},
+    rooms::{RoomLimits, RoomsConfig},
     session::{SessionConfig, socketio::SocketIoConfig},
     stream::{InboundLimits, OutboundLimits, outbound::StreamGrouping},
     target::FanOutLimits,
@@ -126,10 +126,7 @@ impl Config {
                 members: self.limits.members_per_room,
                 queued: max_queued,
                 open_requests: max_open_requests,
-                log: LogLimits {
-                    messages: self.history.messages_per_room,
-                    bytes: self.history.bytes_per_room,
-                },
+                log: self.retention(),
             },
         }
     }
@@ -180,6 +177,11 @@ impl Config {
         }
     }
 
+    /// What is kept of a room, in memory and in the history.
+    fn retention(&self) -> Retention {
+        Retention { messages: self.history.messages_per_room, bytes: self.history.bytes_per_room }
+    }
+
     /// What survives.
     pub fn history_config(&self) -> HistoryConfig {
         let history = &self.history;
@@ -198,7 +200,7 @@ impl Config {
                 pause: Duration::from_millis(history.commit_pause),
             },
             waiting: WaitingLimits { changes: history.max_waiting, bytes: history.max_waiting_bytes },
-            retention: Retention { messages: history.messages_per_room, bytes: history.bytes_per_room },
+            retention: self.retention(),
         }
     }
 

@@ -10,11 +10,16 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// Whether so many messages, of so many bytes, are too many. The newest one stays whatever its length.
+    pub fn is_exceeded(&self, messages: usize, bytes: usize) -> bool {
+        messages > 1 && (messages > self.messages || bytes > self.bytes)
+    }
+
     /// The place of the last message that must go, if any must, for
     /// [`Change::MessagesTrimmed`](super::Change::MessagesTrimmed).
     ///
-    /// `messages` and `bytes` are what the room has, `oldest_first` the place and length of each. The
-    /// newest message stays whatever its length. Costs as much as there is to go.
+    /// `messages` and `bytes` are what the room has, `oldest_first` the place and length of each. Costs as
+    /// much as there is to go.
     pub fn excess(
         &self,
         mut messages: usize,
@@ -23,7 +28,7 @@ impl Retention {
     ) -> Option<u64> {
         let mut last = None;
         for (seq, length) in oldest_first {
-            if messages <= 1 || (messages <= self.messages && bytes <= self.bytes) {
+            if !self.is_exceeded(messages, bytes) {
                 break;
             }
             messages -= 1;

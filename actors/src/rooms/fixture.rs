@@ -6,11 +6,10 @@ use actix::prelude::*;
 use arc_swap::ArcSwap;
 
 use super::{
-    Caller, InRoom, Line, LogLimits, Present, Reply, RoomCommand, RoomLimits, RoomRefusal, Rooms,
-    RoomsConfig, Shared,
+    Caller, InRoom, Line, Present, Reply, RoomCommand, RoomLimits, RoomRefusal, Rooms, RoomsConfig, Shared,
 };
 use crate::{
-    history::{History, HistoryConfig, HistoryLink},
+    history::{History, HistoryConfig, HistoryLink, Retention},
     ids::{ClientId, Identity, MONITOR, RoomName},
     llm_router::LlmRouter,
     lobby::{Lobby, Supervisors},
@@ -40,7 +39,7 @@ pub(crate) fn idle(
             members: bound,
             queued: bound,
             open_requests: bound,
-            log: LogLimits { messages: 100, bytes: 1 << 20 },
+            log: Retention { messages: 100, bytes: 1 << 20 },
         },
     };
     let shared =

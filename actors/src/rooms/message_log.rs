@@ -6,16 +6,7 @@ use std::collections::VecDeque;
 use framing::{ByteString, json::RawJson};
 
 use super::{Message, Timestamp};
-use crate::history::MessageKind;
-
-/// How much of a room's history is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLimits {
-    /// `history.messages_per_room`.
-    pub messages: usize,
-    /// `history.bytes_per_room`.
-    pub bytes: usize,
-}
+use crate::history::{MessageKind, Retention};
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -26,7 +17,7 @@ pub struct MessageLog {
     last_seq: u64,
     /// What had to go since somebody was told.
     gone: Gone,
-    limits: LogLimits,
+    retention: Retention,
 }
 
 /// Messages that had to go for newer ones.
@@ -45,10 +36,10 @@ const SLACK: usize = 32;
 impl MessageLog {
     /// A room's history as it was kept; what is beyond the bounds is dropped. `last_seq`: of the newest
     /// message that there ever was, which may be gone.
-    pub fn new(limits: LogLimits, messages: Vec<Message>, last_seq: u64) -> Self {
+    pub fn new(retention: Retention, messages: Vec<Message>, last_seq: u64) -> Self {
         let last_seq = messages.last().map_or(0, |message| message.seq).max(last_seq);
         let bytes = messages.iter().map(Message::bytes).sum();
-        let mut log = Self { messages: messages.into(), bytes, last_seq, gone: Gone::default(), limits };
+        let mut log = Self { messages: messages.into(), bytes, last_seq, gone: Gone::default(), retention };
         log.trim();
         // Whoever loads them removes those as well.
         log.gone = Gone::default();
@@ -83,19 +74,16 @@ impl MessageLog {
         self.messages.push_back(message);
         self.trim();
         let Gone { messages, bytes, through } = self.gone;
-        let enough =
-            messages > 0 && (messages >= self.limits.messages / SLACK || bytes >= self.limits.bytes / SLACK);
+        let enough = messages > 0
+            && (messages >= self.retention.messages / SLACK || bytes >= self.retention.bytes / SLACK);
         enough.then(|| {
             self.gone = Gone::default();
             through
         })
     }
 
-    /// The newest message always stays.
     fn trim(&mut self) {
-        while self.messages.len() > 1
-            && (self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes)
-        {
+        while self.retention.is_exceeded(self.messages.len(), self.bytes) {
             let Some(oldest) = self.messages.pop_front() else { return };
             self.bytes -= oldest.bytes();
             self.gone.messages += 1;
@@ -177,10 +165,10 @@ fn array<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
 mod tests {
     use super::*;
 
-    const LIMITS: LogLimits = LogLimits { messages: 3, bytes: 1 << 20 };
+    const RETENTION: Retention = Retention { messages: 3, bytes: 1 << 20 };
 
-    fn log(limits: LogLimits, texts: &[&str]) -> MessageLog {
-        let mut log = MessageLog::new(limits, Vec::new(), 0);
+    fn log(retention: Retention, texts: &[&str]) -> MessageLog {
+        let mut log = MessageLog::new(retention, Vec::new(), 0);
         for text in texts {
             log.push(Message::system(log.next_seq(), text, Timestamp(0)));
         }
@@ -193,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_the_newest_always_stays() {
-        let mut log = log(LIMITS, &["a", "b", "c"]);
+        let mut log = log(RETENTION, &["a", "b", "c"]);
         assert_eq!(log.push(Message::system(4, "d", Timestamp(0))), Some(1));
         assert_eq!(seqs(&log), [2, 3, 4]);
         let huge = "x".repeat(2 << 20);
@@ -205,21 +193,21 @@ mod tests {
 
     #[test]
     fn messages_are_removed_from_the_store_many_at_a_time() {
-        let told = |limits: LogLimits, texts: &[&str], more: &str| -> Vec<Option<u64>> {
-            let mut log = log(limits, texts);
+        let told = |retention: Retention, texts: &[&str], more: &str| -> Vec<Option<u64>> {
+            let mut log = log(retention, texts);
             (0..9).map(|_| log.push(Message::system(log.next_seq(), more, Timestamp(0)))).collect()
         };
-        let many = LogLimits { messages: 4 * SLACK, bytes: 1 << 30 };
+        let many = Retention { messages: 4 * SLACK, bytes: 1 << 30 };
         let expected = [None, None, None, Some(4), None, None, None, Some(8), None];
         assert_eq!(told(many, &["m"; 4 * SLACK], "m"), expected);
         // Each of them is more than that part of the bytes.
-        let large = LogLimits { messages: 4 * SLACK, bytes: 4 << 10 };
+        let large = Retention { messages: 4 * SLACK, bytes: 4 << 10 };
         assert_eq!(told(large, &[], &"x".repeat(3 << 10))[..3], [None, Some(1), Some(2)]);
     }
 
     #[test]
     fn places_rise_after_everything_is_gone() {
-        let mut log = log(LIMITS, &["a", "b"]);
+        let mut log = log(RETENTION, &["a", "b"]);
         assert_eq!(log.clear(true, true).len(), 2);
         assert_eq!(log.clear(true, true).len(), 0);
         assert_eq!(log.next_seq(), 3);
@@ -228,7 +216,7 @@ mod tests {
 
     #[test]
     fn pages() {
-        let log = log(LogLimits { messages: 10, ..LIMITS }, &["a", "b", "c", "d", "e"]);
+        let log = log(Retention { messages: 10, ..RETENTION }, &["a", "b", "c", "d", "e"]);
         let sizes = |pages: Vec<String>| -> Vec<usize> {
             pages
                 .iter()
@@ -246,7 +234,7 @@ mod tests {
 
     #[test]
     fn removed_by_either_id() {
-        let mut log = log(LIMITS, &["a"]);
+        let mut log = log(RETENTION, &["a"]);
         log.push(Message::response(2, "x", "r", "o", "\"t\"", Timestamp(0)));
         let response = log.iter().last().unwrap().clone();
         let called = response.json.get("responseId").unwrap().as_js_string().unwrap().to_text();

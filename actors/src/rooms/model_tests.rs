@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use self::model::{Asked, Expected, Model, Outcome, admin, privileged};
 use super::{
-    Audience, Caller, ChatRequest, Effects, Extensions, LogLimits, Mutes, Outgoing, RoomLimits, RoomRefusal,
-    RoomState, Timestamp, chat::Answered,
+    Audience, Caller, ChatRequest, Effects, Extensions, Mutes, Outgoing, RoomLimits, RoomRefusal, RoomState,
+    Timestamp, chat::Answered,
 };
 use crate::{
-    history::{Change, MessageKind, StoredRoom, model_tests::Model as History},
+    history::{Change, MessageKind, Retention, StoredRoom, model_tests::Model as History},
     ids::{ClientId, Identity, MONITOR, RequestId, RoomName},
     protocol::{MsgType, RequestMode, Role},
 };
@@ -476,7 +476,7 @@ fn limits() -> impl Strategy<Value = RoomLimits> {
             members,
             queued,
             open_requests,
-            log: LogLimits { messages, bytes },
+            log: Retention { messages, bytes },
         },
     )
 }

@@ -13,7 +13,7 @@ use super::{
     members::{Members, RoleChange},
 };
 use crate::{
-    history::{Change, StoredMessage, StoredRoom},
+    history::{Change, Retention, StoredMessage, StoredRoom},
     ids::{ClientId, Identity, RoomName},
     maps::FastMap,
     protocol::{MsgType, RequestMode, Role},
@@ -45,7 +45,7 @@ pub struct RoomLimits {
     /// `rooms.max_open_requests`.
     pub open_requests: usize,
     /// What is kept of its messages.
-    pub log: super::LogLimits,
+    pub log: Retention,
 }
 
 /// What a room is, besides its members and messages.
