@@ -16,10 +16,12 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{lane::Lane, peer_lane::PeerLane};
+use super::{
+    lane::Lane,
+    peer_lane::{PeerLane, Sending},
+};
 use crate::{
     llm_router::{Delivery, Requester},
-    metrics::Metrics,
     registry::SocketKey,
 };
 
@@ -57,21 +59,14 @@ impl Asker {
     }
 
     /// Sends a part to all of its sockets, or keeps it for the next.
-    pub(super) fn take(
-        &mut self,
-        delivery: &Delivery,
-        limit: usize,
-        metrics: &Metrics,
-        retry_at: &mut Option<Instant>,
-        now: Instant,
-    ) {
-        if self.peers.is_empty() || !self.settled(now) {
-            return self.kept.push(delivery.clone(), limit, metrics);
+    pub(super) fn take(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        if self.peers.is_empty() || !self.settled(sending.now) {
+            return self.kept.push(delivery.clone(), sending.limit, sending.metrics);
         }
         // The moment for what was kept may have come since the last look at it: it is older than this.
-        self.give_kept(limit, metrics, retry_at, now);
+        self.give_kept(sending);
         for lane in &mut self.peers {
-            lane.give(delivery, limit, metrics, retry_at, now);
+            lane.give(delivery, sending);
         }
     }
 
@@ -117,26 +112,20 @@ impl Asker {
     }
 
     /// What was kept goes to all of its sockets.
-    pub(super) fn give_kept(
-        &mut self,
-        limit: usize,
-        metrics: &Metrics,
-        retry_at: &mut Option<Instant>,
-        now: Instant,
-    ) {
+    pub(super) fn give_kept(&mut self, sending: &mut Sending<'_>) {
         while let Some(part) = self.kept.pop() {
             for lane in &mut self.peers {
-                lane.give(&part, limit, metrics, retry_at, now);
+                lane.give(&part, sending);
             }
         }
     }
 
     /// Its last socket is gone: what waited for it is kept.
-    pub(super) fn away(&mut self, last: Option<PeerLane>, limit: usize, metrics: &Metrics, now: Instant) {
+    pub(super) fn away(&mut self, last: Option<PeerLane>, sending: &Sending<'_>) {
         if let Some(mut last) = last {
-            self.settles = Some(now + SETTLE);
+            self.settles = Some(sending.now + SETTLE);
             while let Some(part) = last.backlog.pop() {
-                self.kept.push(part, limit, metrics);
+                self.kept.push(part, sending.limit, sending.metrics);
             }
         }
     }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use super::{
     asker::Asker,
-    peer_lane::{PeerLane, RETRY},
+    peer_lane::{PeerLane, RETRY, Sending},
 };
 use crate::{
     ids::RequestId,
@@ -137,7 +137,6 @@ impl FanOut {
             route.requesters.retain(|asker| asker.requester != *requester);
             return;
         }
-        let limit = self.limits.max_waiting_bytes;
         let (origin, joined) = (Origin { route: id, holder: self.holder }, self.newest);
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
@@ -161,7 +160,10 @@ impl FanOut {
             });
         }
         if asker.peers.is_empty() {
-            asker.away(lost.into_iter().next(), limit, &self.metrics, now);
+            asker.away(
+                lost.into_iter().next(),
+                &Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now),
+            );
         }
         self.flush(now);
     }
@@ -182,7 +184,7 @@ impl FanOut {
         let Some(asker) = route.requesters.iter_mut().find(|asker| asker.requester == *requester) else {
             return;
         };
-        let limit = self.limits.max_waiting_bytes;
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         let dead =
             asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
         if let Some(dead) = &dead {
@@ -194,7 +196,7 @@ impl FanOut {
             for part in &parts {
                 let Delivery::Text(text) = part else { continue };
                 for lane in asker.peers.iter_mut().filter(|lane| text.info.key <= lane.joined) {
-                    lane.give(part, limit, &self.metrics, &mut self.retry_at, now);
+                    lane.give(part, &mut sending);
                 }
             }
             return;
@@ -203,7 +205,7 @@ impl FanOut {
             asker.kept.push_returned(part);
         }
         if asker.peers.is_empty() {
-            asker.away(dead, limit, &self.metrics, now);
+            asker.away(dead, &sending);
         }
     }
 
@@ -215,12 +217,12 @@ impl FanOut {
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
-        let limit = self.limits.max_waiting_bytes;
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         for asker in &mut route.requesters {
-            asker.take(delivery, limit, &self.metrics, &mut self.retry_at, now);
+            asker.take(delivery, &mut sending);
         }
         if let Some(room) = &mut route.listener {
-            room.give(delivery, limit, &self.metrics, &mut self.retry_at, now);
+            room.give(delivery, &mut sending);
         }
     }
 
@@ -231,9 +233,9 @@ impl FanOut {
 
     /// Nothing more comes for the room, behind what it was sent.
     pub fn room_is_done(&mut self, id: RouteId, now: Instant) {
-        let limit = self.limits.max_waiting_bytes;
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         if let Some(Route { request_id, listener: Some(room), .. }) = self.routes.get_mut(&id) {
-            room.give(&Delivery::Finished(request_id.clone()), limit, &self.metrics, &mut self.retry_at, now);
+            room.give(&Delivery::Finished(request_id.clone()), &mut sending);
         }
     }
 
@@ -280,7 +282,6 @@ impl FanOut {
 
     /// Tries full mailboxes again, and serves requesters that are back.
     pub fn flush(&mut self, now: Instant) {
-        let limit = self.limits.max_waiting_bytes;
         let mut retry_at = None;
         for room in self.routes.values_mut().filter_map(|route| route.listener.as_mut()) {
             if room.flush() {
@@ -300,7 +301,7 @@ impl FanOut {
                     retry_at = Some(now + RETRY);
                 }
             }
-            asker.give_kept(limit, &self.metrics, &mut retry_at, now);
+            asker.give_kept(&mut Sending::new(&self.limits, &self.metrics, &mut retry_at, now));
         }
         self.retry_at = retry_at;
         self.routes.retain(|_, route| !route.closing || route.waits());

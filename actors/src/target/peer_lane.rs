@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
-use super::lane::Lane;
+use super::{FanOutLimits, lane::Lane};
 use crate::{
     llm_router::{Deliver, Delivery, Origin, Peer},
     metrics::Metrics,
@@ -12,6 +12,27 @@ use crate::{
 
 /// A full mailbox is tried again so soon.
 pub(super) const RETRY: Duration = Duration::from_millis(2);
+
+/// What sending a part is bound by, and what it leaves to be done.
+pub(super) struct Sending<'a> {
+    /// Bytes that may wait for one peer.
+    pub(super) limit: usize,
+    pub(super) metrics: &'a Metrics,
+    /// Set if something waits for a full mailbox.
+    retry_at: &'a mut Option<Instant>,
+    pub(super) now: Instant,
+}
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(
+        limits: &FanOutLimits,
+        metrics: &'a Metrics,
+        retry_at: &'a mut Option<Instant>,
+        now: Instant,
+    ) -> Self {
+        Self { limit: limits.max_waiting_bytes, metrics, retry_at, now }
+    }
+}
 
 /// See the module's documentation.
 pub(super) struct PeerLane {
@@ -34,14 +55,7 @@ impl PeerLane {
     }
 
     /// Sends a part, or lets it wait behind what waits.
-    pub(super) fn give(
-        &mut self,
-        delivery: &Delivery,
-        limit: usize,
-        metrics: &Metrics,
-        retry_at: &mut Option<Instant>,
-        now: Instant,
-    ) {
+    pub(super) fn give(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
         if self.backlog.swallows(delivery) {
             return;
         }
@@ -50,13 +64,14 @@ impl PeerLane {
         } else {
             offer(&self.peer, self.origin, delivery.clone()).err()
         };
+        let Sending { limit, metrics, .. } = *sending;
         match waiting {
             None => (),
             Some(Refused::Full(part)) => {
                 if !self.waits() {
                     metrics.limit_reached("limits.session_mailbox");
                 }
-                retry_at.get_or_insert(now + RETRY);
+                sending.retry_at.get_or_insert(sending.now + RETRY);
                 self.backlog.push(part, limit, metrics);
             }
             Some(Refused::Gone(part)) => self.backlog.push(part, limit, metrics),
