@@ -15,7 +15,7 @@ use std::{
 };
 
 use framing::ByteString;
-use routes_by::RoutesBy;
+use routes_by::{RoutesBy, Spare};
 use smallvec::SmallVec;
 
 use super::{Delivery, Peer, Peers, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
@@ -137,8 +137,8 @@ pub(super) struct Book {
     pub(super) routes: FastMap<RouteId, Route>,
     pub(super) by_target: RoutesBy,
     by_asker: RoutesBy,
-    /// So many routes may be added before it is looked again which of all are answered.
-    spare: usize,
+    /// Of all routes.
+    spare: Spare,
 }
 
 impl Book {
@@ -156,7 +156,7 @@ impl Book {
             routes: FastMap::default(),
             by_target: RoutesBy::default(),
             by_asker: RoutesBy::default(),
-            spare: 0,
+            spare: Spare::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use framing::ByteString;
 use smallvec::SmallVec;
 
-use super::{Book, Refusal, Request, Route, TargetSocket};
+use super::{Book, Refusal, Request, Route, Spare, TargetSocket};
 use crate::{
     ids::{ClientId, RequestId},
     llm_router::{
@@ -119,7 +119,7 @@ impl Book {
             opened: now,
             finished: false,
         };
-        self.spare = self.spare.saturating_sub(1);
+        self.spare.added();
         self.by_target.add(&route.target, id);
         self.by_asker.add(asker, id);
         self.routes.insert(id, route);
@@ -226,7 +226,7 @@ impl Book {
                 self.by_target.looked(&target, spare);
             }
         }
-        if self.routes.len() + more > total && more > self.spare {
+        if !self.spare.has_room(self.routes.len(), more, total) {
             let all = self.in_order(|_| true);
             self.spare = self.make_room(&all, total, more)?;
         }
@@ -234,10 +234,10 @@ impl Book {
     }
 
     /// Refuses when `more` routes would make more than `limit` pending ones; of answered ones `limit` are kept, the
-    /// oldest is forgotten first (spec §5.9). Returns how many may come until it must be looked again, those `more`
-    /// among them: to look at each of hundreds for every request would cost more than the request. Until then an
-    /// eighth more answered ones may be kept, and one that goes on after all is not counted again.
-    fn make_room(&mut self, routes: &[RouteId], limit: usize, more: usize) -> Result<usize, Refusal> {
+    /// oldest is forgotten first (spec §5.9). Returns how many may come until it must be looked again: to look at each
+    /// of hundreds for every request would cost more than the request. Until then an eighth more answered ones may be
+    /// kept, and one that goes on after all is not counted again.
+    fn make_room(&mut self, routes: &[RouteId], limit: usize, more: usize) -> Result<Spare, Refusal> {
         let answered = |id: &&RouteId| self.routes.get(*id).is_some_and(Route::is_answered);
         let quiet: Vec<RouteId> = routes.iter().filter(answered).copied().collect();
         let pending = routes.len() - quiet.len() + more;
@@ -249,6 +249,6 @@ impl Book {
             self.complete(id, None);
             self.close(id);
         }
-        Ok(more + (limit - pending).min(limit / 8))
+        Ok(Spare::after_look(pending, limit, more))
     }
 }

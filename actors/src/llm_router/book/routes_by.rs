@@ -10,8 +10,28 @@ pub(in crate::llm_router) struct RoutesBy(FastMap<ClientId, Routes>);
 
 struct Routes {
     ids: SmallVec<[RouteId; 2]>,
-    /// So many may be added before it is looked again which of them are answered.
-    spare: usize,
+    spare: Spare,
+}
+
+/// How many routes may be added to some before it is looked again which of those are answered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spare(usize);
+
+impl Spare {
+    /// What a look leaves: `pending` of `limit` are, those `more` among them that it was taken for.
+    pub(super) fn after_look(pending: usize, limit: usize, more: usize) -> Self {
+        Self(more + (limit - pending).min(limit / 8))
+    }
+
+    /// Whether `more` are within `limit` beside `len`, whichever of those are answered.
+    pub(super) fn has_room(self, len: usize, more: usize, limit: usize) -> bool {
+        len + more <= limit || more <= self.0
+    }
+
+    /// One was added.
+    pub(super) fn added(&mut self) {
+        self.0 = self.0.saturating_sub(1);
+    }
 }
 
 impl RoutesBy {
@@ -21,12 +41,13 @@ impl RoutesBy {
 
     /// Whether `more` are within `limit`, whichever of those that are there are answered.
     pub(super) fn has_room(&self, client: &ClientId, more: usize, limit: usize) -> bool {
-        let (len, spare) = self.0.get(client).map_or((0, 0), |routes| (routes.ids.len(), routes.spare));
-        len + more <= limit || more <= spare
+        let known = self.0.get(client).map(|routes| (routes.ids.len(), routes.spare));
+        let (len, spare) = known.unwrap_or_default();
+        spare.has_room(len, more, limit)
     }
 
-    /// It was looked, and so many have room.
-    pub(super) fn looked(&mut self, client: &ClientId, spare: usize) {
+    /// It was looked which of a client's are answered.
+    pub(super) fn looked(&mut self, client: &ClientId, spare: Spare) {
         if let Some(routes) = self.0.get_mut(client) {
             routes.spare = spare;
         }
@@ -36,10 +57,10 @@ impl RoutesBy {
         match self.0.get_mut(client) {
             Some(routes) => {
                 routes.ids.push(id);
-                routes.spare = routes.spare.saturating_sub(1);
+                routes.spare.added();
             }
             None => {
-                let routes = Routes { ids: SmallVec::from_slice(&[id]), spare: 0 };
+                let routes = Routes { ids: SmallVec::from_slice(&[id]), spare: Spare::default() };
                 self.0.insert(client.clone(), routes);
             }
         }

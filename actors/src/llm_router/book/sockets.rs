@@ -77,7 +77,7 @@ impl Book {
         }
     }
 
-    /// Asked for each socket that leaves, of thousands at once: nothing here looks at all of them.
+    /// Thousands may leave at once: their owners, and the routes of a target, are looked up, not looked for.
     pub(in crate::llm_router) fn socket_closed(&mut self, socket: SocketKey, now: Instant) {
         if let Some(at) = self.targets.iter().position(|target| target.socket == socket) {
             let target = self.targets.remove(at);
