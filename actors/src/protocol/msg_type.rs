@@ -226,7 +226,9 @@ impl MsgType {
 fn number(text: &str) -> Option<u8> {
     text.parse().ok().or_else(|| {
         let number = text.parse::<f64>().ok()?;
-        (0..=u8::MAX).find(|small| f64::from(*small) == number)
+        // What does not fit becomes something else on the way.
+        let small = number as u8;
+        (f64::from(small) == number).then_some(small)
     })
 }
 

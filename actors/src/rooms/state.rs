@@ -44,7 +44,7 @@ pub struct RoomLimits {
     pub queued: usize,
     /// `rooms.max_open_requests`.
     pub open_requests: usize,
-    /// What is kept of its messages.
+    /// What is kept of its messages: `history.messages_per_room`, `history.bytes_per_room`.
     pub log: Retention,
 }
 
