@@ -197,6 +197,21 @@ async fn max_outputs() {
 }
 
 #[tokio::test]
+async fn an_output_whose_request_is_over_is_forgotten_uncounted() {
+    let (broker, mut extension, mut app) = asked(|config| config.limits.max_outputs = 1).await;
+    for (request, output) in [("r", "o1"), ("r2", "o2"), ("r3", "o3")] {
+        if request != "r" {
+            app.asks(EXTENSION, request).await;
+            extension.gets(request).await;
+        }
+        let answer = json!({"type": 0, "data": "hello", "requestId": request, "outputId": output});
+        extension.emit("message", &answer).await;
+        assert_eq!(app.expect("message").await["outputId"], output);
+    }
+    assert_eq!(broker.limit_reached("limits.max_outputs"), 0);
+}
+
+#[tokio::test]
 async fn packets_per_poll() {
     let broker = Broker::start(|config| config.limits.packets_per_poll = 3);
     let mut peer = Peer::open_polling(&broker).await;

@@ -97,7 +97,7 @@ fn start(folder: &Path, supervisors: usize, size: Size, metrics: &Arc<Metrics>) 
 }
 
 fn caller(who: &str, admin: bool) -> Caller {
-    let client = ClientId::new(who.to_owned()).expect("a legal id");
+    let client = ClientId::new(who).expect("a legal id");
     Caller { identity: Identity::from(client.clone()), privileged: admin, admin, client }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use actix::prelude::*;
 use bytes::Bytes;
-use framing::{ByteString, json::RawJson};
+use framing::json::RawJson;
 use log::warn;
 
 use crate::{
@@ -72,7 +72,7 @@ impl Demo {
         }
         let output_id = uuid::Uuid::new_v4().to_string();
         let stream_id = uuid::Uuid::new_v4().to_string();
-        let request_id = ByteString::from(route.request_id.as_str());
+        let request_id = route.request_id.as_str().into();
         let info = Arc::new(StreamInfo::new(stream_id.into(), output_id.into(), request_id));
         let tokens = tokens(&answer_text(&prompt(&request.payload)));
         self.answers.insert(id, Answer { info, tokens });

@@ -2,11 +2,14 @@
 //!
 //! Bounds are those of spec appendix A, counted in characters; the form of a client id is spec §3.2 rule 1.
 //! Every id comes from a peer, so a value of one of these types is the proof that it was checked.
+//!
+//! An id outlives the packet that it came in, which may be a million times as long: it is a copy, and never a part of
+//! that packet's memory.
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
-use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest `clientId`, in characters.
@@ -119,15 +122,15 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $limit:ident, $form:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(ByteString);
+        pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks a text and takes it; the error names the rule that it breaks.
-            pub fn new(text: impl Into<ByteString>) -> Result<Self, IdError> {
-                let text = text.into();
-                within($what, &text, $limit)?;
-                $form($what, &text)?;
-                Ok(Self(text))
+            /// Checks a text and copies it; the error names the rule that it breaks.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
+                within($what, text, $limit)?;
+                $form($what, text)?;
+                Ok(Self(text.into()))
             }
 
             /// Reads an id from a payload field, where it may be absent or of any type.

@@ -1,6 +1,6 @@
 //! Which request an output answers (spec §5.4 "Attribution", §5.9 "End of a streamed answer").
 
-use framing::ByteString;
+use std::sync::Arc;
 
 use super::{AttributeError, AttributeOutput, OpenedRoute, RouteId, book::Book};
 use crate::{
@@ -74,7 +74,7 @@ impl Book {
     }
 
     /// Remembers an output of a route.
-    pub(super) fn output_started(&mut self, id: RouteId, output_id: ByteString) {
+    pub(super) fn output_started(&mut self, id: RouteId, output_id: Arc<str>) {
         let bound = self.limits.outputs;
         if let Some(route) = self.routes.get_mut(&id)
             && !route.outputs.contains(&output_id)

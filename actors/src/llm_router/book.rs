@@ -91,7 +91,7 @@ pub(super) struct Route {
     /// Since when none of its holders lives.
     pub(super) orphaned: Option<Instant>,
     /// Outputs attributed to it.
-    pub(super) outputs: SmallVec<[ByteString; 1]>,
+    pub(super) outputs: SmallVec<[Arc<str>; 1]>,
     /// What a target that is gone had not delivered to those who are away, in order.
     pub(super) kept: Vec<(Requester, VecDeque<Delivery>)>,
     pub(super) state: Arc<RouteState>,

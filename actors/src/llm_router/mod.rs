@@ -208,7 +208,7 @@ pub struct AttributeOutput {
     /// The extension.
     pub target: ClientId,
     /// Its output.
-    pub output_id: ByteString,
+    pub output_id: Arc<str>,
     /// The request that it named.
     pub request_id: Option<RequestId>,
 }

@@ -283,7 +283,7 @@ pub enum RouteNotice {
         /// The route.
         route: RouteId,
         /// The output.
-        output_id: ByteString,
+        output_id: Arc<str>,
     },
     /// The target has answered in full, or has failed and said so.
     Completed {

@@ -192,11 +192,11 @@ mod tests {
     use super::*;
 
     fn room(name: &str) -> RoomName {
-        RoomName::new(name.to_owned()).unwrap()
+        RoomName::new(name).unwrap()
     }
 
     fn extensions(ids: &[&str]) -> Vec<ClientId> {
-        ids.iter().map(|id| ClientId::new((*id).to_owned()).unwrap()).collect()
+        ids.iter().map(|id| ClientId::new(*id).unwrap()).collect()
     }
 
     fn with(policy: Policy, rooms: &[&str], ids: &[&str]) -> Assignments {

@@ -191,7 +191,7 @@ impl Actor for Lobby {
             Ok(Ok(contents)) => {
                 let policy = contents.values.get(POLICY).and_then(|text| Policy::parse(text));
                 let manual = contents.values.iter().filter_map(|(key, value)| {
-                    let room = RoomName::new(key.strip_prefix(MANUAL)?.to_owned()).ok()?;
+                    let room = RoomName::new(key.strip_prefix(MANUAL)?).ok()?;
                     let ids = serde_json::from_str::<Vec<String>>(value).ok()?;
                     Some((room, ids.into_iter().filter_map(|id| ClientId::new(id).ok()).collect()))
                 });
@@ -276,7 +276,7 @@ impl Handler<AssignedTo> for Lobby {
         let connected = self.assignments.extensions().to_vec();
         let may_ask = asker.map(|asker| {
             let rooms = self.rooms.keys().filter(|room| self.is_in(room, Some(&asker)));
-            rooms.filter_map(|room| ClientId::new(room.as_str().to_owned()).ok()).collect()
+            rooms.filter_map(|room| ClientId::new(room.as_str()).ok()).collect()
         });
         MessageResult(Extensions { assigned: self.assignments.of(&room), connected, may_ask })
     }

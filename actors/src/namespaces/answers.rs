@@ -33,7 +33,7 @@ use stream_event::{Kind, StreamEventIn, read_stream_event, stringified};
 
 use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, payload};
 use crate::{
-    ids::{MAX_OUTPUT_ID, RequestId},
+    ids::MAX_OUTPUT_ID,
     llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, RouteState, ToTarget},
     metrics::{Metrics, Share},
     protocol::StreamEvent,
@@ -303,7 +303,7 @@ impl Broker {
         }
         let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID)
             .unwrap_or_else(|| ByteString::from(uuid::Uuid::new_v4().to_string()));
-        let request_id = payload::text(request_id.as_ref()).and_then(|id| RequestId::new(id).ok());
+        let request_id = payload::text(request_id.as_ref());
         let kind = Kind::Message { data: stringified(data.as_ref()) };
         let stream_id = ByteString::new();
         self.attribute(cx, StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id });

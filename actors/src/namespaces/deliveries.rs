@@ -5,12 +5,12 @@ mod plain;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::prelude::*;
 use framing::{
-    ByteString,
     json::{quoted, write_string},
     socket::{Event, Namespace as WireNamespace},
 };
@@ -44,7 +44,7 @@ pub(super) struct Deliveries {
     socket: SocketKey,
     sender: StreamSender,
     /// Where the text of each output comes from; the newest last.
-    origins: VecDeque<(ByteString, Origin)>,
+    origins: VecDeque<(Arc<str>, Origin)>,
     ack_timeout: Duration,
     /// It has no stream library.
     plain: bool,
@@ -71,7 +71,7 @@ impl Deliveries {
         self.sender.deadline()
     }
 
-    fn came_from(&mut self, output: &ByteString, origin: Origin) {
+    fn came_from(&mut self, output: &Arc<str>, origin: Origin) {
         if self.origins.back().is_some_and(|(last, from)| last == output && *from == origin) {
             return;
         }
@@ -82,8 +82,8 @@ impl Deliveries {
         self.origins.push_back((output.clone(), origin));
     }
 
-    fn origin_of(&self, output: &ByteString) -> Option<Origin> {
-        self.origins.iter().rev().find(|(known, _)| known == output).map(|(_, origin)| *origin)
+    fn origin_of(&self, output: &str) -> Option<Origin> {
+        self.origins.iter().rev().find(|(known, _)| **known == *output).map(|(_, origin)| *origin)
     }
 }
 

@@ -429,7 +429,8 @@ fn labels(auth: &RawJson) -> Labels {
         client_type: label(client_type).and_then(shown).unwrap_or_default(),
         desc: payload::text(desc.as_ref()).and_then(shown),
         html: label(clienthtml).or_else(|| label(html)).and_then(shown),
-        stream_event: label(stream_event),
+        // A copy: it stays for as long as the socket, and what it came in may be large.
+        stream_event: label(stream_event).map(|name| (*name).into()),
         plain_streams: label(stream_mode).as_deref() == Some("plain"),
         whole_context: label(context_mode).as_deref() == Some("full"),
     }

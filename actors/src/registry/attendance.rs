@@ -78,7 +78,7 @@ impl Registry {
     fn lists_own_room(&self, entry: &SocketEntry) {
         let monitor = (entry.client.as_str() == MONITOR).then_some(MONITOR_ROOM);
         for name in std::iter::once(entry.identity.as_str()).chain(monitor) {
-            if let Ok(room) = RoomName::new(name.to_owned()) {
+            if let Ok(room) = RoomName::new(name) {
                 let members = Some(vec![entry.identity.clone()]);
                 #[expect(clippy::disallowed_methods, reason = "once per client presence")]
                 self.lobby.do_send(RoomListed { room, members });

@@ -1,6 +1,6 @@
 //! What extensions answer in a room: their texts, put together until they are complete.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use framing::{ByteString, json::quoted};
 
@@ -29,7 +29,7 @@ struct Answer {
     /// Text of it was left out.
     cut: bool,
     /// Text of each output, in the order begun.
-    outputs: Vec<(ByteString, String)>,
+    outputs: Vec<(Arc<str>, String)>,
 }
 
 impl Answers {
@@ -131,7 +131,7 @@ impl Answer {
         Answered { request_id: self.request_id.as_str(), responder: &self.responder, output_id, counts }
     }
 
-    fn append(&mut self, output: &ByteString, text: &str) {
+    fn append(&mut self, output: &Arc<str>, text: &str) {
         match self.outputs.iter_mut().rev().find(|(known, _)| known == output) {
             Some((_, known)) => known.push_str(text),
             None => self.outputs.push((output.clone(), text.to_owned())),

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn id(text: &str) -> Identity {
-        Identity::new(text.to_owned()).unwrap()
+        Identity::new(text).unwrap()
     }
 
     #[test]

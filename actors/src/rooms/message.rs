@@ -46,7 +46,8 @@ impl Message {
             ("timestamp", &quoted(&at.to_string())),
             ("fromClient", "true"),
         ]);
-        let request_id = payload.get("requestId").and_then(|id| id.as_js_string()).map(|id| id.to_text());
+        // Of the text that is kept, and not of the packet that it came in.
+        let request_id = json.get("requestId").and_then(|id| id.as_js_string()).map(|id| id.to_text());
         Self { seq, id, kind: MessageKind::Request, author: author.as_str().into(), request_id, json }
     }
 
@@ -158,6 +159,16 @@ mod tests {
 
     fn value(message: &Message) -> serde_json::Value {
         serde_json::from_str(message.json.as_str()).unwrap()
+    }
+
+    #[test]
+    fn a_request_keeps_nothing_of_the_packet_that_it_came_in() {
+        let packet = ByteString::from(r#"{"requestId":"r","message":"hi"}"#.to_owned());
+        let payload = RawJson::parse(packet.clone(), 8).unwrap();
+        let request = Message::request(1, &Identity::new("app-a").unwrap(), &payload, Timestamp(0));
+        drop(payload);
+        assert_eq!(request.request_id.as_deref(), Some("r"));
+        assert!(packet.into_bytes().is_unique());
     }
 
     #[test]

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_mute_ends_by_time_or_by_word_and_the_number_is_bounded() {
-        let id = |text: &str| Identity::new(text.to_owned()).unwrap();
+        let id = |text: &str| Identity::new(text).unwrap();
         let (mutes, at) = (Mutes::new(2), Timestamp(10));
         assert_eq!(mutes.mute(&id("kept"), None, Timestamp(0)), Ok(()));
         assert_eq!(mutes.mute(&id("over"), Some(Timestamp(5)), Timestamp(0)), Ok(()));

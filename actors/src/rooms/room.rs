@@ -313,7 +313,7 @@ impl Room {
         if self.presence.knows(identity.as_str()) {
             return Some(identity.clone());
         }
-        let client = ClientId::new(identity.as_str().to_owned()).ok()?;
+        let client = ClientId::new(identity.as_str()).ok()?;
         match <[Identity; 1]>::try_from(self.presence.instances(&client)) {
             Ok([only]) => Some(only),
             Err(_) => None,

@@ -84,7 +84,7 @@ impl RoomState {
     /// A room as it was kept, without its messages.
     pub fn stored(stored: StoredRoom, limits: RoomLimits) -> Self {
         let StoredRoom { name, created_at_ms, mode, personal, creator, members, last_seq } = stored;
-        let owner = personal.then(|| Identity::new(name.as_str().to_owned()).ok()).flatten();
+        let owner = personal.then(|| Identity::new(name.as_str()).ok()).flatten();
         let creator = creator.and_then(|id| ClientId::new(id).ok());
         let head = RoomHead { name, owner, creator, mode, created_at: Timestamp(created_at_ms) };
         let mut seated = Members::default();

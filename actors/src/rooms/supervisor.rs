@@ -61,7 +61,6 @@ pub struct InRoom {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum RoomCommand {
     /// 13 / `CREATE_ROOM`
     Create {
@@ -236,8 +235,7 @@ impl RoomSupervisor {
     /// Starts the room of somebody who is there, and has it for its own. Most are never asked for anything:
     /// such a room is listed, and nothing more, until somebody does.
     fn own_room(&mut self, name: &str, owner: &Identity, ctx: &mut Context<Self>) {
-        let Some(name) = RoomName::new(name.to_owned()).ok().filter(|name| self.is_mine(name.as_str()))
-        else {
+        let Some(name) = RoomName::new(name).ok().filter(|name| self.is_mine(name.as_str())) else {
             return;
         };
         if self.rooms.contains_key(&name) {
@@ -257,13 +255,13 @@ impl RoomSupervisor {
 
     /// Whose own room that would be, of those who are there.
     fn owner_of(&self, room: &RoomName) -> Option<Identity> {
-        let owner = Identity::new(room.as_str().to_owned()).ok()?;
+        let owner = Identity::new(room.as_str()).ok()?;
         self.presence.knows(owner.as_str()).then_some(owner)
     }
 
     /// A new socket of somebody: it is sent what was written in the rooms that it is in.
     fn back(&self, identity: &Identity, line: &Line) {
-        let own = RoomName::new(identity.as_str().to_owned()).ok();
+        let own = RoomName::new(identity.as_str()).ok();
         let own = own.filter(|own| self.rooms.contains_key(own) || self.asleep.contains_key(own));
         let rooms = self.rooms_of.get(identity);
         let others = rooms.into_iter().flatten().filter(|room| own.as_ref() != Some(*room));
@@ -363,11 +361,11 @@ impl Handler<Present> for RoomSupervisor {
         if is_new && client.as_str() == MONITOR {
             self.own_room(super::MONITOR_ROOM, &identity, ctx);
         }
-        if is_new && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
+        if is_new && let Ok(own) = RoomName::new(identity.as_str()) {
             // One that others are in has been there all the time.
             self.tell(&own, Attendance::Owner(identity.clone()));
         }
-        if looks && let Ok(own) = RoomName::new(identity.as_str().to_owned()) {
+        if looks && let Ok(own) = RoomName::new(identity.as_str()) {
             // It is told which extensions its room may ask.
             self.own_room(own.as_str(), &identity, ctx);
             self.tell(&own, Attendance::Looks(identity.clone()));
@@ -398,7 +396,7 @@ impl Handler<Absent> for RoomSupervisor {
             );
         }
         self.presence.forget(&identity);
-        if let Ok(own) = RoomName::new(identity.as_str().to_owned())
+        if let Ok(own) = RoomName::new(identity.as_str())
             && self.is_mine(own.as_str())
             && !self.rooms.contains_key(&own)
         {

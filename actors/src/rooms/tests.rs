@@ -211,7 +211,7 @@ fn request(id: &str, targets: &[&str]) -> Command {
     let payload = format!("{{\"requestId\":\"{id}\",\"message\":\"{id}\"}}");
     Command::Request {
         request: Some(ChatRequest {
-            request_id: RequestId::new(id.to_owned()).unwrap(),
+            request_id: RequestId::new(id).unwrap(),
             targets: targets.iter().map(|target| (*target).into()).collect(),
             payload: RawJson::parse(payload.into(), 8).unwrap(),
         }),

@@ -255,11 +255,11 @@ impl<R: Clone> InboundStreams<R> {
     /// The metadata of a new stream. The ids are copied out of the packet that brought them, whose
     /// buffer may be much larger, or shared with the stream before.
     fn info(&mut self, start: &StreamStart<R>) -> Arc<StreamInfo> {
-        let copied = |id: &ByteString| ByteString::from(&**id);
+        let copied = |id: &ByteString| Arc::from(&**id);
         let stream_id = copied(&start.stream_id);
         let (output_id, request_id) = match &self.last {
-            Some(last) if last.output_id == start.output_id => {
-                let same = last.request_id == start.request_id;
+            Some(last) if *last.output_id == *start.output_id => {
+                let same = *last.request_id == *start.request_id;
                 let request_id = if same { last.request_id.clone() } else { copied(&start.request_id) };
                 (last.output_id.clone(), request_id)
             }

@@ -184,7 +184,7 @@ impl StreamSender {
         let over = |group: &Group| match group {
             Group::Stream(_) => false,
             Group::Output(key) => {
-                key.request_id == request_id && output_id.is_none_or(|id| key.output_id == id)
+                *key.request_id == *request_id && output_id.is_none_or(|id| *key.output_id == *id)
             }
         };
         self.ignored.retain(|group| !over(group));

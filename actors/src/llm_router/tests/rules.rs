@@ -638,6 +638,6 @@ fn remembered_outputs_are_bounded() {
             f.attribute(tab, A, &output.to_string(), Some("r")).unwrap();
         }
         let route = f.route("r", A).unwrap();
-        assert_eq!(f.book.routes[&route].outputs[..], ["7", "8", "9"]);
+        assert_eq!(f.book.routes[&route].outputs[..], ["7".into(), "8".into(), "9".into()]);
     });
 }

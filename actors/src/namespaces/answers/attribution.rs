@@ -4,16 +4,17 @@
 //! stream goes where its START went. While the router is asked, the events of that output wait; the
 //! answer comes once per output.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
-use framing::ByteString;
 use log::debug;
 
 use super::{
     super::{Broker, Cx},
+    Answers,
     stream_event::{Kind, StreamEventIn},
 };
 use crate::{
+    ids::RequestId,
     llm_router::{AttributeOutput, OpenedRoute, RouteId, RouteNotice},
     maps::FastMap,
     metrics::Metrics,
@@ -32,8 +33,8 @@ pub(super) enum Attribution {
 
 /// Outputs of one socket, the oldest forgotten first.
 pub(super) struct Outputs {
-    known: FastMap<ByteString, Attribution>,
-    order: VecDeque<ByteString>,
+    known: FastMap<Arc<str>, Attribution>,
+    order: VecDeque<Arc<str>>,
     max: usize,
     /// About how many of them the router is asked.
     asked: usize,
@@ -49,21 +50,18 @@ impl Outputs {
         self.asked > 0
     }
 
-    fn set(&mut self, output: &ByteString, attribution: Attribution, metrics: &Metrics) {
+    /// Returns what had to be forgotten for it.
+    fn set(&mut self, output: Arc<str>, attribution: Attribution) -> Option<Attribution> {
         self.asked += usize::from(matches!(attribution, Attribution::Asked(_)));
-        match self.known.insert(output.clone(), attribution) {
-            Some(before) => self.no_longer(&before),
-            None => {
-                self.order.push_back(output.clone());
-                if self.order.len() > self.max
-                    && let Some(oldest) = self.order.pop_front()
-                    && let Some(before) = self.known.remove(&oldest)
-                {
-                    metrics.limit_reached("limits.max_outputs");
-                    self.no_longer(&before);
-                }
-            }
+        if let Some(before) = self.known.insert(output.clone(), attribution) {
+            self.no_longer(&before);
+            return None;
         }
+        self.order.push_back(output);
+        let oldest = self.order.pop_front_if(|_| self.known.len() > self.max)?;
+        let forgotten = self.known.remove(&oldest)?;
+        self.no_longer(&forgotten);
+        Some(forgotten)
     }
 
     fn no_longer(&mut self, before: &Attribution) {
@@ -71,7 +69,7 @@ impl Outputs {
     }
 
     /// The router has answered: what waited for that. None: the output was forgotten meanwhile.
-    fn answered(&mut self, output: &ByteString, attribution: Attribution) -> Option<Vec<StreamEventIn>> {
+    fn answered(&mut self, output: &str, attribution: Attribution) -> Option<Vec<StreamEventIn>> {
         let known = self.known.get_mut(output).filter(|known| matches!(known, Attribution::Asked(_)))?;
         let Attribution::Asked(waiting) = std::mem::replace(known, attribution) else {
             return None;
@@ -93,9 +91,24 @@ impl Outputs {
             matches!(earlier.kind, Kind::Start { .. }) && earlier.stream_id == event.stream_id
         };
         match &event.output_id {
-            Some(output) => self.known.get_mut(output).and_then(asked),
+            Some(output) => self.known.get_mut(&**output).and_then(asked),
             None if self.asked == 0 => None,
             None => self.known.values_mut().filter_map(asked).find(|waiting| waiting.iter().any(is_start)),
+        }
+    }
+}
+
+impl Answers {
+    /// Remembers an output; the oldest may have to be forgotten for it. Of a request that is over nobody needs it any
+    /// more.
+    fn remember(&mut self, output: Arc<str>, attribution: Attribution, metrics: &Metrics) {
+        let missed = match self.outputs.set(output, attribution) {
+            Some(Attribution::Route(route)) => !self.is_over(route),
+            Some(Attribution::Asked(_)) => true,
+            Some(Attribution::Nobody) | None => false,
+        };
+        if missed {
+            metrics.limit_reached("limits.max_outputs");
         }
     }
 }
@@ -111,15 +124,16 @@ impl Broker {
             (Kind::Start { .. } | Kind::Message { .. }, Some(output_id)) => output_id.clone(),
             _ => return self.continue_stream(cx, event),
         };
-        let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id.as_str()));
-        let known = answers.outputs.known.get_mut(&output_id);
+        let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id));
+        let known = answers.outputs.known.get_mut(&*output_id);
         match (named, known) {
             (_, Some(Attribution::Asked(waiting))) => {
                 wait(waiting, event, answers.max_unattributed, cx);
             }
             (Some(route), known) => {
                 if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
-                    answers.outputs.set(&output_id, Attribution::Route(route), cx.session().metrics());
+                    let output_id: Arc<str> = (*output_id).into();
+                    answers.remember(output_id.clone(), Attribution::Route(route), cx.session().metrics());
                     // A message is the whole answer: that the request is complete says more.
                     if !matches!(event.kind, Kind::Message { .. }) {
                         #[expect(clippy::disallowed_methods, reason = "once per output")]
@@ -133,7 +147,7 @@ impl Broker {
                 self.take(cx, route, event);
             }
             (None, Some(Attribution::Nobody)) => (),
-            (None, None) => self.ask_attribution(cx, output_id, event),
+            (None, None) => self.ask_attribution(cx, &output_id, event),
         }
     }
 
@@ -151,16 +165,17 @@ impl Broker {
         }
     }
 
-    fn ask_attribution(&mut self, cx: &mut Cx<'_, '_>, output_id: ByteString, event: StreamEventIn) {
+    fn ask_attribution(&mut self, cx: &mut Cx<'_, '_>, output_id: &str, event: StreamEventIn) {
         let (Some(answers), Some((_, socket))) = (&self.answers, self.llm_socket()) else {
             return;
         };
         let key = answers.socket;
+        let output_id: Arc<str> = output_id.into();
         let question = AttributeOutput {
             socket: key,
             target: socket.client.clone(),
             output_id: output_id.clone(),
-            request_id: event.request_id.clone(),
+            request_id: event.request_id.as_ref().and_then(|id| RequestId::new(id).ok()),
         };
         let router = self.directory.router.clone();
         let asked = output_id.clone();
@@ -169,7 +184,7 @@ impl Broker {
             Ok(())
         });
         if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
-            answers.outputs.set(&output_id, Attribution::Asked(vec![event]), cx.session().metrics());
+            answers.remember(output_id, Attribution::Asked(vec![event]), cx.session().metrics());
         }
     }
 
@@ -177,7 +192,7 @@ impl Broker {
         &mut self,
         cx: &mut Cx<'_, '_>,
         key: SocketKey,
-        output_id: &ByteString,
+        output_id: &str,
         answer: Result<Option<OpenedRoute>, NoAnswer>,
     ) {
         let Some(answers) = self.answers.as_mut().filter(|answers| answers.socket == key) else {

@@ -8,7 +8,7 @@ use framing::{
 
 use super::super::payload;
 use crate::{
-    ids::{MAX_OUTPUT_ID, MAX_STREAM_ID, RequestId},
+    ids::{MAX_OUTPUT_ID, MAX_STREAM_ID},
     protocol::StreamEvent,
     stream::PieceKind,
 };
@@ -19,7 +19,7 @@ pub(super) struct StreamEventIn {
     pub(super) stream_id: ByteString,
     /// START and `message` always have one.
     pub(super) output_id: Option<ByteString>,
-    pub(super) request_id: Option<RequestId>,
+    pub(super) request_id: Option<ByteString>,
 }
 
 pub(super) enum Kind {
@@ -55,7 +55,7 @@ pub(super) fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<Stre
     ]);
     let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
     let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID);
-    let request_id = payload::text(request_id.as_ref()).and_then(|id| RequestId::new(id).ok());
+    let request_id = payload::text(request_id.as_ref());
     // Where type and name disagree, START and END are ignored; of DATA the name wins (spec §5.4).
     let type_is = |expected: f64| type_field.as_ref().is_none_or(|field| field.as_f64() == Some(expected));
     let piece = |kind, data: Option<JsString>| {

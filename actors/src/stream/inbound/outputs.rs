@@ -3,7 +3,6 @@
 use crate::maps::FastMap;
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use framing::json::SurrogateJoiner;
 
 use crate::stream::StreamInfo;
@@ -32,7 +31,7 @@ pub(super) struct Output<R> {
 /// Outputs with an open stream or a carry; all others need no state.
 #[derive(Debug)]
 pub(super) struct Outputs<R> {
-    map: FastMap<ByteString, Output<R>>,
+    map: FastMap<Arc<str>, Output<R>>,
 }
 
 impl<R> Outputs<R> {
@@ -53,7 +52,7 @@ impl<R> Outputs<R> {
     }
 
     /// Counts a new stream.
-    pub(super) fn open(&mut self, output_id: &ByteString) {
+    pub(super) fn open(&mut self, output_id: &Arc<str>) {
         let output = self.map.entry(output_id.clone()).or_insert_with(|| Output {
             open: 0,
             begun: 0,
@@ -82,7 +81,7 @@ impl<R> Outputs<R> {
     }
 
     /// The id of the output whose carry is the oldest, among those without open streams.
-    pub(super) fn oldest_waiting(&self) -> Option<ByteString> {
+    pub(super) fn oldest_waiting(&self) -> Option<Arc<str>> {
         let waiting = self.map.iter().filter(|(_, output)| output.open == 0);
         let keyed = waiting.filter_map(|(id, output)| Some((output.carry.as_ref()?.info.key, id)));
         keyed.min_by_key(|(key, _)| *key).map(|(_, id)| id.clone())

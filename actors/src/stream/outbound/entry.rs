@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::types::{StreamText, WireId};
@@ -28,8 +27,8 @@ pub(super) enum Group {
 /// An output of a request; the ids of two extensions could be the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct OutputKey {
-    pub(super) output_id: ByteString,
-    pub(super) request_id: ByteString,
+    pub(super) output_id: Arc<str>,
+    pub(super) request_id: Arc<str>,
 }
 
 impl OutputKey {
