@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::JsString;
+use super::scan::Scanner;
+use crate::error::JsonError;
 
 /// An object with more members is scanned again by whoever looks for one: what a note may cost is bounded.
 const MAX_NOTED: usize = 32;
@@ -20,24 +22,26 @@ pub(super) struct Item {
 
 /// The key of a member.
 pub(super) enum Key<'t> {
-    Plain(&'t str),
+    Plain(&'t [u8]),
     Escaped(JsString),
 }
 
 impl Item {
+    #[inline]
     pub(super) fn key<'t>(&self, text: &'t str) -> Key<'t> {
-        let raw = text.get(self.key.clone()).unwrap_or_default();
-        match self.escaped {
-            true => Key::Escaped(JsString::from_json(&raw.into())),
-            false => Key::Plain(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()),
+        if self.escaped {
+            return Key::Escaped(JsString::from_json(&text.get(self.key.clone()).unwrap_or_default().into()));
         }
+        let unquoted = self.key.start + 1..self.key.end.saturating_sub(1);
+        Key::Plain(text.as_bytes().get(unquoted).unwrap_or_default())
     }
 }
 
 impl Key<'_> {
+    #[inline]
     pub(super) fn is(&self, name: &str) -> bool {
         match self {
-            Self::Plain(text) => *text == name,
+            Self::Plain(text) => *text == name.as_bytes(),
             Self::Escaped(text) => *text == *name,
         }
     }
@@ -56,6 +60,42 @@ struct Noted {
 }
 
 impl Members {
+    /// An object, which must begin here, inside of `outside` arrays and objects: where it is, and its members. Nothing is noted of
+    /// one without members, or with too many, or in a text of gigabytes.
+    pub(crate) fn scan(
+        scan: &mut Scanner<'_>,
+        outside: usize,
+        max_depth: usize,
+    ) -> Result<(Range<usize>, Option<Self>), JsonError> {
+        if outside >= max_depth {
+            return Err(JsonError::TooDeep { limit: max_depth });
+        }
+        let start = scan.offset();
+        // From the object's own beginning. They fit, or nothing is noted.
+        let offsets = |span: Range<usize>| [(span.start - start) as u32, (span.end - start) as u32];
+        let mut is_whole = u32::try_from(scan.text_len()).is_ok();
+        let mut members = Vec::new();
+        let mut goes_on = scan.enter(b'}');
+        while goes_on {
+            let key = scan.offset();
+            let escaped = scan.string()?;
+            let key = key..scan.offset();
+            scan.colon()?;
+            let value = scan.inner_value(outside + 1, max_depth)?;
+            if members.len() < MAX_NOTED {
+                if members.capacity() == 0 {
+                    members.reserve(USUAL);
+                }
+                members.push(Noted { key: offsets(key), value: offsets(value), escaped });
+            } else {
+                is_whole = false;
+            }
+            goes_on = scan.goes_on(b'}')?;
+        }
+        let noted = (is_whole && !members.is_empty()).then_some(Self(members));
+        Ok((start..scan.offset(), noted))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Item> {
         let range = |[start, end]: [u32; 2]| start as usize..end as usize;
         self.0.iter().map(move |noted| Item {
@@ -63,52 +103,5 @@ impl Members {
             escaped: noted.escaped,
             value: range(noted.value),
         })
-    }
-}
-
-/// Told what a scan finds in an object.
-#[derive(Default)]
-pub(crate) struct MembersNote {
-    start: usize,
-    members: Vec<Noted>,
-    /// A member's value comes next.
-    key: Option<([u32; 2], bool)>,
-    /// Too many members, or too long a text.
-    given_up: bool,
-}
-
-impl MembersNote {
-    pub(crate) fn begin(&mut self, start: usize) {
-        self.start = start;
-    }
-
-    pub(crate) fn key(&mut self, span: &Range<usize>, escaped: bool) {
-        self.key = self.offsets(span).map(|key| (key, escaped));
-        self.given_up |= self.key.is_none();
-    }
-
-    /// Without a key before it the value is an element of an array.
-    pub(crate) fn value(&mut self, span: &Range<usize>) {
-        let Some((key, escaped)) = self.key.take() else { return };
-        match self.offsets(span).filter(|_| self.members.len() < MAX_NOTED) {
-            Some(value) => {
-                if self.members.is_empty() {
-                    self.members.reserve(USUAL);
-                }
-                self.members.push(Noted { key, value, escaped });
-            }
-            None => self.given_up = true,
-        }
-    }
-
-    /// What was found; nothing if there was no member, or no object.
-    pub(crate) fn finish(&mut self) -> Option<Members> {
-        let found = !self.given_up && !self.members.is_empty();
-        found.then(|| Members(std::mem::take(&mut self.members)))
-    }
-
-    fn offsets(&self, span: &Range<usize>) -> Option<[u32; 2]> {
-        let offset = |at: usize| u32::try_from(at.checked_sub(self.start)?).ok();
-        Some([offset(span.start)?, offset(span.end)?])
     }
 }

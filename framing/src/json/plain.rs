@@ -1,7 +1,7 @@
 //! Where a string stops being plain text.
 
 /// Looked at word by word; what is longer is searched many words at a time.
-const SHORT: usize = 32;
+const SHORT: usize = 64;
 
 /// Bytes before the first quote, backslash or control character, which end a JSON string or are escaped in one;
 /// `None` if there is none. Most strings are a few bytes, and a few are most of the bytes.

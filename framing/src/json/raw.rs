@@ -200,14 +200,18 @@ impl RawJson {
 
     /// Several members at once, in one pass; see [`get`](Self::get).
     pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Option<RawJson>; N] {
-        // Only what is asked for is shared: every other member costs nothing but its scan.
+        // Only what is asked for is shared: every other member costs nothing but its scan. Programs write their
+        // members in one order, so the name behind the last one that was found is looked at first.
         let mut found = [const { None }; N];
+        let mut next = 0;
         self.each_member(|item| {
             let key = item.key(&self.text);
-            if let Some(place) = names.iter().position(|name| key.is(name))
+            let place = (next..N).chain(0..next).find(|at| names.get(*at).is_some_and(|name| key.is(name)));
+            if let Some(place) = place
                 && let Some(slot) = found.get_mut(place)
             {
                 *slot = Some(item.value);
+                next = place + 1;
             }
         });
         found.map(|span| span.map(|span| Self::part(&self.text, span)))

@@ -9,16 +9,14 @@ use smallvec::SmallVec;
 use super::plain::plain_length;
 use crate::error::JsonError;
 
-/// Told where the parts of a value are, in their order in the text.
-///
-/// `depth` is the number of arrays and objects around the part. Spans are offsets in bytes.
+/// Told where the parts of a value are, in their order in the text. Spans are offsets in bytes.
 pub(crate) trait Visitor {
-    /// A member's key, with its quotes; `escaped`: something in it is. `depth` counts the object.
-    fn key(&mut self, _depth: usize, _span: Range<usize>, _escaped: bool) {}
+    /// A member's key, with its quotes.
+    fn key(&mut self, _span: Range<usize>) {}
     /// An array or object begins; its [`value`](Self::value) follows after its parts.
-    fn open(&mut self, _depth: usize, _start: usize) {}
+    fn open(&mut self) {}
     /// A value has ended.
-    fn value(&mut self, _depth: usize, _span: Range<usize>) {}
+    fn value(&mut self, _span: Range<usize>) {}
 }
 
 /// Checks only.
@@ -49,11 +47,7 @@ impl<'t> Scanner<'t> {
     ) -> Result<Range<usize>, JsonError> {
         self.white_space();
         let span = self.value(max_depth, visitor)?;
-        self.white_space();
-        match self.peek() {
-            None => Ok(span),
-            Some(byte) => Err(JsonError::Unexpected { at: self.at, byte }),
-        }
+        self.ends().map(|()| span)
     }
 
     /// One value, which must begin here.
@@ -62,18 +56,44 @@ impl<'t> Scanner<'t> {
         max_depth: usize,
         visitor: &mut impl Visitor,
     ) -> Result<Range<usize>, JsonError> {
-        if let Some(b'{' | b'[') = self.peek() {
-            return self.container(max_depth, visitor);
-        }
         let start = self.at;
+        if !self.is_scalar() {
+            return self.container(0, max_depth, visitor);
+        }
         self.scalar()?;
-        visitor.value(0, start..self.at);
+        visitor.value(start..self.at);
         Ok(start..self.at)
     }
 
-    fn container(&mut self, max_depth: usize, visitor: &mut impl Visitor) -> Result<Range<usize>, JsonError> {
-        // Where each open container began, so that its span can be told at its end.
-        let mut open: SmallVec<[(Container, usize); 16]> = SmallVec::new();
+    /// One value inside of `outside` arrays and objects, which are of the same `max_depth`.
+    #[inline]
+    pub(crate) fn inner_value(
+        &mut self,
+        outside: usize,
+        max_depth: usize,
+    ) -> Result<Range<usize>, JsonError> {
+        let start = self.at;
+        match self.is_scalar() {
+            true => self.scalar().map(|()| start..self.at),
+            false => self.container(outside, max_depth, &mut ()),
+        }
+    }
+
+    /// Whether no array or object begins here.
+    fn is_scalar(&self) -> bool {
+        !matches!(self.peek(), Some(b'{' | b'['))
+    }
+
+    /// `outside`: how many arrays and objects it is in, of which the visitor is told nothing.
+    fn container(
+        &mut self,
+        outside: usize,
+        max_depth: usize,
+        visitor: &mut impl Visitor,
+    ) -> Result<Range<usize>, JsonError> {
+        // Where each open container began, so that its span can be told at its end. The innermost is at hand.
+        let mut around: SmallVec<[(Container, usize); 8]> = SmallVec::new();
+        let mut open: Option<(Container, usize)> = None;
         loop {
             let start = self.at;
             let opened = match self.peek().ok_or(JsonError::End)? {
@@ -82,48 +102,45 @@ impl<'t> Scanner<'t> {
                 _ => None,
             };
             if let Some(container) = opened {
-                if open.len() >= max_depth {
+                if outside + around.len() + usize::from(open.is_some()) >= max_depth {
                     return Err(JsonError::TooDeep { limit: max_depth });
                 }
                 self.at += 1;
-                visitor.open(open.len(), start);
-                open.push((container, start));
+                visitor.open();
+                around.extend(open.replace((container, start)));
                 self.white_space();
                 let empty = match container {
                     Container::Object => b'}',
                     Container::Array => b']',
                 };
-                if self.peek() != Some(empty) {
+                if !self.is_at(empty) {
                     if container == Container::Object {
-                        self.key(open.len(), visitor)?;
+                        self.key(visitor)?;
                     }
                     continue;
                 }
             } else {
                 self.scalar()?;
-                visitor.value(open.len(), start..self.at);
+                visitor.value(start..self.at);
             }
 
             // A value has ended, or an empty container is about to: close what ends here.
-            loop {
-                let Some(&(container, start)) = open.last() else {
-                    return Ok(start..self.at);
-                };
+            while let Some((container, start)) = open {
                 self.white_space();
                 match (self.peek().ok_or(JsonError::End)?, container) {
                     (b',', _) => {
                         self.at += 1;
                         self.white_space();
                         if container == Container::Object {
-                            self.key(open.len(), visitor)?;
+                            self.key(visitor)?;
                         }
                         break;
                     }
                     (b']', Container::Array) | (b'}', Container::Object) => {
                         self.at += 1;
-                        open.pop();
-                        visitor.value(open.len(), start..self.at);
-                        if open.is_empty() {
+                        visitor.value(start..self.at);
+                        open = around.pop();
+                        if open.is_none() {
                             return Ok(start..self.at);
                         }
                     }
@@ -134,14 +151,57 @@ impl<'t> Scanner<'t> {
     }
 
     /// A key with its colon, up to the value.
-    fn key(&mut self, depth: usize, visitor: &mut impl Visitor) -> Result<(), JsonError> {
+    fn key(&mut self, visitor: &mut impl Visitor) -> Result<(), JsonError> {
         let start = self.at;
-        let escaped = self.string()?;
-        visitor.key(depth, start..self.at, escaped);
+        self.string()?;
+        visitor.key(start..self.at);
+        self.colon()
+    }
+
+    /// What stands between a key and its value.
+    #[inline]
+    pub(super) fn colon(&mut self) -> Result<(), JsonError> {
         self.white_space();
         self.expect(b':')?;
         self.white_space();
         Ok(())
+    }
+
+    /// Steps into an array or object, which begins here: whether it has something in it.
+    pub(crate) fn enter(&mut self, closing: u8) -> bool {
+        self.at += 1;
+        self.white_space();
+        let is_empty = self.is_at(closing);
+        self.at += usize::from(is_empty);
+        !is_empty
+    }
+
+    /// After one of its parts: whether another follows, and begins here.
+    #[inline]
+    pub(crate) fn goes_on(&mut self, closing: u8) -> Result<bool, JsonError> {
+        self.white_space();
+        match self.next()? {
+            b',' => {
+                self.white_space();
+                Ok(true)
+            }
+            byte if byte == closing => Ok(false),
+            byte => Err(JsonError::Unexpected { at: self.at - 1, byte }),
+        }
+    }
+
+    /// Nothing but white space follows.
+    pub(crate) fn ends(&mut self) -> Result<(), JsonError> {
+        self.white_space();
+        match self.peek() {
+            None => Ok(()),
+            Some(byte) => Err(JsonError::Unexpected { at: self.at, byte }),
+        }
+    }
+
+    /// Length of the whole text, in bytes.
+    pub(super) fn text_len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// A string, which must begin here: whether something in it is escaped.

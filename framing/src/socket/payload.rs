@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::EventName;
 use super::event::MAX_ARGS;
 use crate::error::ProtocolError;
-use crate::json::members::MembersNote;
+use crate::json::members::Members;
 use crate::json::scan::{Scanner, Visitor};
 use crate::json::{JsString, Kind, RawJson};
 
@@ -83,75 +83,42 @@ fn array(
     max_depth: usize,
     packet: &'static str,
 ) -> Result<Vec<RawJson>, ProtocolError> {
-    let mut elements =
-        Elements { spans: SmallVec::new(), count: 0, second: MembersNote::default(), placeholders: None };
-    if attachments > 0 {
-        elements.placeholders = Some(Placeholders::new(payload, attachments));
-    }
     // The packet's own array is one level above the arguments.
-    let span = Scanner::new(payload, 0).document(max_depth.saturating_add(1), &mut elements)?;
-    if payload.as_bytes().get(span.start) != Some(&b'[') {
+    let max_depth = max_depth.saturating_add(1);
+    let mut scan = Scanner::new(payload, 0);
+    scan.white_space();
+    if !scan.is_at(b'[') {
+        scan.document(max_depth, &mut ())?;
         return Err(ProtocolError::Payload { packet, expected: "an array" });
     }
-    if elements.count > MAX_ARGS {
-        return Err(ProtocolError::TooManyArguments { count: elements.count, limit: MAX_ARGS });
-    }
-    if elements.placeholders.is_some_and(|placeholders| placeholders.illegal) {
-        return Err(ProtocolError::Placeholder);
-    }
-    let mut found = Vec::with_capacity(elements.spans.len());
-    for (at, span) in elements.spans.into_iter().enumerate() {
-        found.push(match at {
-            1 => RawJson::object_part(payload, span, elements.second.finish()),
-            _ => RawJson::part(payload, span),
-        });
-    }
-    Ok(found)
-}
-
-/// Notes where the elements of the outermost array are.
-struct Elements<'p> {
-    spans: SmallVec<[Range<usize>; 4]>,
-    /// All of them; past the limit they are counted only.
-    count: usize,
-    /// What the second of them has, if it is an object: an event's payload, which is read next.
-    second: MembersNote,
-    placeholders: Option<Placeholders<'p>>,
-}
-
-impl Visitor for Elements<'_> {
-    fn key(&mut self, depth: usize, span: Range<usize>, escaped: bool) {
-        if depth == 2 && self.count == 1 {
-            self.second.key(&span, escaped);
+    let mut elements = Vec::with_capacity(2);
+    let mut count = 0;
+    let mut goes_on = scan.enter(b']');
+    while goes_on {
+        // An event's payload is the second, and is read next.
+        let (span, members) = match count {
+            1 if scan.is_at(b'{') => Members::scan(&mut scan, 1, max_depth)?,
+            _ => (scan.inner_value(1, max_depth)?, None),
+        };
+        count += 1;
+        // Past the limit they are counted only.
+        if count <= MAX_ARGS {
+            elements.push(RawJson::object_part(payload, span, members));
         }
-        if let Some(placeholders) = &mut self.placeholders {
-            placeholders.key(span);
+        goes_on = scan.goes_on(b']')?;
+    }
+    scan.ends()?;
+    if count > MAX_ARGS {
+        return Err(ProtocolError::TooManyArguments { count, limit: MAX_ARGS });
+    }
+    if attachments > 0 {
+        let mut placeholders = Placeholders::new(payload, attachments);
+        Scanner::new(payload, 0).document(max_depth, &mut placeholders)?;
+        if placeholders.illegal {
+            return Err(ProtocolError::Placeholder);
         }
     }
-
-    fn open(&mut self, depth: usize, start: usize) {
-        if depth == 1 && self.count == 1 {
-            self.second.begin(start);
-        }
-        if let Some(placeholders) = &mut self.placeholders {
-            placeholders.open.push(Container::default());
-        }
-    }
-
-    fn value(&mut self, depth: usize, span: Range<usize>) {
-        if depth == 2 && self.count == 1 {
-            self.second.value(&span);
-        }
-        if let Some(placeholders) = &mut self.placeholders {
-            placeholders.value(span.clone());
-        }
-        if depth == 1 {
-            self.count += 1;
-            if self.count <= MAX_ARGS {
-                self.spans.push(span);
-            }
-        }
-    }
+    Ok(elements)
 }
 
 /// Checks every `{"_placeholder":true,"num":n}`, at any depth, against the attachments.
@@ -183,6 +150,12 @@ enum Member {
 impl<'p> Placeholders<'p> {
     fn new(payload: &'p ByteString, attachments: usize) -> Self {
         Self { payload, attachments, open: SmallVec::new(), illegal: false }
+    }
+}
+
+impl Visitor for Placeholders<'_> {
+    fn open(&mut self) {
+        self.open.push(Container::default());
     }
 
     fn key(&mut self, span: Range<usize>) {

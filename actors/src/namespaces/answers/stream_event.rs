@@ -43,13 +43,13 @@ pub(super) enum Kind {
 /// A `CLIENT_STREAM_*` event. None: it is malformed, or its `type` contradicts its name.
 pub(super) fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<StreamEventIn> {
     let object = payload::object(event);
-    let [type_field, stream_id, output_id, request_id, index, data, num_streams, is_final] = object.fields([
+    let [type_field, stream_id, output_id, index, data, request_id, num_streams, is_final] = object.fields([
         "type",
         "streamId",
         "outputId",
-        "requestId",
         "chunkIndex",
         "data",
+        "requestId",
         "numStreams",
         "final",
     ]);
