@@ -166,7 +166,7 @@ impl Handler<ToTarget> for Demo {
 
 fn prompt(payload: &RawJson) -> String {
     let [message, data, prompt] = payload.fields(["message", "data", "prompt"]);
-    let text = |field: Option<RawJson>| Some(field?.as_js_string()?.to_text().to_string());
+    let text = |field: Option<RawJson>| Some(field?.as_text()?.to_string());
     let inner = data.as_ref().and_then(|data| data.get("text").or_else(|| data.get("prompt")));
     text(message).or_else(|| text(data)).or_else(|| text(inner)).or_else(|| text(prompt)).unwrap_or_default()
 }

@@ -405,7 +405,7 @@ fn new_sid() -> Option<Sid> {
 
 fn secret(field: Option<&RawJson>) -> Option<String> {
     let value: Value = match field?.kind() {
-        Kind::String => Value::from(field?.as_js_string()?.to_text().to_string()),
+        Kind::String => Value::from(field?.as_text()?.to_string()),
         Kind::Number => serde_json::from_str(field?.as_str()).ok()?,
         _ => return None,
     };

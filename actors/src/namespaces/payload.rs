@@ -14,14 +14,14 @@ pub(super) fn object(event: &Event) -> &RawJson {
 
 /// A text; lone halves of characters are U+FFFD.
 pub(super) fn text(field: Option<&RawJson>) -> Option<ByteString> {
-    Some(field?.as_js_string()?.to_text())
+    field?.as_text()
 }
 
 /// An id of a stream or an output: a text, or a number as text.
 pub(super) fn id(field: Option<&RawJson>, max_chars: usize) -> Option<ByteString> {
     let field = field?;
     let id = match field.kind() {
-        Kind::String => field.as_js_string()?.to_text(),
+        Kind::String => field.as_text()?,
         Kind::Number => field.text(),
         _ => return None,
     };

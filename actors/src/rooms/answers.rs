@@ -66,7 +66,7 @@ impl Answers {
                 {
                     let [data, output] = payload.fields(["data", "outputId"]);
                     let text = data.map_or_else(|| quoted(""), |data| data.as_str().to_owned());
-                    let output = output.and_then(|id| Some(id.as_js_string()?.to_text())).unwrap_or_default();
+                    let output = output.and_then(|id| id.as_text()).unwrap_or_default();
                     let counts = !std::mem::replace(&mut answer.counted, true);
                     return room.answered(&answer.of(&output, counts), &text, now);
                 }

@@ -32,7 +32,7 @@ impl Message {
     /// A message as it was kept.
     pub fn kept(seq: u64, id: ByteString, kind: MessageKind, json: RawJson) -> Self {
         let [identity, request_id] = json.fields(["identity", "requestId"]);
-        let text = |field: Option<RawJson>| Some(field?.as_js_string()?.to_text());
+        let text = |field: Option<RawJson>| field?.as_text();
         let author = text(identity).unwrap_or(ByteString::from_static(SYSTEM));
         Self { seq, id, kind, author, request_id: text(request_id), json }
     }
@@ -47,7 +47,7 @@ impl Message {
             ("fromClient", "true"),
         ]);
         // Of the text that is kept, and not of the packet that it came in.
-        let request_id = json.get("requestId").and_then(|id| id.as_js_string()).map(|id| id.to_text());
+        let request_id = json.get("requestId").and_then(|id| id.as_text());
         Self { seq, id, kind: MessageKind::Request, author: author.as_str().into(), request_id, json }
     }
 
@@ -97,7 +97,7 @@ impl Message {
 
     /// Whether one of these is its id: `messageId`, or `responseId` of an answer.
     pub fn is_called(&self, id: &str) -> bool {
-        let response_id = || self.json.get("responseId")?.as_js_string().map(|id| id.to_text());
+        let response_id = || self.json.get("responseId")?.as_text();
         *self.id == *id || (self.kind == MessageKind::Response && response_id().as_deref() == Some(id))
     }
 

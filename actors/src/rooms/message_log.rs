@@ -237,7 +237,7 @@ mod tests {
         let mut log = log(RETENTION, &["a"]);
         log.push(Message::response(2, "x", "r", "o", "\"t\"", Timestamp(0)));
         let response = log.iter().last().unwrap().clone();
-        let called = response.json.get("responseId").unwrap().as_js_string().unwrap().to_text();
+        let called = response.json.get("responseId").unwrap().as_text().unwrap();
         assert_eq!(log.remove(&[called, "unknown".into()]), [response.id]);
         assert_eq!(seqs(&log), [1]);
     }

@@ -30,12 +30,13 @@ pub(super) enum Piece<'s> {
 }
 
 impl JsString {
-    /// Reads a JSON string, quotes included, that a scan has found valid.
-    pub(crate) fn from_json(raw: &ByteString) -> Self {
+    /// Reads a JSON string, quotes included, that a scan has found valid. `is_plain`: it has seen no escape in it.
+    pub(crate) fn from_json(raw: &ByteString, is_plain: bool) -> Self {
         let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-        match memchr::memchr(b'\\', inner.as_bytes()) {
-            None => Self(Repr::Text(raw.slice_ref(inner))),
-            Some(_) => unescape(inner),
+        if is_plain || memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+            Self(Repr::Text(raw.slice_ref(inner)))
+        } else {
+            unescape(inner)
         }
     }
 
@@ -48,6 +49,14 @@ impl JsString {
     }
 
     /// The text, with U+FFFD for each half surrogate.
+    pub fn into_text(self) -> ByteString {
+        match self.0 {
+            Repr::Text(text) => text,
+            Repr::Wtf8(_) => self.to_text(),
+        }
+    }
+
+    /// The same; the string stays.
     pub fn to_text(&self) -> ByteString {
         if let Repr::Text(text) = &self.0 {
             return text.clone();

@@ -1,4 +1,5 @@
-//! Where the members of an object are, noted while its text is scanned for the first time.
+//! Where the members of an object are, noted while its text is scanned for the first time, and what else need not be
+//! looked for again.
 
 use std::ops::Range;
 
@@ -9,7 +10,24 @@ use crate::error::JsonError;
 /// An object with more members is scanned again by whoever looks for one: what a note may cost is bounded.
 const MAX_NOTED: usize = 32;
 /// Most payloads have no more than so many.
-const USUAL: usize = 8;
+const USUAL: usize = 12;
+
+/// What the first scan has found out about a value, besides where it is.
+#[derive(Debug, Default)]
+pub(crate) enum Note {
+    #[default]
+    Nothing,
+    /// It is a string, and nothing in it is escaped.
+    Plain,
+    /// It is an object.
+    Members(Members),
+}
+
+impl Note {
+    pub(crate) fn plain(is_plain: bool) -> Self {
+        if is_plain { Self::Plain } else { Self::Nothing }
+    }
+}
 
 /// One member of an object, or one element of an array, which has no key. Offsets in bytes.
 pub(super) struct Item {
@@ -18,6 +36,8 @@ pub(super) struct Item {
     /// Something in the key is escaped.
     pub(super) escaped: bool,
     pub(super) value: Range<usize>,
+    /// The value is a string in which nothing is escaped.
+    pub(super) is_plain: bool,
 }
 
 /// The key of a member.
@@ -30,7 +50,10 @@ impl Item {
     #[inline]
     pub(super) fn key<'t>(&self, text: &'t str) -> Key<'t> {
         if self.escaped {
-            return Key::Escaped(JsString::from_json(&text.get(self.key.clone()).unwrap_or_default().into()));
+            return Key::Escaped(JsString::from_json(
+                &text.get(self.key.clone()).unwrap_or_default().into(),
+                false,
+            ));
         }
         let unquoted = self.key.start + 1..self.key.end.saturating_sub(1);
         Key::Plain(text.as_bytes().get(unquoted).unwrap_or_default())
@@ -57,6 +80,7 @@ struct Noted {
     key: [u32; 2],
     value: [u32; 2],
     escaped: bool,
+    is_plain: bool,
 }
 
 impl Members {
@@ -66,7 +90,7 @@ impl Members {
         scan: &mut Scanner<'_>,
         outside: usize,
         max_depth: usize,
-    ) -> Result<(Range<usize>, Option<Self>), JsonError> {
+    ) -> Result<(Range<usize>, Note), JsonError> {
         if outside >= max_depth {
             return Err(JsonError::TooDeep { limit: max_depth });
         }
@@ -81,19 +105,19 @@ impl Members {
             let escaped = scan.string()?;
             let key = key..scan.offset();
             scan.colon()?;
-            let value = scan.inner_value(outside + 1, max_depth)?;
+            let (value, is_plain) = scan.inner_value(outside + 1, max_depth)?;
             if members.len() < MAX_NOTED {
                 if members.capacity() == 0 {
                     members.reserve(USUAL);
                 }
-                members.push(Noted { key: offsets(key), value: offsets(value), escaped });
+                members.push(Noted { key: offsets(key), value: offsets(value), escaped, is_plain });
             } else {
                 is_whole = false;
             }
             goes_on = scan.goes_on(b'}')?;
         }
-        let noted = (is_whole && !members.is_empty()).then_some(Self(members));
-        Ok((start..scan.offset(), noted))
+        let note = if is_whole && !members.is_empty() { Note::Members(Self(members)) } else { Note::Nothing };
+        Ok((start..scan.offset(), note))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Item> {
@@ -102,6 +126,7 @@ impl Members {
             key: range(noted.key),
             escaped: noted.escaped,
             value: range(noted.value),
+            is_plain: noted.is_plain,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::ops::{Deref, Range};
 use bytestring::ByteString;
 
 use super::JsString;
-use super::members::{Item, Members};
+use super::members::{Item, Note};
 use super::scan::Scanner;
 use crate::error::JsonError;
 
@@ -16,9 +16,9 @@ use crate::error::JsonError;
 /// "Valid" is RFC 8259, half surrogate escapes included (spec §1.2 rule 4).
 pub struct RawJson {
     text: ByteString,
-    /// Where its members are, if it is an object and the scan that has found it noted that. A clone has no note: it
-    /// is as good without, and most are made to be sent.
-    members: Option<Members>,
+    /// What the scan that has found it has noted. A clone has no note: it is as good without, and most are made to be
+    /// sent.
+    note: Note,
 }
 
 impl Clone for RawJson {
@@ -63,7 +63,7 @@ impl RawJson {
     pub const EMPTY_OBJECT: Self = Self::from_valid(ByteString::from_static("{}"));
 
     const fn from_valid(text: ByteString) -> Self {
-        Self { text, members: None }
+        Self { text, note: Note::Nothing }
     }
 
     /// Checks a text of one value, nested at most `max_depth` deep, and trims the white
@@ -101,21 +101,21 @@ impl RawJson {
         Self::from_valid(text.get(span).map(|part| text.slice_ref(part)).unwrap_or_else(null))
     }
 
-    /// The same, of an object whose members were noted.
-    pub(crate) fn object_part(text: &ByteString, span: Range<usize>, members: Option<Members>) -> Self {
-        Self { members, ..Self::part(text, span) }
+    /// The same, with what was noted of it.
+    pub(crate) fn noted_part(text: &ByteString, span: Range<usize>, note: Note) -> Self {
+        Self { note, ..Self::part(text, span) }
     }
 
     #[cfg(test)]
     pub(crate) fn is_noted(&self) -> bool {
-        self.members.is_some()
+        matches!(self.note, Note::Members(_))
     }
 
     /// Shows the members of an object, none of any other value.
     fn each_member(&self, visit: impl FnMut(Item)) {
-        match &self.members {
-            Some(members) => members.iter().for_each(visit),
-            None => Items::new(self.as_str(), b'{').for_each(visit),
+        match &self.note {
+            Note::Members(members) => members.iter().for_each(visit),
+            Note::Nothing | Note::Plain => Items::new(self.as_str(), b'{').for_each(visit),
         }
     }
 
@@ -175,20 +175,28 @@ impl RawJson {
 
     /// Its value, if it is a string.
     pub fn as_js_string(&self) -> Option<JsString> {
-        (self.kind() == Kind::String).then(|| JsString::from_json(&self.text))
+        let is_plain = matches!(self.note, Note::Plain);
+        (self.kind() == Kind::String).then(|| JsString::from_json(&self.text, is_plain))
+    }
+
+    /// Its value, if it is a string, with U+FFFD for each half surrogate.
+    pub fn as_text(&self) -> Option<ByteString> {
+        self.as_js_string().map(JsString::into_text)
     }
 
     /// The elements of an array, none of any other value.
     pub fn elements(&self) -> impl Iterator<Item = RawJson> + use<> {
         let text = self.text.clone();
-        Items::new(self.text.clone(), b'[').map(move |item| Self::part(&text, item.value))
+        Items::new(self.text.clone(), b'[')
+            .map(move |item| Self::noted_part(&text, item.value, Note::plain(item.is_plain)))
     }
 
     /// The members of an object in their order, duplicates included; none of any other value.
     pub fn members(&self) -> impl Iterator<Item = (JsString, RawJson)> + use<> {
         let text = self.text.clone();
         Items::new(self.text.clone(), b'{').map(move |item| {
-            (JsString::from_json(&Self::part(&text, item.key).text), Self::part(&text, item.value))
+            let key = Self::part(&text, item.key).text;
+            (JsString::from_json(&key, !item.escaped), Self::part(&text, item.value))
         })
     }
 
@@ -206,15 +214,18 @@ impl RawJson {
         let mut next = 0;
         self.each_member(|item| {
             let key = item.key(&self.text);
-            let place = (next..N).chain(0..next).find(|at| names.get(*at).is_some_and(|name| key.is(name)));
-            if let Some(place) = place
-                && let Some(slot) = found.get_mut(place)
-            {
-                *slot = Some(item.value);
+            for _ in 0..N {
+                let place = next % N;
                 next = place + 1;
+                if let (Some(name), Some(slot)) = (names.get(place), found.get_mut(place))
+                    && key.is(name)
+                {
+                    *slot = Some(Self::noted_part(&self.text, item.value, Note::plain(item.is_plain)));
+                    return;
+                }
             }
         });
-        found.map(|span| span.map(|span| Self::part(&self.text, span)))
+        found
     }
 
     /// An object with some members set: every occurrence of those keys is removed, then
@@ -306,9 +317,9 @@ impl<T: Deref<Target = str>> Iterator for Items<T> {
             scan.step(); // the colon
             scan.white_space();
         }
-        let value = scan.value(usize::MAX, &mut ()).ok()?;
+        let (value, is_plain) = scan.inner_value(0, usize::MAX).ok()?;
         self.at = scan.offset();
-        Some(Item { key, escaped, value })
+        Some(Item { key, escaped, value, is_plain })
     }
 }
 

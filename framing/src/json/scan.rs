@@ -65,17 +65,18 @@ impl<'t> Scanner<'t> {
         Ok(start..self.at)
     }
 
-    /// One value inside of `outside` arrays and objects, which are of the same `max_depth`.
+    /// One value inside of `outside` arrays and objects, which are of the same `max_depth`. Also: whether it is a
+    /// string in which nothing is escaped.
     #[inline]
     pub(crate) fn inner_value(
         &mut self,
         outside: usize,
         max_depth: usize,
-    ) -> Result<Range<usize>, JsonError> {
+    ) -> Result<(Range<usize>, bool), JsonError> {
         let start = self.at;
         match self.is_scalar() {
-            true => self.scalar().map(|()| start..self.at),
-            false => self.container(outside, max_depth, &mut ()),
+            true => self.scalar().map(|is_plain| (start..self.at, is_plain)),
+            false => self.container(outside, max_depth, &mut ()).map(|span| (span, false)),
         }
     }
 
@@ -210,9 +211,10 @@ impl<'t> Scanner<'t> {
         self.string_rest()
     }
 
-    fn scalar(&mut self) -> Result<(), JsonError> {
+    /// Whether it is a string in which nothing is escaped.
+    fn scalar(&mut self) -> Result<bool, JsonError> {
         match self.next()? {
-            b'"' => self.string_rest().map(drop),
+            b'"' => return self.string_rest().map(|escaped| !escaped),
             b't' => self.literal(b"rue"),
             b'f' => self.literal(b"alse"),
             b'n' => self.literal(b"ull"),
@@ -222,6 +224,7 @@ impl<'t> Scanner<'t> {
             }
             first => self.number_rest(first),
         }
+        .map(|()| false)
     }
 
     /// After the opening quote, up to and with the closing one. Any `\uXXXX` is accepted,

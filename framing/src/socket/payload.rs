@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::EventName;
 use super::event::MAX_ARGS;
 use crate::error::ProtocolError;
-use crate::json::members::Members;
+use crate::json::members::{Members, Note};
 use crate::json::scan::{Scanner, Visitor};
 use crate::json::{JsString, Kind, RawJson};
 
@@ -53,7 +53,7 @@ pub(super) fn event(
         Kind::Null => Name::Null,
         Kind::Number => Name::Usable(EventName::Number(first.text())),
         Kind::String => {
-            let text = first.as_js_string().map(|name| name.to_text()).unwrap_or_default();
+            let text = first.as_text().unwrap_or_default();
             if let Some(name) = EventName::reserved(&text) {
                 return Err(ProtocolError::ReservedName { name });
             }
@@ -96,14 +96,16 @@ fn array(
     let mut goes_on = scan.enter(b']');
     while goes_on {
         // An event's payload is the second, and is read next.
-        let (span, members) = match count {
-            1 if scan.is_at(b'{') => Members::scan(&mut scan, 1, max_depth)?,
-            _ => (scan.inner_value(1, max_depth)?, None),
+        let (span, note) = if count == 1 && scan.is_at(b'{') {
+            Members::scan(&mut scan, 1, max_depth)?
+        } else {
+            let (span, is_plain) = scan.inner_value(1, max_depth)?;
+            (span, Note::plain(is_plain))
         };
         count += 1;
         // Past the limit they are counted only.
         if count <= MAX_ARGS {
-            elements.push(RawJson::object_part(payload, span, members));
+            elements.push(RawJson::noted_part(payload, span, note));
         }
         goes_on = scan.goes_on(b']')?;
     }
@@ -160,7 +162,7 @@ impl Visitor for Placeholders<'_> {
 
     fn key(&mut self, span: Range<usize>) {
         let raw = RawJson::part(self.payload, span).text();
-        let key = JsString::from_json(&raw);
+        let key = JsString::from_json(&raw, false);
         if let Some(object) = self.open.last_mut() {
             object.member = match key.as_str() {
                 Some("_placeholder") => Member::Placeholder,
