@@ -9,8 +9,8 @@ use crate::error::JsonError;
 
 /// An object with more members is scanned again by whoever looks for one: what a note may cost is bounded.
 const MAX_NOTED: usize = 32;
-/// Most payloads have no more than so many.
-const USUAL: usize = 12;
+/// A piece of an answer has so many (spec §5.3), and hardly any payload has more.
+const USUAL: usize = 9;
 
 /// What the first scan has found out about a value, besides where it is.
 #[derive(Debug, Default)]

@@ -91,7 +91,7 @@ fn array(
         scan.document(max_depth, &mut ())?;
         return Err(ProtocolError::Payload { packet, expected: "an array" });
     }
-    let mut elements = Vec::with_capacity(2);
+    let mut spans: SmallVec<[(Range<usize>, Note); 4]> = SmallVec::new();
     let mut count = 0;
     let mut goes_on = scan.enter(b']');
     while goes_on {
@@ -105,7 +105,7 @@ fn array(
         count += 1;
         // Past the limit they are counted only.
         if count <= MAX_ARGS {
-            elements.push(RawJson::noted_part(payload, span, note));
+            spans.push((span, note));
         }
         goes_on = scan.goes_on(b']')?;
     }
@@ -120,6 +120,8 @@ fn array(
             return Err(ProtocolError::Placeholder);
         }
     }
+    let mut elements = Vec::with_capacity(spans.len());
+    elements.extend(spans.into_iter().map(|(span, note)| RawJson::noted_part(payload, span, note)));
     Ok(elements)
 }
 
