@@ -117,7 +117,7 @@ const TABLE: &str = r#"
     tests/llm_answers.rs a_streamed_answer_is_over_when_nothing_more_comes
     tests/limits_streams.rs max_outputs
     tests/limits_files.rs max_static_resources
-    tests/debug.rs defect_8_31_the_files_hold_no_key_no_password_and_no_text
+    tests/log_files.rs defect_8_31_the_files_hold_no_key_no_password_and_no_text
 8-32 anyone may answer for any request
     tests/llm_answers.rs defect_8_32_an_answer_from_somebody_who_was_not_asked_is_dropped
     tests/llm_answers.rs defect_8_32_an_answer_to_somebody_elses_request_goes_nowhere
@@ -254,7 +254,7 @@ D2-17 a paid model is called unattended
 D2-18 READ_LOG filters everything, logs hold everything
     tests/debug.rs defect_d2_18_read_log
     actors/src/logs/page.rs defect_d2_18_a_level_means_this_level_and_above
-    tests/debug.rs defect_8_31_the_files_hold_no_key_no_password_and_no_text
+    tests/log_files.rs defect_8_31_the_files_hold_no_key_no_password_and_no_text
 
 B-1 the official client in every namespace, and the acks
     tests/clients/conduct.test.mjs 9 LLM_REQUEST

@@ -87,6 +87,13 @@ pub fn auth_with_key(client: &str, key: &str) -> Value {
     json!({"clientId": client, "clientType": "test", "dialect": 1, "key": key})
 }
 
+/// Whether it is a time as log files and the server's status have it.
+pub fn is_time(text: &str) -> bool {
+    let model = "0000-00-00 00:00:00";
+    let same = |(given, model): (char, char)| given == model || model == '0' && given.is_ascii_digit();
+    text.len() == model.len() && text.chars().zip(model.chars()).all(same)
+}
+
 /// Waits for something, and says what was waited for if it does not come.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
