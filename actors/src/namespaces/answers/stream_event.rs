@@ -19,6 +19,7 @@ pub(super) struct StreamEventIn {
     pub(super) stream_id: ByteString,
     /// START and `message` always have one.
     pub(super) output_id: Option<ByteString>,
+    /// Of START and `message`; what follows in a stream needs none.
     pub(super) request_id: Option<ByteString>,
 }
 
@@ -43,44 +44,60 @@ pub(super) enum Kind {
 /// A `CLIENT_STREAM_*` event. None: it is malformed, or its `type` contradicts its name.
 pub(super) fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<StreamEventIn> {
     let object = payload::object(event);
-    let [type_field, stream_id, output_id, index, data, request_id, num_streams, is_final] = object.fields([
-        "type",
-        "streamId",
-        "outputId",
-        "chunkIndex",
-        "data",
-        "requestId",
-        "numStreams",
-        "final",
-    ]);
+    match kind {
+        StreamEvent::Start => read_start(object),
+        StreamEvent::End => read_end(object),
+        StreamEvent::DataFirst => read_piece(PieceKind::First, object),
+        StreamEvent::DataMiddle => read_piece(PieceKind::Middle, object),
+        StreamEvent::DataLast => read_piece(PieceKind::Last, object),
+        StreamEvent::DataRetry => read_piece(PieceKind::Retry, object),
+        StreamEvent::DataFailed => read_piece(PieceKind::Failed, object),
+        StreamEvent::StreamedData | StreamEvent::StreamedEnd => None,
+    }
+}
+
+fn read_start(object: &RawJson) -> Option<StreamEventIn> {
+    let [kind, stream_id, output_id, num_streams, request_id] =
+        object.fields(["type", "streamId", "outputId", "numStreams", "requestId"]);
+    if !agrees(kind.as_ref(), 1.0) {
+        return None;
+    }
+    let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
+    let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID).unwrap_or_else(|| stream_id.clone());
+    let kind = Kind::Start { num_streams: num_streams.and_then(|n| n.as_u64()) };
+    let request_id = payload::text(request_id.as_ref());
+    Some(StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id })
+}
+
+/// Of a piece the name wins over its `type` (spec §5.4).
+fn read_piece(kind: PieceKind, object: &RawJson) -> Option<StreamEventIn> {
+    let [stream_id, output_id, index, data] = object.fields(["streamId", "outputId", "chunkIndex", "data"]);
     let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
     let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID);
-    let request_id = payload::text(request_id.as_ref());
-    // Where type and name disagree, START and END are ignored; of DATA the name wins (spec §5.4).
-    let type_is = |expected: f64| type_field.as_ref().is_none_or(|field| field.as_f64() == Some(expected));
-    let piece = |kind, data: Option<JsString>| {
-        Some(Kind::Data { index: index.as_ref().and_then(|index| index.as_u64()), kind, data: data? })
-    };
-    let data = || text_of(data.as_ref()?);
-    let (kind, output_id) = match kind {
-        StreamEvent::Start if type_is(1.0) => {
-            let num_streams = num_streams.and_then(|n| n.as_u64());
-            (Kind::Start { num_streams }, Some(output_id.unwrap_or_else(|| stream_id.clone())))
-        }
-        StreamEvent::End if type_is(3.0) => {
-            (Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) }, output_id)
-        }
-        StreamEvent::DataFirst => (piece(PieceKind::First, data())?, output_id),
-        StreamEvent::DataMiddle => (piece(PieceKind::Middle, data())?, output_id),
-        StreamEvent::DataLast => (piece(PieceKind::Last, data())?, output_id),
-        StreamEvent::DataRetry => (piece(PieceKind::Retry, data())?, output_id),
+    let data = match (data.as_ref().and_then(text_of), kind) {
+        (Some(data), _) => data,
         // Given up: nothing is there in its place.
-        StreamEvent::DataFailed => {
-            (piece(PieceKind::Failed, data().or_else(|| Some(JsString::from(""))))?, output_id)
-        }
-        _ => return None,
+        (None, PieceKind::Failed) => JsString::from(""),
+        (None, _) => return None,
     };
-    Some(StreamEventIn { kind, stream_id, output_id, request_id })
+    let index = index.and_then(|index| index.as_u64());
+    Some(StreamEventIn { kind: Kind::Data { index, kind, data }, stream_id, output_id, request_id: None })
+}
+
+fn read_end(object: &RawJson) -> Option<StreamEventIn> {
+    let [kind, stream_id, output_id, is_final] = object.fields(["type", "streamId", "outputId", "final"]);
+    if !agrees(kind.as_ref(), 3.0) {
+        return None;
+    }
+    let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
+    let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID);
+    let kind = Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) };
+    Some(StreamEventIn { kind, stream_id, output_id, request_id: None })
+}
+
+/// Where type and name disagree, START and END are ignored (spec §5.4).
+fn agrees(kind: Option<&RawJson>, expected: f64) -> bool {
+    kind.is_none_or(|kind| kind.as_f64() == Some(expected))
 }
 
 /// A string; numbers are written out, anything else is none (spec §5.4 DATA).
