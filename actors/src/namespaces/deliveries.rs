@@ -71,11 +71,13 @@ impl Deliveries {
         self.sender.deadline()
     }
 
+    /// Of an output that comes from elsewhere now, the newest origin counts.
     fn came_from(&mut self, output: &Arc<str>, origin: Origin) {
-        if self.origins.back().is_some_and(|(last, from)| last == output && *from == origin) {
+        let is_this = |(known, from): &(Arc<str>, Origin)| *from == origin && known == output;
+        // Several may stream in turn.
+        if self.origins.iter().rev().any(is_this) {
             return;
         }
-        self.origins.retain(|(known, _)| known != output);
         if self.origins.len() >= REMEMBERED_OUTPUTS {
             self.origins.pop_front();
         }
