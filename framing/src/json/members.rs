@@ -84,8 +84,8 @@ struct Noted {
 }
 
 impl Members {
-    /// An object, which must begin here, inside of `outside` arrays and objects: where it is, and its members. Nothing is noted of
-    /// one without members, or with too many, or in a text of gigabytes.
+    /// An object, which must begin here, inside of `outside` arrays and objects: where it is, and its members.
+    /// Nothing is noted of one without members, or with too many, or in a text of gigabytes.
     pub(crate) fn scan(
         scan: &mut Scanner<'_>,
         outside: usize,
