@@ -200,6 +200,24 @@ async fn max_early_events() {
     broker.until_metric_is("newage_sockets", 2).await;
 }
 
+#[tokio::test]
+async fn early_events_have_no_more_bytes_than_one_packet_may_have() {
+    const EVENTS: u64 = 6;
+    let broker = Broker::start(|config| config.limits.max_payload = 4096);
+    let padding = "x".repeat(1500);
+    let events = (0..EVENTS).map(|id| format!("42/llm,{id}[9,{{\"padding\":\"{padding}\"}}]"));
+    let early = std::iter::once(format!("40/llm,{}", auth("app-a"))).chain(events);
+    // One segment is read in one go: no answer can come between.
+    let segment: Vec<u8> = early.flat_map(|packet| masked_frame(true, 1, packet.as_bytes())).collect();
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.send_raw(&segment).await;
+    peer.expect_prefix("40/llm,{").await;
+    for id in 0..EVENTS {
+        peer.expect_prefix(&format!("43/llm,{id}[")).await;
+    }
+    assert_eq!(broker.limit_reached("limits.max_payload"), 1);
+}
+
 /// Five questions in one body, which is read in one go; three may be open.
 async fn asks_too_much(peer: &mut Peer) {
     let asks: Vec<Frame> = (0..5).map(|id| text(format!("42/auth,{id}[\"GET_ROOMS\"]"))).collect();

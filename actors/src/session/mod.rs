@@ -18,6 +18,7 @@
 
 pub mod ask;
 mod driver;
+mod early;
 mod heartbeat;
 mod posted;
 mod questions;

@@ -23,7 +23,7 @@ use framing::{
 };
 use log::debug;
 
-use super::{Application, Cx, SessionActor};
+use super::{Application, Cx, SessionActor, early::Early};
 
 /// Bounds and timings of the Socket.IO layer.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,8 @@ pub struct SocketIoConfig {
     pub connect_timeout: Duration,
     /// Acks that one socket may owe us.
     pub max_pending_acks: usize,
-    /// Events that wait while their namespace is being admitted; what follows stays in the transport.
+    /// Events that wait while their namespace is being admitted; what follows stays in the transport. It stays there,
+    /// too, while all events of the session that wait so have as many bytes as one packet may have.
     pub max_early_events: usize,
 }
 
@@ -85,13 +86,13 @@ struct Layer<T> {
     sockets: FewMap<Namespace, Socket<T>>,
     /// What waited for an admission that has come; acted on when the handler returns.
     released: VecDeque<Action>,
-    /// As many events as may wait for an admission did so when this was last looked at.
+    /// As much as may wait for an admission did so when this was last looked at.
     crowded: bool,
 }
 
 struct Socket<T> {
     /// What came before the admission was known.
-    early: VecDeque<Action>,
+    early: Early,
     next_ack: u64,
     /// In the order asked, so the oldest is first.
     awaited: VecDeque<Awaited<T>>,
@@ -103,9 +104,21 @@ struct Awaited<T> {
     due: Instant,
 }
 
+impl<T> Layer<T> {
+    /// The bound that what waits for admissions has reached, if it has reached one.
+    fn early_bound(&self) -> Option<&'static str> {
+        let SocketIoConfig { max_early_events, limits, .. } = &self.config;
+        let early = || self.sockets.values().map(|socket| &socket.early);
+        if early().any(|early| early.len() >= *max_early_events) {
+            return Some("limits.max_early_events");
+        }
+        (early().map(Early::bytes).sum::<usize>() >= limits.max_payload).then_some("limits.max_payload")
+    }
+}
+
 impl<T> Socket<T> {
     fn new() -> Self {
-        Self { early: VecDeque::new(), next_ack: 0, awaited: VecDeque::new() }
+        Self { early: Early::default(), next_ack: 0, awaited: VecDeque::new() }
     }
 }
 
@@ -154,13 +167,13 @@ impl<H: NamespaceHandler> SocketIo<H> {
         }
     }
 
-    fn early(layer: &mut Layer<H::Awaited>, cx: &mut Cx<'_, Self>, ns: &Namespace, action: Action) {
-        let Some(socket) = layer.sockets.get_mut(ns) else {
+    fn early(layer: &mut Layer<H::Awaited>, cx: &mut Cx<'_, Self>, ns: Namespace, event: Event) {
+        let Some(socket) = layer.sockets.get_mut(&ns) else {
             return;
         };
-        socket.early.push_back(action);
-        if socket.early.len() == layer.config.max_early_events {
-            cx.metrics().limit_reached("limits.max_early_events");
+        socket.early.push(ns, event);
+        if let Some(bound) = layer.early_bound() {
+            cx.metrics().limit_reached(bound);
             layer.crowded = true;
         }
     }
@@ -181,7 +194,7 @@ impl<H: NamespaceHandler> SocketIo<H> {
                 handler.connect(&mut Sockets { layer, cx }, &ns, auth);
             }
             Action::Event { ns, event } if !layer.protocol.is_connected(&ns) => {
-                Self::early(layer, cx, &ns.clone(), Action::Event { ns, event });
+                Self::early(layer, cx, ns, event);
             }
             Action::Event { ns, event } => handler.event(&mut Sockets { layer, cx }, &ns, event),
             Action::Ack { ns, id, args, attachments } => {
@@ -258,10 +271,7 @@ impl<H: NamespaceHandler> Application for SocketIo<H> {
 
     fn holds_back(&mut self) -> bool {
         let layer = &mut self.layer;
-        if layer.crowded {
-            let bound = layer.config.max_early_events;
-            layer.crowded = layer.sockets.values().any(|socket| socket.early.len() >= bound);
-        }
+        layer.crowded = layer.crowded && layer.early_bound().is_some();
         layer.crowded
     }
 
@@ -309,7 +319,7 @@ impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
     pub fn accepted(&mut self, ns: &Namespace) {
         self.layer.protocol.accepted(ns);
         if let Some(socket) = self.layer.sockets.get_mut(ns) {
-            self.layer.released.append(&mut socket.early);
+            self.layer.released.append(&mut socket.early.take());
         }
     }
 

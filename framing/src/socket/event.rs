@@ -31,6 +31,14 @@ pub struct Event {
     pub ack: Option<u64>,
 }
 
+impl Event {
+    /// Bytes of its arguments and attachments.
+    pub fn bytes(&self) -> usize {
+        let args = self.args.iter().map(|arg| arg.as_str().len());
+        args.chain(self.attachments.iter().map(Bytes::len)).sum()
+    }
+}
+
 /// The name of an event: text, or a number in dialect 1 (spec §1.2 rule 1).
 ///
 /// There is no `null` name: the decoder drops such events and nothing may emit one
