@@ -65,6 +65,19 @@ fn ns(name: &str) -> Namespace {
 }
 
 #[test]
+fn names_of_served_namespaces_are_shared() {
+    static SERVED: [Namespace; 1] = [Namespace::from_static("/llm")];
+    let mut session = SocketSession::new(Limits::default(), Instant::now() + TIMEOUT).serving(&SERVED);
+    for (name, shared) in [("/llm", true), ("/other", false)] {
+        let Ok(Some(Action::Connect { ns, .. })) = session.text(format!("0{name},").into()) else {
+            panic!("{name} is not asked for");
+        };
+        assert_eq!(ns.as_str(), name);
+        assert_eq!(ns.as_str().as_ptr() == SERVED[0].as_str().as_ptr(), shared, "{name}");
+    }
+}
+
+#[test]
 fn a_life() {
     let mut peer = Peer::new();
     assert_eq!(peer.send("0"), "connect /");

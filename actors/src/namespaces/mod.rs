@@ -27,7 +27,7 @@ mod rooms;
 mod tests;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -295,8 +295,18 @@ impl Broker {
     }
 }
 
+/// The names of all namespaces, once for all sessions.
+static SERVED: LazyLock<Vec<WireNamespace>> = LazyLock::new(|| {
+    let name = |namespace: &Namespace| WireNamespace::from_static(namespace.wire());
+    Namespace::ALL.iter().map(name).collect()
+});
+
 impl NamespaceHandler for Broker {
     type Awaited = Awaited;
+
+    fn served() -> &'static [WireNamespace] {
+        &SERVED
+    }
 
     fn connect(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, auth: Option<RawJson>) {
         self.handshake(cx, ns, auth);

@@ -44,6 +44,10 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     /// What the handler wants to know again when an ack arrives.
     type Awaited: Send + Unpin + 'static;
 
+    /// The namespaces that there are; whoever asks for another one is refused by [`NamespaceHandler::connect`].
+    fn served() -> &'static [Namespace] {
+        &[]
+    }
     /// A peer asks to join. Answer with [`Sockets::accept`] or [`Sockets::refuse`], now or later.
     fn connect(&mut self, cx: &mut Sockets<'_, '_, Self>, ns: &Namespace, auth: Option<RawJson>);
     /// An event of a joined namespace.
@@ -131,7 +135,7 @@ pub struct Sockets<'a, 'c, H: NamespaceHandler> {
 impl<H: NamespaceHandler> SocketIo<H> {
     /// A layer without any namespace yet.
     pub fn new(config: SocketIoConfig, handler: H, now: Instant) -> Self {
-        let protocol = SocketSession::new(config.limits, now + config.connect_timeout);
+        let protocol = SocketSession::new(config.limits, now + config.connect_timeout).serving(H::served());
         Self {
             layer: Layer {
                 config,

@@ -70,6 +70,8 @@ pub struct SocketSession {
     /// At most `max_namespaces` joined or joining, and as many that were left; those last
     /// left at the end.
     namespaces: Vec<(Namespace, State)>,
+    /// Names that are at hand, of which it needs no copy of its own.
+    served: &'static [Namespace],
     /// By when a namespace must be joined. Not armed once one was, until `ended` says so.
     connect_deadline: Option<Instant>,
 }
@@ -88,8 +90,15 @@ impl SocketSession {
             decoder: Decoder::new(limits),
             limits,
             namespaces: Vec::new(),
+            served: &[],
             connect_deadline: Some(connect_deadline),
         }
+    }
+
+    /// The same, of a server that has these namespaces: all sessions share their names. Others may be asked for as
+    /// before.
+    pub fn serving(self, served: &'static [Namespace]) -> Self {
+        Self { served, ..self }
     }
 
     /// Takes what the Engine.IO side received; see [`text`](Self::text) and
@@ -164,7 +173,8 @@ impl SocketSession {
         if self.active().count() >= limit {
             return Err(CloseReason::TooManyNamespaces { limit });
         }
-        let ns = ns.detached();
+        let shared = self.served.iter().find(|served| *served == ns);
+        let ns = shared.cloned().unwrap_or_else(|| ns.detached());
         self.namespaces.retain(|(known, _)| *known != ns);
         self.namespaces.push((ns.clone(), State::Joining));
         Ok(ns)
