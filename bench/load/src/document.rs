@@ -20,6 +20,8 @@ within this page alone.
 ";
 
 const HOW: &str = "
+What stands in the way of the targets that are missed: [where-time-goes.md](where-time-goes.md).
+
 ## How it is measured
 
 - Each server runs on one core, the load generator on another. Every run has a fresh server and a fresh data \
