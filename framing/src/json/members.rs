@@ -77,15 +77,16 @@ pub(crate) struct Members(Vec<Noted>);
 /// An [`Item`] in less memory.
 #[derive(Clone, Copy, Debug)]
 struct Noted {
-    key: [u32; 2],
-    value: [u32; 2],
+    key: u32,
+    key_len: u16,
     escaped: bool,
     is_plain: bool,
+    value: [u32; 2],
 }
 
 impl Members {
     /// An object, which must begin here, inside of `outside` arrays and objects: where it is, and its members.
-    /// Nothing is noted of one without members, or with too many, or in a text of gigabytes.
+    /// Nothing is noted of one without members, or with too many, or with a key of 64 KiB, or in a text of gigabytes.
     pub(crate) fn scan(
         scan: &mut Scanner<'_>,
         outside: usize,
@@ -96,23 +97,25 @@ impl Members {
         }
         let start = scan.offset();
         // From the object's own beginning. They fit, or nothing is noted.
-        let offsets = |span: Range<usize>| [(span.start - start) as u32, (span.end - start) as u32];
+        let offset = |at: usize| (at - start) as u32;
         let mut is_whole = u32::try_from(scan.text_len()).is_ok();
         let mut members = Vec::new();
         let mut goes_on = scan.enter(b'}');
         while goes_on {
             let key = scan.offset();
             let escaped = scan.string()?;
-            let key = key..scan.offset();
+            let key_len = u16::try_from(scan.offset() - key).ok();
             scan.colon()?;
             let (value, is_plain) = scan.inner_value(outside + 1, max_depth)?;
-            if members.len() < MAX_NOTED {
-                if members.capacity() == 0 {
-                    members.reserve(USUAL);
+            match key_len.filter(|_| members.len() < MAX_NOTED) {
+                Some(key_len) => {
+                    if members.capacity() == 0 {
+                        members.reserve(USUAL);
+                    }
+                    let value = [offset(value.start), offset(value.end)];
+                    members.push(Noted { key: offset(key), key_len, escaped, is_plain, value });
                 }
-                members.push(Noted { key: offsets(key), value: offsets(value), escaped, is_plain });
-            } else {
-                is_whole = false;
+                None => is_whole = false,
             }
             goes_on = scan.goes_on(b'}')?;
         }
@@ -121,12 +124,11 @@ impl Members {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Item> {
-        let range = |[start, end]: [u32; 2]| start as usize..end as usize;
-        self.0.iter().map(move |noted| Item {
-            key: range(noted.key),
-            escaped: noted.escaped,
-            value: range(noted.value),
-            is_plain: noted.is_plain,
+        self.0.iter().map(|&Noted { key, key_len, escaped, is_plain, value: [start, end] }| Item {
+            key: key as usize..key as usize + usize::from(key_len),
+            escaped,
+            value: start as usize..end as usize,
+            is_plain,
         })
     }
 }

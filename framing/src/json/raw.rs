@@ -313,9 +313,7 @@ impl<T: Deref<Target = str>> Iterator for Items<T> {
             let start = scan.offset();
             escaped = scan.string().ok()?;
             key = start..scan.offset();
-            scan.white_space();
-            scan.step(); // the colon
-            scan.white_space();
+            scan.colon().ok()?;
         }
         let (value, is_plain) = scan.inner_value(0, usize::MAX).ok()?;
         self.at = scan.offset();

@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn an_object_with_a_long_key_is_scanned_again() {
+        for (length, noted) in [(0xfffd, true), (0xfffe, false)] {
+            let payload = decoded(&format!(r#"{{"a":1,"{}":2,"b":"x"}}"#, "k".repeat(length)), 0);
+            assert_eq!(payload.is_noted(), noted);
+            agrees(&payload);
+        }
+    }
+
+    #[test]
     fn an_object_of_many_members_is_scanned_again() {
         for (members, noted) in [(32, true), (33, false)] {
             let members: Vec<String> = (0..members).map(|number| format!("\"{number}\":{number}")).collect();
