@@ -113,7 +113,7 @@ const TABLE: &str = r#"
     tests/tidy/bounds.rs every_number_of_the_configuration_has_a_row
     tests/tidy/bounds.rs every_bound_has_a_test
     tests/llm_requests.rs requests_in_all_are_bounded
-    tests/llm_requests.rs text_that_waits_for_a_gap_is_bounded_per_stream_and_per_output
+    tests/limits_streams.rs text_that_waits_for_a_gap_is_bounded_per_stream_and_per_output
     tests/llm_answers.rs a_streamed_answer_is_over_when_nothing_more_comes
     tests/limits_streams.rs max_outputs
     tests/limits_files.rs max_static_resources

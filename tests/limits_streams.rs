@@ -1,5 +1,5 @@
-//! What makes text wait, be cut or be dropped on its way to a reader: every bound of `[streams]` on the
-//! receiver's side, and of `[limits]` on answers, is reached here.
+//! What makes text wait, be cut or be dropped on its way from an extension to a reader: every bound of `[streams]`,
+//! and of `[limits]` on answers, is reached here.
 
 mod llm_world;
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use newage_broker::config::Config;
 use serde_json::json;
 
-use llm_world::{App, EXTENSION, Packet};
+use llm_world::{App, EXTENSION, NOTHING_OPEN, Packet, trio};
 use support::{Broker, Frame, Peer, auth};
 
 /// A broker, an extension that was asked "r", and an app that reads nothing by itself.
@@ -232,4 +232,87 @@ async fn packets_per_poll() {
     assert_eq!(seen, [3, 3, 1]);
     assert_eq!(broker.limit_reached("limits.packets_per_poll"), 2);
     peer.emit_with_ack("/auth", json!(33), json!({})).await;
+}
+
+#[tokio::test]
+async fn events_of_an_unknown_output_are_bounded_while_it_is_looked_up() {
+    let broker = Broker::start(|config| config.limits.max_unattributed = 2);
+    // The packets of one POST are read at once, before the router can have answered.
+    let mut extension = App::join_polling(&broker, auth(EXTENSION)).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    let packets = llm_world::token(None, "o", "s", "a long enough text", true);
+    let packets: Vec<Frame> = packets.into_iter().map(Frame::Text).collect();
+    extension.peer.send_all(&packets).await;
+    extension.settle().await;
+    // START and the first piece wait, four pieces and END are dropped.
+    assert_eq!(broker.limit_reached("limits.max_unattributed"), 5);
+    extension.answers(Some("r"), "o", "still alive").await;
+    app.until("the answer", |app| app.events.iter().any(|event| event.is("message"))).await;
+}
+
+#[tokio::test]
+async fn open_streams_of_an_extension_are_bounded() {
+    let (broker, mut extension, mut app) = trio(|config| config.streams.max_streams = 2).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    for stream in ["s1", "s2", "s3"] {
+        extension.begins(Some("r"), "o", stream, 5).await;
+    }
+    extension.piece("FIRST", "o", "s3", "0", "\"ignored\"").await;
+    extension.piece("FIRST", "o", "s2", "0", "\"taken\"").await;
+    extension.ends("o", "s2").await;
+    app.reads("taken").await;
+    assert_eq!(broker.limit_reached("streams.max_streams"), 1);
+    extension.tokens(Some("r"), "o4", &[" and more"]).await;
+    app.reads("taken and more").await;
+}
+
+#[tokio::test]
+async fn text_that_waits_for_a_gap_is_bounded_per_stream_and_per_output() {
+    for per_stream in [true, false] {
+        let (broker, mut extension, mut app) = trio(|config| {
+            config.streams.max_stream_bytes = if per_stream { 4000 } else { 1 << 20 };
+            config.streams.max_output_bytes = if per_stream { 1 << 20 } else { 4000 };
+        })
+        .await;
+        app.asks(EXTENSION, "r").await;
+        extension.gets("r").await;
+        extension.begins(Some("r"), "o", "s", 100).await;
+        extension.piece("FIRST", "o", "s", "0", "\"beginning\"").await;
+        app.reads("beginning").await;
+        let long = json!("x".repeat(2500)).to_string();
+        extension.piece("MIDDLE", "o", "s", "2", &long).await;
+        extension.piece("MIDDLE", "o", "s", "3", &long).await;
+        let failure = app.expect(21).await;
+        assert_eq!(failure["requestId"], "r");
+        app.until("the end of the stream", |app| app.streams[0].error.is_some()).await;
+        let limit = if per_stream { "streams.max_stream_bytes" } else { "streams.max_output_bytes" };
+        assert_eq!(broker.limit_reached(limit), 1, "{limit}");
+        broker.until_metric_is(NOTHING_OPEN, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn text_that_waits_for_a_slow_reader_is_bounded() {
+    let (broker, mut extension, mut app) = trio(|config| {
+        config.streams.max_waiting_bytes = 20_000;
+        config.streams.write_size = 1000;
+    })
+    .await;
+    let mut quick = App::join(&broker, "app-a").await;
+    // The library's receiver that never gets to read.
+    app.listens = None;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    let word = "x".repeat(3000);
+    for n in 0..10 {
+        extension.token(Some("r"), "o", &format!("s{n}"), &word, false).await;
+        quick.reads(&word.repeat(n + 1)).await;
+    }
+    broker.until_metric("newage_streams_dropped_total", 1).await;
+    app.settle().await;
+    quick.settle().await;
+    assert!(quick.streams.iter().all(|stream| stream.error.is_none()));
 }
