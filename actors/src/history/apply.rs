@@ -5,6 +5,10 @@ use rusqlite::{ErrorCode, OptionalExtension, Params, params};
 use super::{Change, HistoryError, MessageKind, store::Store};
 use crate::ids::RoomName;
 
+/// What most commits are full of.
+pub(super) const ADD_MESSAGE: &str =
+    "INSERT INTO messages (room, seq, id, kind, json) VALUES (?1, ?2, ?3, ?4, ?5)";
+
 /// A room as messages know it.
 struct Room {
     id: i64,
@@ -63,22 +67,20 @@ impl Store {
                 let out_of_place =
                     || HistoryError::MessageOutOfPlace { room: room.clone(), id: id.clone(), seq: *seq };
                 let Room { id: to, last_seq } = self.room(room)?;
-                let place = i64::try_from(*seq).ok().filter(|place| *place > last_seq);
-                let place = place.ok_or_else(out_of_place)?;
-                let sql = "INSERT INTO messages (room, seq, id, kind, json) VALUES (?1, ?2, ?3, ?4, ?5)";
-                self.unless_taken(sql, params![to, place, id, kind.word(), &**json], out_of_place)
+                let place = place(*seq).filter(|place| *place > last_seq).ok_or_else(out_of_place)?;
+                self.unless_taken(ADD_MESSAGE, params![to, place, id, kind.word(), &**json], out_of_place)
             }
-            Change::MessageUpdated { room, id, json } => {
+            Change::MessageUpdated { room, seq, json } => {
                 let Room { id: of, .. } = self.room(room)?;
-                let sql = "UPDATE messages SET json = ?3 WHERE room = ?1 AND id = ?2";
-                match self.write(sql, params![of, id, &**json])? {
-                    0 => Err(HistoryError::NoSuchMessage { room: room.clone(), id: id.clone() }),
+                let sql = "UPDATE messages SET json = ?3 WHERE room = ?1 AND seq = ?2";
+                match self.write(sql, params![of, place(*seq), &**json])? {
+                    0 => Err(HistoryError::NoSuchMessage { room: room.clone(), seq: *seq }),
                     _ => Ok(()),
                 }
             }
-            Change::MessagesRemoved { room, ids } => self.remove_of(room, |room| {
-                let sql = "DELETE FROM messages WHERE room = ?1 AND id = ?2";
-                ids.iter().try_for_each(|id| self.write(sql, params![room, id]).map(drop))
+            Change::MessagesRemoved { room, seqs } => self.remove_of(room, |room| {
+                let sql = "DELETE FROM messages WHERE room = ?1 AND seq = ?2";
+                seqs.iter().try_for_each(|seq| self.write(sql, params![room, place(*seq)]).map(drop))
             }),
             Change::MessagesCleared { room, requests, responses } => self.remove_of(room, |room| {
                 let sql = "DELETE FROM messages WHERE room = ?1 AND kind = ?2";
@@ -99,7 +101,7 @@ impl Store {
 
     /// Removes the oldest messages of a room.
     pub(super) fn trim(&self, room: i64, through_seq: u64) -> Result<(), HistoryError> {
-        let last = i64::try_from(through_seq).unwrap_or(i64::MAX);
+        let last = place(through_seq).unwrap_or(i64::MAX);
         let gone = self.write("DELETE FROM messages WHERE room = ?1 AND seq <= ?2", [room, last])?;
         self.trimmed.set(self.trimmed.get() + gone);
         Ok(())
@@ -154,4 +156,9 @@ impl Store {
     fn try_write(&self, sql: &str, row: impl Params) -> rusqlite::Result<usize> {
         self.conn.prepare_cached(sql)?.execute(row)
     }
+}
+
+/// A place as the database has it. None: no message has it, nor can.
+fn place(seq: u64) -> Option<i64> {
+    i64::try_from(seq).ok()
 }

@@ -1,7 +1,10 @@
 //! Each change: what is there afterwards, and when it is refused.
 
+use rusqlite::params;
+
 use super::{
-    Change, HistoryConfig, HistoryError, MessageKind, Page, PageFrom, Retention, fixture::*, store::Store,
+    Change, HistoryConfig, HistoryError, MessageKind, Page, PageFrom, Retention, apply::ADD_MESSAGE,
+    fixture::*, store::Store,
 };
 use crate::protocol::{RequestMode, Role};
 
@@ -85,12 +88,9 @@ fn every_change_does_what_it_says() {
         key: key.into(),
         value: value.map(str::to_owned),
     };
-    let removed = |of: &str, ids: &[&str]| Change::MessagesRemoved {
-        room: room(of),
-        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-    };
+    let removed = |of: &str, seqs: &[u64]| Change::MessagesRemoved { room: room(of), seqs: seqs.to_vec() };
     let trimmed = |through_seq| Change::MessagesTrimmed { room: room("a"), through_seq };
-    let updated = |id: &str| Change::MessageUpdated { room: room("a"), id: id.into(), json: "new".into() };
+    let updated = |seq| Change::MessageUpdated { room: room("a"), seq, json: "new".into() };
     let cases: Vec<(Change, &[&str])> = vec![
         (created("c"), &["+c 7 Immediate 0"]),
         (personal("c", RequestMode::Conversational), &["+c -1 Conversational personal 0"]),
@@ -138,10 +138,10 @@ fn every_change_does_what_it_says() {
             message("a", i64::MAX as u64, "m9", MessageKind::Request, ""),
             &["-a 7 Immediate 4", "+a 7 Immediate 9223372036854775807", "+  9223372036854775807 m9 Request "],
         ),
-        (updated("m2"), &["-  2 m2 Response 2", "+  2 m2 Response new"]),
-        (removed("a", &["m4", "m1", "nobody"]), &["-  1 m1 Request 1", "-  4 m4 System 4"]),
+        (updated(2), &["-  2 m2 Response 2", "+  2 m2 Response new"]),
+        (removed("a", &[4, 1, 3, 9, u64::MAX]), &["-  1 m1 Request 1", "-  4 m4 System 4"]),
         (removed("a", &[]), &[]),
-        (removed("nowhere", &["m1"]), &[]),
+        (removed("nowhere", &[1]), &[]),
         (cleared(false, false), &[]),
         (cleared(true, false), &["-  1 m1 Request 1"]),
         (cleared(false, true), &["-  2 m2 Response 2"]),
@@ -161,6 +161,7 @@ fn every_change_does_what_it_says() {
 #[test]
 fn what_needs_something_that_is_not_there_is_refused() {
     let nowhere = || room("nowhere");
+    let updated = |seq| Change::MessageUpdated { room: room("a"), seq, json: "".into() };
     let no_room = HistoryError::NoSuchRoom { room: nowhere() };
     let out_of_place =
         |seq, id: &str| HistoryError::MessageOutOfPlace { room: room("a"), id: id.into(), seq };
@@ -169,12 +170,9 @@ fn what_needs_something_that_is_not_there_is_refused() {
         (Change::ModeSet { room: nowhere(), mode: RequestMode::Immediate }, no_room.clone()),
         (member("nowhere", "x", Role::Guest), no_room.clone()),
         (added("nowhere", 1), no_room.clone()),
-        (Change::MessageUpdated { room: nowhere(), id: "m1".into(), json: "".into() }, no_room.clone()),
-        (
-            Change::MessageUpdated { room: room("a"), id: "m9".into(), json: "".into() },
-            HistoryError::NoSuchMessage { room: room("a"), id: "m9".into() },
-        ),
-        (message("a", 5, "m1", MessageKind::Request, ""), out_of_place(5, "m1")),
+        (Change::MessageUpdated { room: nowhere(), seq: 1, json: "".into() }, no_room.clone()),
+        (updated(3), HistoryError::NoSuchMessage { room: room("a"), seq: 3 }),
+        (updated(u64::MAX), HistoryError::NoSuchMessage { room: room("a"), seq: u64::MAX }),
         (message("a", 0, "m0", MessageKind::Request, ""), out_of_place(0, "m0")),
         (message("a", 3, "m3", MessageKind::Request, ""), out_of_place(3, "m3")),
         (message("a", 4, "m5", MessageKind::Request, ""), out_of_place(4, "m5")),
@@ -188,12 +186,25 @@ fn what_needs_something_that_is_not_there_is_refused() {
     }
 }
 
+/// What SQLite does for each message: a row and one index, and no table of the kinds that there are.
+#[test]
+fn a_message_costs_two_insertions() {
+    let store = Store::open(&HistoryConfig::default()).unwrap();
+    let mut explained = store.conn.prepare(&format!("EXPLAIN {ADD_MESSAGE}")).unwrap();
+    let steps =
+        explained.query_map(params![1, 2, "m", "request", "{}"], |row| row.get::<_, String>("opcode"));
+    let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+    let count = |names: &[&str]| steps.iter().filter(|step| names.contains(&step.as_str())).count();
+    assert_eq!(count(&["Insert", "IdxInsert"]), 2, "{steps:?}");
+    assert_eq!(count(&["OpenEphemeral", "OpenAutoindex"]), 0, "{steps:?}");
+}
+
 #[test]
 fn places_are_not_used_again() {
     let store = Store::open(&HistoryConfig::default()).unwrap();
     store.persist(&before()).unwrap();
     for removal in [
-        Change::MessagesRemoved { room: room("a"), ids: vec!["m4".into()] },
+        Change::MessagesRemoved { room: room("a"), seqs: vec![4] },
         Change::MessagesTrimmed { room: room("a"), through_seq: 4 },
         Change::MessagesCleared { room: room("a"), requests: true, responses: true },
     ] {

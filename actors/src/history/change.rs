@@ -79,7 +79,7 @@ pub enum Change {
         room: RoomName,
         /// Its place: higher than that of any message that the room ever had.
         seq: u64,
-        /// Its id, which no other message of the room has.
+        /// Its id. The room makes one that no other of its messages has.
         id: String,
         /// What it is.
         kind: MessageKind,
@@ -90,8 +90,8 @@ pub enum Change {
     MessageUpdated {
         /// Where.
         room: RoomName,
-        /// Which.
-        id: String,
+        /// The place of which.
+        seq: u64,
         /// The whole message, not the difference.
         json: ByteString,
     },
@@ -99,8 +99,8 @@ pub enum Change {
     MessagesRemoved {
         /// Where.
         room: RoomName,
-        /// Which.
-        ids: Vec<String>,
+        /// The places of which.
+        seqs: Vec<u64>,
     },
     /// Messages of a kind are gone. System messages go when both others go.
     MessagesCleared {
@@ -166,12 +166,9 @@ impl Change {
             Self::Muted { identity, by, .. } => identity.as_str().len() + by.len(),
             Self::Unmuted { identity } => identity.as_str().len(),
             Self::KeyValue { key, value } => key.len() + value.as_ref().map_or(0, String::len),
-            Self::MessageAdded { room, id, json, .. } | Self::MessageUpdated { room, id, json } => {
-                room.as_str().len() + id.len() + json.len()
-            }
-            Self::MessagesRemoved { room, ids } => {
-                room.as_str().len() + ids.iter().map(|id| id.len() + size_of::<String>()).sum::<usize>()
-            }
+            Self::MessageAdded { room, id, json, .. } => room.as_str().len() + id.len() + json.len(),
+            Self::MessageUpdated { room, json, .. } => room.as_str().len() + json.len(),
+            Self::MessagesRemoved { room, seqs } => room.as_str().len() + size_of_val(&**seqs),
         };
         size_of::<Self>() + texts
     }

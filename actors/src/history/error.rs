@@ -28,14 +28,14 @@ pub enum HistoryError {
         room: RoomName,
     },
     /// A change of a message that is not there.
-    #[error("the history has no message {id} in room {room}")]
+    #[error("the history has no message {seq} in room {room}")]
     NoSuchMessage {
         /// The room.
         room: RoomName,
-        /// The message.
-        id: String,
+        /// The message's place.
+        seq: u64,
     },
-    /// A message of that id or place is there, or one of a higher place was.
+    /// A message of that place is there, or one of a higher place was.
     #[error("message {id} cannot have place {seq} in room {room}")]
     MessageOutOfPlace {
         /// The room.

@@ -1,6 +1,6 @@
 //! Random changes against a plain model, with the database closed and opened in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -94,21 +94,17 @@ impl Model {
                 }
                 room.last_seq = seq;
                 let messages = self.messages.entry(name).or_default();
-                if messages.iter().any(|message| message.id == id) {
-                    return false;
-                }
                 messages.push(StoredMessage { seq, id, kind, json });
             }
-            Change::MessageUpdated { room, id, json } => {
+            Change::MessageUpdated { room, seq, json } => {
                 let messages = self.messages.get_mut(&room);
-                match messages.and_then(|all| all.iter_mut().find(|message| message.id == id)) {
+                match messages.and_then(|all| all.iter_mut().find(|message| message.seq == seq)) {
                     Some(message) => message.json = json,
                     None => return false,
                 }
             }
-            Change::MessagesRemoved { room, ids } => {
-                let ids: BTreeSet<String> = ids.into_iter().collect();
-                self.retain(&room, |message| !ids.contains(&message.id));
+            Change::MessagesRemoved { room, seqs } => {
+                self.retain(&room, |message| !seqs.contains(&message.seq));
             }
             Change::MessagesCleared { room, requests, responses } => {
                 self.retain(&room, |message| !match message.kind {
@@ -172,9 +168,9 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (text(), prop::option::of(text())).prop_map(|(key, value)| Change::KeyValue { key, value }),
         9 => (room(), 0..40_u64, id(), select(MessageKind::ALL.to_vec()), text())
             .prop_map(|(room, seq, id, kind, json)| Change::MessageAdded { room, seq, id, kind, json: json.into() }),
-        2 => (room(), id(), text())
-            .prop_map(|(room, id, json)| Change::MessageUpdated { room, id, json: json.into() }),
-        1 => (room(), vec(id(), 0..3)).prop_map(|(room, ids)| Change::MessagesRemoved { room, ids }),
+        2 => (room(), 0..40_u64, text())
+            .prop_map(|(room, seq, json)| Change::MessageUpdated { room, seq, json: json.into() }),
+        1 => (room(), vec(0..40_u64, 0..3)).prop_map(|(room, seqs)| Change::MessagesRemoved { room, seqs }),
         1 => (room(), any::<bool>(), any::<bool>())
             .prop_map(|(room, requests, responses)| Change::MessagesCleared { room, requests, responses }),
         1 => (room(), 0..40_u64).prop_map(|(room, through_seq)| Change::MessagesTrimmed { room, through_seq }),

@@ -153,6 +153,8 @@ fn prepare(mut conn: Connection, config: &HistoryConfig) -> rusqlite::Result<Con
             Synchronous::Full => "full",
         },
     )?;
+    // What SQLite needs to take one statement back: a file that is made and removed each time, else.
+    conn.pragma_update(None, "temp_store", "memory")?;
     conn.pragma_update(None, "foreign_keys", false)?;
     migrate(&mut conn, STEPS)?;
     conn.pragma_update(None, "foreign_keys", true)?;

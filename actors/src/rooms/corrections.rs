@@ -30,9 +30,9 @@ impl RoomState {
         let room = self.name().clone();
         let message = self.log.edit(id, updated, now).ok_or(RoomRefusal::NotEdited)?;
         let mut effects = Effects::default();
-        let (id, json) = (message.id.to_string(), message.json.text());
+        let (seq, json) = (message.seq, message.json.text());
         let payload = format!("{{\"roomName\":{},\"message\":{json}}}", quoted(room.as_str()));
-        effects.changes.push(Change::MessageUpdated { room, id, json });
+        effects.changes.push(Change::MessageUpdated { room, seq, json });
         effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessageUpdated, payload);
         Ok(effects)
     }
@@ -54,13 +54,14 @@ impl RoomState {
         if denied || !(member || caller.admin) {
             return Err(RoomRefusal::DeleteDenied);
         }
-        let removed: Vec<String> = self.log.remove(ids).iter().map(ToString::to_string).collect();
+        let removed = self.log.remove(ids);
         let mut effects = Effects::default();
         if !removed.is_empty() {
-            let list = removed.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(",");
+            let list = removed.iter().map(|message| quoted(&message.id)).collect::<Vec<_>>().join(",");
             let payload =
                 format!("{{\"roomName\":{},\"messageIds\":[{list}]}}", quoted(self.name().as_str()));
-            effects.changes.push(Change::MessagesRemoved { room: self.name().clone(), ids: removed });
+            let seqs = removed.iter().map(|message| message.seq).collect();
+            effects.changes.push(Change::MessagesRemoved { room: self.name().clone(), seqs });
             effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessagesDeleted, payload);
         }
         Ok(effects)

@@ -106,13 +106,13 @@ impl MessageLog {
         edited.then_some(&*message)
     }
 
-    /// Removes messages; the ids that were there.
-    pub fn remove(&mut self, ids: &[ByteString]) -> Vec<ByteString> {
+    /// Removes messages; those that were there.
+    pub fn remove(&mut self, ids: &[ByteString]) -> Vec<Message> {
         self.remove_where(|message| ids.iter().any(|id| message.is_called(id)))
     }
 
     /// Removes all requests, all answers, or both; notices go with both.
-    pub fn clear(&mut self, requests: bool, responses: bool) -> Vec<ByteString> {
+    pub fn clear(&mut self, requests: bool, responses: bool) -> Vec<Message> {
         self.remove_where(|message| match message.kind {
             MessageKind::Request => requests,
             MessageKind::Response => responses,
@@ -120,13 +120,13 @@ impl MessageLog {
         })
     }
 
-    fn remove_where(&mut self, goes: impl Fn(&Message) -> bool) -> Vec<ByteString> {
+    fn remove_where(&mut self, goes: impl Fn(&Message) -> bool) -> Vec<Message> {
         let mut removed = Vec::new();
         self.messages.retain(|message| {
             let goes = goes(message);
             if goes {
                 self.bytes -= message.bytes();
-                removed.push(message.id.clone());
+                removed.push(message.clone());
             }
             !goes
         });
@@ -238,7 +238,8 @@ mod tests {
         log.push(Message::response(2, "x", "r", "o", "\"t\"", Timestamp(0)));
         let response = log.iter().last().unwrap().clone();
         let called = response.json.get("responseId").unwrap().as_text().unwrap();
-        assert_eq!(log.remove(&[called, "unknown".into()]), [response.id]);
+        let removed = log.remove(&[called, "unknown".into()]);
+        assert_eq!(removed.iter().map(|message| &message.id).collect::<Vec<_>>(), [&response.id]);
         assert_eq!(seqs(&log), [1]);
     }
 }
