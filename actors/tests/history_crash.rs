@@ -61,11 +61,7 @@ fn step(writer: u64, seq: u64) -> Vec<Change> {
         Change::KeyValue { key: format!("key-{writer}"), value: Some(seq.to_string()) },
     ];
     if seq > 1 {
-        changes.push(Change::MessageUpdated {
-            room,
-            id: format!("m{}", seq - 1),
-            json: edited(seq - 1).into(),
-        });
+        changes.push(Change::MessageUpdated { room, seq: seq - 1, json: edited(seq - 1).into() });
     }
     changes
 }

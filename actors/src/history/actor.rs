@@ -1,6 +1,7 @@
 //! The `History` actor: gathers changes into transactions, and answers when they are committed.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,19 +12,21 @@ use tokio::sync::oneshot;
 
 use super::{
     BatchLimits, Close, Contents, HistoryConfig, HistoryError, HistoryLink, LoadMessages, LoadRooms, Page,
-    PageOfMessages, Persist, StoredMessage,
+    PageOfMessages, StoredMessage,
     admission::{Admission, Permit},
+    messages::ChangesWait,
     store::Store,
+    waiting::{Asked, Waiting},
 };
 use crate::metrics::Metrics;
 
 /// Owns the database. Its handlers **block** on the disk, so it must have an arbiter of its own.
 ///
 /// ```text
-///            first change                    nothing more waits, or it is time
-///   no batch ────────────► batch is open ──────────────────────────────────► no batch
-///                           │        ▲                       each asker is answered
-///                           └────────┘ further changes
+///             ChangesWait          the pause is over, or somebody reads
+///   idle ─────────────────► due ────────────────────────────────────────► all that waits is committed
+///                          │   ▲                                           each asker is answered
+///                          └───┘ further changes wait
 /// ```
 ///
 /// Changes that arrive while a batch is being committed make the next one, so that a slow disk makes
@@ -32,6 +35,7 @@ use crate::metrics::Metrics;
 pub struct History {
     store: Store,
     limits: BatchLimits,
+    waiting: Waiting,
     batch: Option<Batch>,
     /// A commit stands behind the mailbox, or waits for the pause to end.
     commit_is_due: bool,
@@ -62,20 +66,30 @@ impl History {
         info!(file:% = store.file(); "history opened");
         let admission = Admission::new(config.waiting, metrics.clone());
         let limits = config.batch;
-        // Its mailbox is bounded by the admission of what is sent.
-        let addr = Self::start_in_arbiter(arbiter, move |_| Self {
+        let waiting = Waiting::default();
+        let history = Self {
             store,
             limits,
+            waiting: waiting.clone(),
             batch: None,
             commit_is_due: false,
             committed: None,
             metrics,
-        });
-        Ok(HistoryLink::new(addr, admission))
+        };
+        let addr = Self::start_in_arbiter(arbiter, move |_| history);
+        Ok(HistoryLink::new(addr, admission, waiting))
+    }
+
+    /// Stores all that waits now. What comes meanwhile waits for the next time, so that whoever reads has its turn.
+    fn store_waiting(&mut self) {
+        for asked in self.waiting.take() {
+            self.add(asked);
+        }
+        self.commit();
     }
 
     /// Makes changes in the open batch.
-    fn add(&mut self, Persist { changes, permit, answer }: Persist) {
+    fn add(&mut self, Asked { changes, permit, answer }: Asked) {
         if self.batch.is_none()
             && let Err(error) = self.store.begin()
         {
@@ -155,30 +169,31 @@ impl Actor for History {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.commit();
+        // Its links outlive it: nobody is to wait for what comes later.
+        self.waiting.seal();
+        self.store_waiting();
     }
 }
 
-impl Handler<Persist> for History {
+impl Handler<ChangesWait> for History {
     type Result = ();
 
-    fn handle(&mut self, persist: Persist, ctx: &mut Context<Self>) {
-        self.add(persist);
-        if self.batch.is_some() && !self.commit_is_due {
-            self.commit_is_due = true;
-            let pause =
-                self.committed.map_or(Duration::ZERO, |at| self.limits.pause.saturating_sub(at.elapsed()));
-            // The actor's own futures run when its mailbox is empty (facts §3.3).
-            let due = async move {
-                if !pause.is_zero() {
-                    tokio::time::sleep(pause).await;
-                }
-            };
-            ctx.spawn(due.into_actor(self).map(|(), history, _| {
-                history.commit_is_due = false;
-                history.commit();
-            }));
+    fn handle(&mut self, ChangesWait: ChangesWait, ctx: &mut Context<Self>) {
+        if mem::replace(&mut self.commit_is_due, true) {
+            return;
         }
+        let pause =
+            self.committed.map_or(Duration::ZERO, |at| self.limits.pause.saturating_sub(at.elapsed()));
+        // The actor's own futures run when its mailbox is empty (facts §3.3).
+        let due = async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        };
+        ctx.spawn(due.into_actor(self).map(|(), history, _| {
+            history.commit_is_due = false;
+            history.store_waiting();
+        }));
     }
 }
 
@@ -187,7 +202,7 @@ impl Handler<LoadRooms> for History {
 
     fn handle(&mut self, _: LoadRooms, _: &mut Context<Self>) -> Self::Result {
         // What is read must not be taken back by a commit that fails.
-        self.commit();
+        self.store_waiting();
         self.store.contents()
     }
 }
@@ -196,7 +211,7 @@ impl Handler<LoadMessages> for History {
     type Result = Result<Vec<StoredMessage>, HistoryError>;
 
     fn handle(&mut self, LoadMessages { room }: LoadMessages, _: &mut Context<Self>) -> Self::Result {
-        self.commit();
+        self.store_waiting();
         let messages = self.store.messages(&room);
         self.count_trimmed();
         messages
@@ -207,7 +222,7 @@ impl Handler<PageOfMessages> for History {
     type Result = Result<Page, HistoryError>;
 
     fn handle(&mut self, page: PageOfMessages, _: &mut Context<Self>) -> Self::Result {
-        self.commit();
+        self.store_waiting();
         self.store.page(&page.room, page.from, page.limit)
     }
 }
@@ -216,7 +231,7 @@ impl Handler<Close> for History {
     type Result = Result<(), HistoryError>;
 
     fn handle(&mut self, _: Close, ctx: &mut Context<Self>) -> Self::Result {
-        self.commit();
+        self.store_waiting();
         ctx.stop();
         self.store.close()
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// Nothing is committed before the mailbox is empty.
+/// All that waits is committed together, when the mailbox is empty.
 const NEVER: BatchLimits = BatchLimits { changes: usize::MAX, time: Duration::MAX, pause: Duration::ZERO };
 
 struct Fixture {
@@ -133,7 +133,7 @@ async fn nobody_is_answered_before_the_commit() {
     let mut persisted = history.persist(vec![created("a")]);
     let (second, begun) = history.queue_hold();
     drop(first);
-    // The change was made, and the mailbox is not empty.
+    // The actor knows of the change, and its mailbox is not empty.
     begun.recv().unwrap();
     assert!((&mut persisted).now_or_never().is_none());
     assert_eq!(rows_outside(&config, "SELECT count(*) FROM rooms"), 0);
@@ -351,4 +351,20 @@ async fn closing_commits_what_was_sent_and_nothing_is_taken_afterwards() {
     }
     assert_eq!(history.link.persist(vec![created("c")]).unwrap_err(), HistoryError::Closed);
     history.link.close().await;
+}
+
+#[actix::test]
+async fn a_history_whose_thread_ends_stores_what_waits() {
+    let history = Fixture::new(HistoryConfig {
+        batch: BatchLimits { pause: Duration::from_secs(3600), ..NEVER },
+        ..HistoryConfig::default()
+    });
+    history.persist(vec![created("a")]).await.unwrap();
+    let persisted = history.persist(vec![created("b")]);
+    // Nobody has closed it.
+    history.arbiter.stop();
+    assert_eq!(persisted.await, Ok(()));
+    let late = async { history.link.persist(vec![created("c")])?.await };
+    assert_eq!(late.await, Err(HistoryError::Closed));
+    assert_eq!(history.counted(), (2, 2, 0, 0));
 }

@@ -11,7 +11,12 @@ use actix::Addr;
 use log::error;
 use tokio::sync::oneshot;
 
-use super::{Change, Close, History, HistoryError, Persist, admission::Admission};
+use super::{
+    Change, Close, History, HistoryError,
+    admission::Admission,
+    messages::ChangesWait,
+    waiting::{Asked, Waiting},
+};
 
 /// A history's address, and the door before it. Hold it: changes of one holder keep their order.
 #[derive(Clone)]
@@ -19,6 +24,7 @@ pub struct HistoryLink {
     /// For everything but changes.
     pub addr: Addr<History>,
     admission: Arc<Admission>,
+    waiting: Waiting,
 }
 
 /// The answer to [`HistoryLink::persist`]: it comes when the changes are committed. Whoever drops it
@@ -28,8 +34,8 @@ pub struct HistoryLink {
 pub struct Persisted(oneshot::Receiver<Result<(), HistoryError>>);
 
 impl HistoryLink {
-    pub(super) fn new(addr: Addr<History>, admission: Arc<Admission>) -> Self {
-        Self { addr, admission }
+    pub(super) fn new(addr: Addr<History>, admission: Arc<Admission>, waiting: Waiting) -> Self {
+        Self { addr, admission, waiting }
     }
 
     /// Sends changes that are to be stored together: all of them, or none. They are on their way
@@ -44,8 +50,10 @@ impl HistoryLink {
         if !self.addr.connected() {
             return Err(HistoryError::Closed);
         }
-        #[expect(clippy::disallowed_methods, reason = "admission has counted it, and counts right")]
-        self.addr.do_send(Persist { changes, permit, answer });
+        if self.waiting.push(Asked { changes, permit, answer }) {
+            #[expect(clippy::disallowed_methods, reason = "at most one for all that waits")]
+            self.addr.do_send(ChangesWait);
+        }
         Ok(Persisted(answered))
     }
 
@@ -56,6 +64,7 @@ impl HistoryLink {
 
     /// Ends the history: what was sent before is committed, and the file is complete by itself.
     pub async fn close(&self) {
+        self.waiting.seal();
         match self.addr.send(Close).await {
             Ok(Ok(())) => (),
             Ok(Err(error)) => {

@@ -1,24 +1,14 @@
 //! What a history is asked.
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
 
-use super::{Change, Contents, HistoryError, Page, StoredMessage, admission::Permit};
+use super::{Contents, HistoryError, Page, StoredMessage};
 use crate::ids::RoomName;
 
-/// Stores changes: all of them, or none. Made by [`HistoryLink::persist`](super::HistoryLink::persist),
-/// which says whether they may wait.
-///
-/// The answer goes its own way and not actix's: a message whose asker has gone is dropped unread by
-/// actix, and a change that is missing makes those behind it wrong.
-#[derive(Message)]
+/// Some changes wait ([`HistoryLink::persist`](super::HistoryLink::persist)), and none did before.
+#[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Persist {
-    pub(super) changes: Vec<Change>,
-    /// Freed when the changes are committed, or refused.
-    pub(super) permit: Permit,
-    pub(super) answer: oneshot::Sender<Result<(), HistoryError>>,
-}
+pub(super) struct ChangesWait;
 
 /// Reads everything but the messages. Sees what was persisted before it.
 #[derive(Clone, Copy, Debug, Message)]

@@ -1,8 +1,8 @@
 //! History that survives: rooms, members, mutes and messages in an embedded SQLite database.
 //!
 //! ```text
-//!   room ──► HistoryLink::persist ──► admission ──► History (a thread of its own) ──► SQLite
-//!    ▲              too many wait: Busy               one transaction for all that came together
+//!   room ──► HistoryLink::persist ──► admission ──► waiting ──► History (a thread of its own) ──► SQLite
+//!    ▲              too many wait: Busy                             one transaction for all that came together
 //!    └──────────────────────────── Persisted, once it is committed
 //! ```
 //!
@@ -14,7 +14,7 @@
 //!   fails costs everybody in the batch an error.
 //! - A file that is damaged, newer, or another program's is named in an error and left as it is.
 //!
-//! Reading order: [`change`], [`contents`], [`link`], [`actor`], then the store below it: `open`,
+//! Reading order: [`change`], [`contents`], [`link`], `waiting`, [`actor`], then the store below it: `open`,
 //! `schema`, `apply`, `load`.
 
 pub mod change;
@@ -30,6 +30,7 @@ mod load;
 mod open;
 mod schema;
 mod store;
+mod waiting;
 
 pub mod config;
 pub mod error;
@@ -52,5 +53,5 @@ pub use config::{BatchLimits, HistoryConfig, Place, Synchronous, WaitingLimits};
 pub use contents::{Contents, Mute, Page, StoredMessage, StoredRoom};
 pub use error::HistoryError;
 pub use link::{HistoryLink, Persisted};
-pub use messages::{Close, LoadMessages, LoadRooms, PageFrom, PageOfMessages, Persist};
+pub use messages::{Close, LoadMessages, LoadRooms, PageFrom, PageOfMessages};
 pub use retention::Retention;
