@@ -4,6 +4,9 @@
 /// trusted clients, and bounded in number, so they are no way to make it slow.
 pub(crate) type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
+/// A set of such keys.
+pub(crate) type FastSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
 /// A map of a few entries: a list, searched from its front, as long as what is in it and no longer. For keys of
 /// which a session has one or two.
 #[derive(Clone, Debug)]

@@ -15,13 +15,13 @@ use std::{
 };
 
 use framing::ByteString;
-use routes_by::{RoutesBy, Spare};
+use routes_by::{RoutesAwaiting, RoutesBy, Spare};
 use smallvec::SmallVec;
 
 use super::{Delivery, Peer, Peers, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
 use crate::{
     ids::{ClientId, RequestId},
-    maps::FastMap,
+    maps::{FastMap, FastSet},
     registry::SocketKey,
 };
 
@@ -137,6 +137,12 @@ pub(super) struct Book {
     pub(super) routes: FastMap<RouteId, Route>,
     pub(super) by_target: RoutesBy,
     by_asker: RoutesBy,
+    /// Requests that others may read than whoever has opened their routes.
+    shared: FastSet<RequestId>,
+    /// Finished routes that somebody who is away is still to read.
+    unread: RoutesAwaiting,
+    /// Routes that have kept something for somebody who is away.
+    keeping: RoutesAwaiting,
     /// Of all routes.
     spare: Spare,
 }
@@ -156,6 +162,9 @@ impl Book {
             routes: FastMap::default(),
             by_target: RoutesBy::default(),
             by_asker: RoutesBy::default(),
+            shared: FastSet::default(),
+            unread: RoutesAwaiting::default(),
+            keeping: RoutesAwaiting::default(),
             spare: Spare::default(),
         }
     }
@@ -168,12 +177,42 @@ impl Book {
         self.requests.len()
     }
 
+    /// Nothing is remembered of any request.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+            && self.shared.is_empty()
+            && self.unread.is_empty()
+            && self.keeping.is_empty()
+    }
+
     /// Some of the routes in the order opened, because ids rise. Looks at all: for what happens rarely.
     pub(super) fn in_order(&self, which: impl Fn(&Route) -> bool) -> Vec<RouteId> {
         let chosen = self.routes.iter().filter(|(_, route)| which(route));
         let mut ids: Vec<RouteId> = chosen.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// The requests whose answers somebody gets.
+    fn requests_for(&self, requester: &Requester) -> Vec<RequestId> {
+        let mut found = self.requests_to_look_at(&requester.client);
+        found
+            .retain(|id| self.requests.get(id).is_some_and(|request| request.requesters.contains(requester)));
+        found
+    }
+
+    /// What a client has asked, and what several read. Not all requests: thousands of clients may come back at once
+    /// while each of them has one in flight.
+    pub(super) fn requests_to_look_at(&self, client: &ClientId) -> Vec<RequestId> {
+        let mut asked: Vec<RequestId> = Vec::new();
+        for route in self.by_asker.of(client).iter().filter_map(|id| self.routes.get(id)) {
+            if !asked.contains(&route.request) && !self.shared.contains(&route.request) {
+                asked.push(route.request.clone());
+            }
+        }
+        asked.extend(self.shared.iter().cloned());
+        asked
     }
 
     /// Requests of which an answer is still awaited.

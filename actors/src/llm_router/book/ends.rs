@@ -6,7 +6,7 @@ use log::debug;
 use super::Book;
 use crate::{
     ids::RequestId,
-    llm_router::{Delivery, Failure, Leftover, RouteId, ToTarget},
+    llm_router::{Delivery, Failure, Leftover, Requester, RouteId, ToTarget},
     registry::SocketKey,
 };
 
@@ -80,11 +80,15 @@ impl Book {
         let Some(route) = self.routes.get(&id).filter(|route| route.finished) else {
             return;
         };
-        let away = self.requests.get(&route.request).is_some_and(|request| {
-            request.requesters.iter().any(|requester| !self.peers.contains_key(requester))
-        });
         let keeps = !route.holders.is_empty() || !route.kept.is_empty();
-        if !away || !keeps {
+        let readers = self.requests.get(&route.request).map(|request| &request.requesters[..]);
+        let away = readers.unwrap_or_default().iter().filter(|reader| !self.peers.contains_key(*reader));
+        let mut waits = false;
+        for reader in away.take_while(|_| keeps) {
+            self.unread.add(reader, id);
+            waits = true;
+        }
+        if !waits {
             self.close(id);
         }
     }
@@ -97,8 +101,8 @@ impl Book {
     }
 
     /// A requester is back, or gone: routes that are over may have waited for that.
-    pub(super) fn settle(&mut self) {
-        for id in self.in_order(|route| route.finished) {
+    pub(super) fn settle(&mut self, requester: &Requester) {
+        for id in self.unread.take(requester) {
             self.close_if_read(id);
         }
     }
@@ -112,10 +116,12 @@ impl Book {
     /// Takes a route out; its request stays. Returns the request's id.
     pub(super) fn unlink(&mut self, id: RouteId) -> Option<RequestId> {
         let route = self.routes.remove(&id)?;
+        self.keeping.remove(route.kept.iter().map(|(of, _)| of), id);
         for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
             index.remove(client, id);
         }
         if let Some(request) = self.requests.get_mut(&route.request) {
+            self.unread.remove(&request.requesters, id);
             request.routes.retain(|other| *other != id);
         }
         Some(route.request)
@@ -125,6 +131,7 @@ impl Book {
         if self.requests.get(request_id).is_some_and(|request| request.routes.is_empty()) {
             debug!(request:% = request_id; "request forgotten");
             self.requests.remove(request_id);
+            self.shared.remove(request_id);
         }
     }
 }

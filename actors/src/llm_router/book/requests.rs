@@ -65,6 +65,9 @@ impl Book {
         if !entry.askers.contains(&from) {
             entry.askers.push(from.clone());
         }
+        if entry.listener.is_some() || !audience.members.is_empty() || !(mine || entry.routes.is_empty()) {
+            self.shared.insert(request_id.clone());
+        }
         let asker = (!audience.nobody_asked).then(|| from.clone());
         for requester in asker.into_iter().chain(audience.members) {
             if !entry.requesters.contains(&requester) {
@@ -184,6 +187,7 @@ impl Book {
             let there = request.requesters.contains(member);
             if *joins && !there {
                 request.requesters.push(member.clone());
+                self.shared.insert(id.clone());
             } else if !*joins && there && !request.askers.contains(member) {
                 request.requesters.retain(|other| other != member);
             } else {
@@ -196,6 +200,9 @@ impl Book {
                     let (requester, peers) = (member.clone(), peers.clone());
                     self.tell(holder, ToTarget::Peers { route, requester, peers, gone: !*joins });
                 }
+            }
+            if !*joins {
+                self.settle(member);
             }
         }
     }

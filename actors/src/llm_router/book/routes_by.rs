@@ -1,8 +1,14 @@
-//! Routes by client: by the target that answers, and by the client that has asked.
+//! Routes by client: by the target that answers, by the client that has asked, by those who are waited for.
+
+use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use crate::{ids::ClientId, llm_router::RouteId, maps::FastMap};
+use crate::{
+    ids::ClientId,
+    llm_router::{Requester, RouteId},
+    maps::FastMap,
+};
 
 /// The routes of each client, oldest first: ids rise, so a new one stands last.
 #[derive(Default)]
@@ -74,5 +80,43 @@ impl RoutesBy {
         if routes.ids.is_empty() {
             self.0.remove(client);
         }
+    }
+}
+
+/// Routes that wait for somebody who is away. Thousands may come back at once: what waits for each is looked up.
+#[derive(Default)]
+pub(super) struct RoutesAwaiting(FastMap<Requester, BTreeSet<RouteId>>);
+
+impl RoutesAwaiting {
+    pub(super) fn add(&mut self, requester: &Requester, id: RouteId) {
+        match self.0.get_mut(requester) {
+            Some(ids) => drop(ids.insert(id)),
+            None => drop(self.0.insert(requester.clone(), BTreeSet::from([id]))),
+        }
+    }
+
+    /// The requester is back, or gone: what waited for it, oldest first.
+    pub(super) fn take(&mut self, requester: &Requester) -> BTreeSet<RouteId> {
+        self.0.remove(requester).unwrap_or_default()
+    }
+
+    /// A route waits for none of these any more.
+    pub(super) fn remove<'a>(&mut self, requesters: impl IntoIterator<Item = &'a Requester>, id: RouteId) {
+        // Nobody is away, as a rule.
+        if self.0.is_empty() {
+            return;
+        }
+        for requester in requesters {
+            let Some(ids) = self.0.get_mut(requester) else { continue };
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.0.remove(requester);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

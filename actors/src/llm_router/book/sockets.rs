@@ -73,7 +73,7 @@ impl Book {
         }
         self.peers_changed(&owner, false);
         if back {
-            self.settle();
+            self.settle(&owner);
         }
     }
 
@@ -123,8 +123,8 @@ impl Book {
     /// Tells the holders of a requester's routes which sockets it has now.
     pub(super) fn peers_changed(&mut self, requester: &Requester, gone: bool) {
         let peers = self.peers.get(requester).cloned().unwrap_or_default();
-        for request in self.requests.values().filter(|request| request.requesters.contains(requester)) {
-            for id in &request.routes {
+        for request in self.requests_for(requester) {
+            for id in self.requests.get(&request).into_iter().flat_map(|request| &request.routes) {
                 for holder in self.routes.get(id).into_iter().flat_map(|route| &route.holders) {
                     let (requester, peers) = (requester.clone(), peers.clone());
                     if let Some(line) = self.lines.get_mut(holder) {
@@ -177,15 +177,18 @@ impl Book {
             return;
         }
         self.peers_changed(requester, true);
-        for request in self.requests.values_mut() {
+        for id in self.requests_for(requester) {
+            let Some(request) = self.requests.get_mut(&id) else { continue };
             // With no requester left the answer is consumed and dropped until it is complete.
             request.requesters.retain(|other| other != requester);
             request.askers.retain(|other| other != requester);
         }
-        for route in self.routes.values_mut() {
-            route.kept.retain(|(of, _)| of != requester);
+        for id in self.keeping.take(requester) {
+            if let Some(route) = self.routes.get_mut(&id) {
+                route.kept.retain(|(of, _)| of != requester);
+            }
         }
-        self.settle();
+        self.settle(requester);
     }
 
     // --- moves ---------------------------------------------------------------------------------
@@ -234,11 +237,12 @@ impl Book {
     }
 
     /// Keeps parts for a requester that is away. The bounds are those of where they come from.
-    fn keep(&mut self, route: RouteId, requester: &Requester, parts: Vec<Delivery>, end: End) {
-        let Some(route) = self.routes.get_mut(&route) else {
-            debug!(route = route.0; "part of a finished answer could not be delivered");
+    fn keep(&mut self, id: RouteId, requester: &Requester, parts: Vec<Delivery>, end: End) {
+        let Some(route) = self.routes.get_mut(&id) else {
+            debug!(route = id.0; "part of a finished answer could not be delivered");
             return;
         };
+        self.keeping.add(requester, id);
         let at = route.kept.iter().position(|(of, _)| of == requester).unwrap_or_else(|| {
             route.kept.push((requester.clone(), VecDeque::new()));
             route.kept.len() - 1
@@ -254,7 +258,7 @@ impl Book {
 
     /// What was kept for a requester goes to its first socket.
     fn hand_out(&mut self, requester: &Requester, peer: &Peer) {
-        for id in self.in_order(|route| !route.kept.is_empty()) {
+        for id in self.keeping.take(requester) {
             let Some(route) = self.routes.get_mut(&id) else { continue };
             if let Some(at) = route.kept.iter().position(|(of, _)| of == requester) {
                 let (_, mut parts) = route.kept.swap_remove(at);

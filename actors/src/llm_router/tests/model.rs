@@ -1,7 +1,7 @@
 //! Random lives of many requests, against the rules written down once more and as plainly as can be.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
@@ -95,6 +95,8 @@ struct Model {
     routes: BTreeMap<RouteId, Route>,
     lives: BTreeMap<RouteId, Life>,
     requesters: BTreeMap<String, Vec<String>>,
+    /// Who was away when a route was over.
+    unread: BTreeSet<(String, RouteId)>,
     told: Vec<Told>,
     next: u64,
 }
@@ -151,15 +153,19 @@ impl Model {
 
     fn close_if_read(&mut self, id: RouteId) {
         let Some(route) = self.routes.get(&id).filter(|route| route.finished) else { return };
-        let away = self.requesters[&route.request].iter().any(|client| self.sockets(client).is_empty());
-        if !away || (route.holders.is_empty() && route.kept.is_empty()) {
+        let away: Vec<_> =
+            self.requesters[&route.request].iter().filter(|client| self.sockets(client).is_empty()).collect();
+        if away.is_empty() || (route.holders.is_empty() && route.kept.is_empty()) {
             self.close(id);
+        } else {
+            self.unread.extend(away.into_iter().map(|client| (client.clone(), id)));
         }
     }
 
     fn close(&mut self, id: RouteId) {
         let Some(route) = self.routes.remove(&id) else { return };
         self.lives.remove(&id).unwrap();
+        self.unread.retain(|(_, unread)| *unread != id);
         for holder in &route.holders {
             self.told.push(Told::Close(*holder, id));
         }
@@ -182,9 +188,8 @@ impl Model {
     }
 
     /// The ends that waited for a client that is back, or gone.
-    fn settle(&mut self) {
-        let finished = self.routes.iter().filter(|(_, route)| route.finished);
-        for id in finished.map(|(id, _)| *id).collect::<Vec<_>>() {
+    fn settle(&mut self, client: &str) {
+        for (_, id) in self.unread.extract_if(.., |(of, _)| of == client).collect::<Vec<_>>() {
             self.close_if_read(id);
         }
     }
@@ -398,7 +403,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 model.peers_changed(client, false);
                 if back {
                     model.hand_out(client);
-                    model.settle();
+                    model.settle(client);
                 }
             }
             Act::PeerCloses(at) => {
@@ -421,7 +426,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                     for route in model.routes.values_mut() {
                         route.kept.retain(|(of, _)| of != client);
                     }
-                    model.settle();
+                    model.settle(client);
                 }
             }
             Act::Open { from, request, targets } => {
@@ -510,6 +515,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
             .collect();
         prop_assert_eq!(&routes, &model.routes, "after {:?}", act);
         prop_assert_eq!(f.book.len(), model.requesters.len());
+        prop_assert!(!f.book.routes.is_empty() || f.book.is_empty(), "after {:?}", act);
     }
     Ok(())
 }

@@ -547,6 +547,48 @@ fn what_a_target_leaves_reaches_those_who_asked_in_order() {
     });
 }
 
+/// The route of an answer that is over stays for as long as somebody is away, whoever else comes meanwhile.
+#[test]
+fn what_was_on_its_way_to_a_socket_that_is_gone_is_kept_whoever_comes_first() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let away = f.peer(ME);
+        f.open(ME, "r", &[A]).unwrap();
+        let route = f.route("r", A).unwrap();
+        f.close(away);
+        f.book.complete(route, None);
+        f.close(tab);
+        f.peer(OTHER);
+        f.book.returned_to(away, Origin { route, holder: tab }, part("r", "1"));
+        f.told().await;
+        let back = f.peer(ME);
+        assert_eq!(f.told().await, [Told::Text(back, "1".into())]);
+        assert!(f.book.is_empty());
+    });
+}
+
+#[test]
+fn who_comes_or_goes_is_not_looked_for_among_the_requests_of_others() {
+    Fixture::run(RouterLimits { allow_shared: true, ..limits() }, |mut f| async move {
+        f.target(A);
+        let names: Vec<String> = (0..100).map(|number| format!("app-{number}")).collect();
+        for name in &names {
+            f.peer(name);
+            f.open(name, &format!("of-{name}"), &[A]).unwrap();
+        }
+        let looked_at = |f: &Fixture, client: &str| {
+            let ids = f.book.requests_to_look_at(&requester(client).client);
+            ids.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(&f, &names[7]), ["of-app-7"]);
+        assert_eq!(looked_at(&f, ME), [""; 0]);
+        // What two have asked is looked at for all.
+        f.open(ME, "of-app-7", &[A]).unwrap();
+        assert_eq!(looked_at(&f, ME), ["of-app-7"]);
+        assert_eq!(looked_at(&f, &names[8]), ["of-app-8", "of-app-7"]);
+    });
+}
+
 #[test]
 fn what_a_target_leaves_for_one_socket_is_not_for_another() {
     Fixture::run(limits(), |mut f| async move {
