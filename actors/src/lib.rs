@@ -41,3 +41,4 @@ pub mod seat;
 mod emit;
 mod maps;
 pub mod metrics;
+mod rising_map;

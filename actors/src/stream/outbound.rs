@@ -14,9 +14,7 @@
 //! that needs several writes starts when all earlier ones are acked, waits for permit and ack of
 //! each of its own, and holds the next stream back until its last ack (rule 7).
 
-use crate::maps::FastMap;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -40,6 +38,7 @@ pub use reached::Reached;
 pub use types::{Command, OutboundLimits, StreamGrouping, StreamText, WireId, WireIdError, reason};
 
 use super::StreamInfo;
+use crate::{maps::FastMap, rising_map::RisingMap};
 use entry::{Closing, Entry, EntryId, Group, OutputKey, Phase};
 use ignored::Ignored;
 use lane::Lanes;
@@ -59,21 +58,21 @@ pub struct StreamSender {
     /// The inner event name that the receiver listens to, once known.
     learned: Option<ByteString>,
     /// In order of creation: announced, written and, if too much waits, dropped oldest first.
-    entries: BTreeMap<EntryId, Entry>,
+    entries: RisingMap<EntryId, Entry>,
     next_entry: EntryId,
     lanes: Lanes,
     /// Entries that may still grow.
     by_group: FastMap<Group, EntryId>,
     ignored: Ignored,
     /// Entries without announcement.
-    waiting: BTreeSet<EntryId>,
-    wires: BTreeMap<WireId, Wire>,
+    waiting: RisingMap<EntryId, ()>,
+    wires: RisingMap<WireId, Wire>,
     next_wire: u64,
     /// Wire ids announced for content and never read.
     unread_wires: usize,
     /// One entry a stream at most; they are not moved by every read: one that fires early is set
     /// anew.
-    timers: BTreeSet<(Instant, EntryId)>,
+    timers: RisingMap<(Instant, EntryId), ()>,
     queued: usize,
     /// Streams in a row that were dropped without a read.
     never_read: u32,
@@ -102,16 +101,16 @@ impl StreamSender {
         };
         Self {
             learned: learned.or(only),
-            entries: BTreeMap::new(),
+            entries: RisingMap::default(),
             next_entry: 1,
             lanes: Lanes::default(),
             by_group: FastMap::default(),
             ignored: Ignored::new(limits.max_streams),
-            waiting: BTreeSet::new(),
-            wires: BTreeMap::new(),
+            waiting: RisingMap::default(),
+            wires: RisingMap::default(),
             next_wire: 1,
             unread_wires: 0,
-            timers: BTreeSet::new(),
+            timers: RisingMap::default(),
             queued: 0,
             never_read: 0,
             deaf: false,
@@ -343,7 +342,7 @@ impl StreamSender {
             return None;
         }
         while self.entries.len() >= self.limits.max_streams.max(1)
-            && let Some((&oldest, entry)) = self.entries.first_key_value()
+            && let Some((&oldest, entry)) = self.entries.first()
         {
             self.reached.waiting_streams += 1;
             let ended = matches!(entry.phase, Phase::Ended(_));
@@ -357,7 +356,7 @@ impl StreamSender {
         let lane = self.lanes.of(OutputKey::of(&text.info));
         self.entries.insert(id, Entry::new(text, lane, now));
         self.lanes.link(&mut self.entries, id);
-        self.waiting.insert(id);
+        self.waiting.insert(id, ());
         Some(id)
     }
 

@@ -12,7 +12,7 @@ use super::{StreamSender, Wire};
 impl StreamSender {
     /// Announces what may be announced, oldest first.
     pub(super) fn announce(&mut self, now: Instant, out: &mut Vec<Command>) {
-        while let Some(&id) = self.waiting.first() {
+        while let Some((&id, ())) = self.waiting.first() {
             let names = if self.learned.is_some() { 1 } else { self.limits.event_names.len() };
             let limit = if self.deaf { names } else { self.limits.max_unread };
             if self.unread_wires > 0 && self.unread_wires + names > limit {

@@ -1,10 +1,8 @@
 //! The streams of one output at one receiver, in the order in which their text must leave
 //! (spec §5.5 rule 7).
 
-use crate::maps::FastMap;
-use std::collections::BTreeMap;
-
 use super::entry::{Entry, EntryId, LaneId, OutputKey};
+use crate::{maps::FastMap, rising_map::RisingMap};
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -21,7 +19,7 @@ pub(super) struct Lane {
 /// All lanes with a stream or an outstanding ack.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    map: BTreeMap<LaneId, Lane>,
+    map: RisingMap<LaneId, Lane>,
     by_key: FastMap<OutputKey, LaneId>,
     next: LaneId,
 }
@@ -51,7 +49,7 @@ impl Lanes {
     }
 
     /// Puts a new entry at the end of its lane.
-    pub(super) fn link(&mut self, entries: &mut BTreeMap<EntryId, Entry>, id: EntryId) {
+    pub(super) fn link(&mut self, entries: &mut RisingMap<EntryId, Entry>, id: EntryId) {
         let Some(entry) = entries.get_mut(&id) else {
             return;
         };
@@ -66,7 +64,7 @@ impl Lanes {
     }
 
     /// Takes an entry out of its lane.
-    pub(super) fn unlink(&mut self, entries: &mut BTreeMap<EntryId, Entry>, id: EntryId) {
+    pub(super) fn unlink(&mut self, entries: &mut RisingMap<EntryId, Entry>, id: EntryId) {
         let Some(entry) = entries.get_mut(&id) else {
             return;
         };
@@ -107,7 +105,7 @@ impl Lanes {
     }
 }
 
-fn set_next(entries: &mut BTreeMap<EntryId, Entry>, id: EntryId, next: Option<EntryId>) {
+fn set_next(entries: &mut RisingMap<EntryId, Entry>, id: EntryId, next: Option<EntryId>) {
     if let Some(entry) = entries.get_mut(&id) {
         entry.next = next;
     }

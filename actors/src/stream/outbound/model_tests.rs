@@ -147,10 +147,10 @@ impl World {
         self.wire.extend(self.out.drain(..));
         let limit = self.sender.limits.max_unread.max(self.sender.limits.event_names.len());
         assert!(self.sender.unread_wires <= limit, "too many unread announcements");
-        let waiting: usize = self.sender.entries.values().map(|entry| entry.text.len()).sum();
+        let waiting: usize = self.sender.entries.iter().map(|(_, entry)| entry.text.len()).sum();
         assert_eq!(self.sender.queued_bytes(), waiting);
-        let unread = self.sender.entries.values().filter(|entry| entry.is_unread());
-        assert_eq!(self.sender.unread_wires, unread.map(|e| e.wires().len()).sum::<usize>());
+        let unread = self.sender.entries.iter().filter(|(_, entry)| entry.is_unread());
+        assert_eq!(self.sender.unread_wires, unread.map(|(_, e)| e.wires().len()).sum::<usize>());
         assert!(self.sender.timers.len() <= self.sender.entries.len());
     }
 

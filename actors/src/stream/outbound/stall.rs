@@ -9,7 +9,7 @@ use super::types::{Command, reason};
 impl StreamSender {
     /// Drops what has stalled.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<Command>) {
-        while let Some(&(at, id)) = self.timers.first().filter(|(at, _)| *at <= now) {
+        while let Some((&(at, id), ())) = self.timers.first().filter(|((at, _), ())| *at <= now) {
             self.timers.remove(&(at, id));
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
@@ -26,7 +26,7 @@ impl StreamSender {
 
     /// When [`StreamSender::poll`] is due. It may turn out that nothing was to be done yet.
     pub fn deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|((at, _), ())| *at)
     }
 
     /// Makes sure that a stream is looked at, at the latest then.
@@ -37,7 +37,7 @@ impl StreamSender {
             if let Some(later) = entry.timer.replace(at) {
                 self.timers.remove(&(later, id));
             }
-            self.timers.insert((at, id));
+            self.timers.insert((at, id), ());
         }
     }
 
