@@ -8,7 +8,7 @@ use newage_broker::config::Config;
 use serde_json::json;
 
 use llm_world::{App, EXTENSION, NOTHING_OPEN, Packet, trio};
-use support::{Broker, Frame, Peer, auth};
+use support::{Broker, Frame, Peer, auth, masked_frame};
 
 /// A broker, an extension that was asked "r", and an app that reads nothing by itself.
 async fn asked(change: impl FnOnce(&mut Config)) -> (Broker, App, App) {
@@ -236,20 +236,26 @@ async fn packets_per_poll() {
 
 #[tokio::test]
 async fn events_of_an_unknown_output_are_bounded_while_it_is_looked_up() {
-    let broker = Broker::start(|config| config.limits.max_unattributed = 2);
-    // The packets of one POST are read at once, before the router can have answered.
-    let mut extension = App::join_polling(&broker, auth(EXTENSION)).await;
-    let mut app = App::join(&broker, "app-a").await;
-    app.asks(EXTENSION, "r").await;
-    extension.gets("r").await;
-    let packets = llm_world::token(None, "o", "s", "a long enough text", true);
-    let packets: Vec<Frame> = packets.into_iter().map(Frame::Text).collect();
-    extension.peer.send_all(&packets).await;
-    extension.settle().await;
-    // START and the first piece wait, four pieces and END are dropped.
-    assert_eq!(broker.limit_reached("limits.max_unattributed"), 5);
-    extension.answers(Some("r"), "o", "still alive").await;
-    app.until("the answer", |app| app.events.iter().any(|event| event.is("message"))).await;
+    type Change = fn(&mut Config);
+    let cases: [(&str, Change); 2] = [
+        ("limits.max_unattributed", |config| config.limits.max_unattributed = 2),
+        // START and the first pieces have as much.
+        ("limits.max_payload", |config| config.limits.max_payload = 400),
+    ];
+    for (limit, change) in cases {
+        let (broker, mut extension, mut app) = trio(change).await;
+        app.asks(EXTENSION, "r").await;
+        extension.gets("r").await;
+        let text = "a text that is long enough";
+        let packets = llm_world::token(None, "o", "s", text, true);
+        // One segment is read in one go: the router cannot have answered before its end.
+        let frames = packets.iter().flat_map(|packet| masked_frame(true, 1, packet.as_bytes()));
+        let segment: Vec<u8> = frames.collect();
+        extension.peer.send_raw(&segment).await;
+        // What does not fit is read when it is known what it answers.
+        app.reads(text).await;
+        assert_eq!(broker.limit_reached(limit), 1);
+    }
 }
 
 #[tokio::test]

@@ -173,6 +173,8 @@ impl Config {
                 max_routes: self.limits.max_routes,
             },
             max_unattributed: self.limits.max_unattributed,
+            // As many as one packet may have.
+            max_unattributed_bytes: self.limits.max_payload,
             max_outputs: self.limits.max_outputs,
         }
     }

@@ -52,7 +52,6 @@ pub(super) struct Answers {
     outputs: Outputs,
     /// Reused by every call.
     emits: Vec<Emit<RouteId>>,
-    max_unattributed: usize,
     /// Routes that are over, while outputs wait for their attribution: one of them may be theirs.
     endings: Vec<Ending>,
     /// The extension's last sign of life, on the router's clock; known once it was asked something.
@@ -78,12 +77,16 @@ impl Answers {
             streams: InboundStreams::new(limits.inbound.clone()),
             open_streams: Share::of(&metrics.open_streams),
             fan_out: FanOut::new(socket, limits.fan_out, metrics),
-            outputs: Outputs::new(limits.max_outputs),
+            outputs: Outputs::new(limits),
             emits: Vec::new(),
-            max_unattributed: limits.max_unattributed,
             endings: Vec::new(),
             activity: None,
         }
+    }
+
+    /// As many events wait until it is known what they answer as may: what follows is not read before that.
+    pub(super) fn holds_back(&self) -> bool {
+        self.outputs.reached().is_some()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -306,7 +309,8 @@ impl Broker {
         let request_id = payload::text(request_id.as_ref());
         let kind = Kind::Message { data: stringified(data.as_ref()) };
         let stream_id = ByteString::new();
-        self.attribute(cx, StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id });
+        let (output_id, bytes) = (Some(output_id), event.bytes());
+        self.attribute(cx, StreamEventIn { kind, stream_id, output_id, request_id, bytes });
     }
 
     /// An event whose route is known.

@@ -148,8 +148,10 @@ pub struct BrokerLimits {
     pub outbound: OutboundLimits,
     /// What waits for requesters.
     pub fan_out: FanOutLimits,
-    /// Events of outputs whose request is being looked up.
+    /// Events that wait until it is known which request they answer; what follows stays in the transport.
     pub max_unattributed: usize,
+    /// The bytes that they may keep.
+    pub max_unattributed_bytes: usize,
     /// Outputs whose request a session remembers.
     pub max_outputs: usize,
 }
@@ -367,6 +369,10 @@ impl NamespaceHandler for Broker {
 
     fn moved(&mut self, cx: &mut Cx<'_, '_>, past: &Addr<BrokerSession>) {
         self.readdress(cx, past);
+    }
+
+    fn holds_back(&self) -> bool {
+        self.answers.as_ref().is_some_and(|answers| answers.holds_back())
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -87,6 +87,7 @@ impl Stage {
             outbound: OutboundLimits::default(),
             fan_out: FanOutLimits { max_waiting_bytes: 1 << 20, max_routes: 8 },
             max_unattributed: 8,
+            max_unattributed_bytes: 1 << 20,
             max_outputs: 8,
         };
         let logs = Logs::new(root.dir.path(), 1, metrics.clone()).start();

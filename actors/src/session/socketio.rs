@@ -60,6 +60,10 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     /// The session lives on another worker now, and is reached there; its old address hands on what
     /// arrives there.
     fn moved(&mut self, _: &mut Sockets<'_, '_, Self>, _past: &Addr<SessionActor<SocketIo<Self>>>) {}
+    /// Whether nothing more is to be read from the peer until the handler has acted on something else.
+    fn holds_back(&self) -> bool {
+        false
+    }
     /// The earliest instant at which [`NamespaceHandler::poll`] has something to do.
     fn deadline(&self) -> Option<Instant>;
     /// A deadline has passed.
@@ -276,7 +280,7 @@ impl<H: NamespaceHandler> Application for SocketIo<H> {
     fn holds_back(&mut self) -> bool {
         let layer = &mut self.layer;
         layer.crowded = layer.crowded && layer.early_bound().is_some();
-        layer.crowded
+        layer.crowded || self.handler.holds_back()
     }
 
     fn closed(&mut self, cx: &mut Cx<'_, Self>, _: &CloseReason) {

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use log::debug;
 
 use super::{
-    super::{Broker, Cx},
+    super::{Broker, BrokerLimits, Cx},
     Answers,
     stream_event::{Kind, StreamEventIn},
 };
@@ -38,11 +38,46 @@ pub(super) struct Outputs {
     max: usize,
     /// About how many of them the router is asked.
     asked: usize,
+    /// What waits for its answers.
+    waiting: Waiting,
+    most: Waiting,
+}
+
+/// Events that wait, and the bytes that they keep.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    events: usize,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn of(attribution: &Attribution) -> Self {
+        let Attribution::Asked(waiting) = attribution else { return Self::default() };
+        Self { events: waiting.len(), bytes: waiting.iter().map(|event| event.bytes).sum() }
+    }
 }
 
 impl Outputs {
-    pub(super) fn new(max: usize) -> Self {
-        Self { known: FastMap::default(), order: VecDeque::new(), max, asked: 0 }
+    pub(super) fn new(limits: &BrokerLimits) -> Self {
+        Self {
+            known: FastMap::default(),
+            order: VecDeque::new(),
+            max: limits.max_outputs,
+            asked: 0,
+            waiting: Waiting::default(),
+            most: Waiting { events: limits.max_unattributed, bytes: limits.max_unattributed_bytes },
+        }
+    }
+
+    /// The bound that what waits has reached, if it has reached one.
+    pub(super) fn reached(&self) -> Option<&'static str> {
+        if self.waiting.events == 0 {
+            None
+        } else if self.waiting.events >= self.most.events {
+            Some("limits.max_unattributed")
+        } else {
+            (self.waiting.bytes >= self.most.bytes).then_some("limits.max_payload")
+        }
     }
 
     /// Whether the router is asked about one of them.
@@ -53,6 +88,9 @@ impl Outputs {
     /// Returns what had to be forgotten for it.
     fn set(&mut self, output: Arc<str>, attribution: Attribution) -> Option<Attribution> {
         self.asked += usize::from(matches!(attribution, Attribution::Asked(_)));
+        let Waiting { events, bytes } = Waiting::of(&attribution);
+        self.waiting.events += events;
+        self.waiting.bytes += bytes;
         if let Some(before) = self.known.insert(output.clone(), attribution) {
             self.no_longer(&before);
             return None;
@@ -66,21 +104,38 @@ impl Outputs {
 
     fn no_longer(&mut self, before: &Attribution) {
         self.asked -= usize::from(matches!(before, Attribution::Asked(_)));
+        let Waiting { events, bytes } = Waiting::of(before);
+        self.waiting.events -= events;
+        self.waiting.bytes -= bytes;
     }
 
     /// The router has answered: what waited for that. None: the output was forgotten meanwhile.
     fn answered(&mut self, output: &str, attribution: Attribution) -> Option<Vec<StreamEventIn>> {
         let known = self.known.get_mut(output).filter(|known| matches!(known, Attribution::Asked(_)))?;
-        let Attribution::Asked(waiting) = std::mem::replace(known, attribution) else {
-            return None;
+        let before = std::mem::replace(known, attribution);
+        self.no_longer(&before);
+        match before {
+            Attribution::Asked(waiting) => Some(waiting),
+            Attribution::Route(_) | Attribution::Nobody => None,
+        }
+    }
+
+    /// An event waits for the router's answer with those of its output. False if none of those wait.
+    fn wait(&mut self, event: StreamEventIn) -> bool {
+        let bytes = event.bytes;
+        let Some(waiting) = self.waiting_with(&event) else {
+            debug!(stream:% = event.stream_id; "piece of an unknown stream ignored");
+            return false;
         };
-        self.asked -= 1;
-        Some(waiting)
+        waiting.push(event);
+        self.waiting.events += 1;
+        self.waiting.bytes += bytes;
+        true
     }
 
     /// The events with which one of a stream that is not open has to wait: those of its output, or
     /// those among which its START is.
-    fn waiting(&mut self, event: &StreamEventIn) -> Option<&mut Vec<StreamEventIn>> {
+    fn waiting_with(&mut self, event: &StreamEventIn) -> Option<&mut Vec<StreamEventIn>> {
         fn asked(known: &mut Attribution) -> Option<&mut Vec<StreamEventIn>> {
             match known {
                 Attribution::Asked(waiting) => Some(waiting),
@@ -125,11 +180,9 @@ impl Broker {
             _ => return self.continue_stream(cx, event),
         };
         let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id));
-        let known = answers.outputs.known.get_mut(&*output_id);
+        let known = answers.outputs.known.get(&*output_id);
         match (named, known) {
-            (_, Some(Attribution::Asked(waiting))) => {
-                wait(waiting, event, answers.max_unattributed, cx);
-            }
+            (_, Some(Attribution::Asked(_))) => self.wait(cx, event),
             (Some(route), known) => {
                 if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
                     let output_id: Arc<str> = (*output_id).into();
@@ -159,9 +212,16 @@ impl Broker {
         if let Some(route) = answers.streams.route_of(&event.stream_id).copied() {
             return self.take(cx, route, event);
         }
-        match answers.outputs.waiting(&event) {
-            Some(waiting) => wait(waiting, event, answers.max_unattributed, cx),
-            None => debug!(stream:% = event.stream_id; "piece of an unknown stream ignored"),
+        self.wait(cx, event);
+    }
+
+    /// The event waits with those of its output, if they wait.
+    fn wait(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+        let Some(answers) = &mut self.answers else { return };
+        if answers.outputs.wait(event)
+            && let Some(bound) = answers.outputs.reached()
+        {
+            cx.session().metrics().limit_reached(bound);
         }
     }
 
@@ -207,13 +267,5 @@ impl Broker {
             None => debug!(output:% = output_id; "output answers no request; dropped"),
         }
         self.end_routes(cx);
-    }
-}
-
-fn wait(waiting: &mut Vec<StreamEventIn>, event: StreamEventIn, bound: usize, cx: &mut Cx<'_, '_>) {
-    if waiting.len() < bound {
-        waiting.push(event);
-    } else {
-        cx.session().metrics().limit_reached("limits.max_unattributed");
     }
 }
