@@ -4,3 +4,4 @@
 mod fixture;
 mod model;
 mod rules;
+mod sockets;

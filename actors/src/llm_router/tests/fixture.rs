@@ -113,6 +113,12 @@ pub(super) fn text_of(part: &Delivery) -> String {
     String::from_utf8_lossy(&text.text).into_owned()
 }
 
+pub(super) const A: &str = "SillyTavern-8000";
+pub(super) const B: &str = "SillyTavern-8001";
+pub(super) const ME: &str = "app-a";
+pub(super) const OTHER: &str = "app-b";
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
 pub(super) fn limits() -> RouterLimits {
     RouterLimits {
         per_client: 32,
@@ -267,4 +273,8 @@ impl Fixture {
 pub(super) fn requester(client: &str) -> Requester {
     let client = ClientId::new(client).unwrap();
     Requester { identity: Identity::from(client.clone()), client }
+}
+
+pub(super) fn not_found(target: &str) -> Result<(), Refusal> {
+    Err(Refusal::TargetNotFound(target.into()))
 }
