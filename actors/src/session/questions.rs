@@ -18,6 +18,7 @@ use std::{
 use actix::MailboxError;
 use framing::close::CloseReason;
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 
 use super::{Application, Cx, NoAnswer};
 
@@ -76,24 +77,31 @@ struct Open<A> {
     question: Pin<Box<dyn Question<A>>>,
 }
 
+/// What one actor was asked, in the order asked: the first is due first, for all have the same time.
+struct Lined<A> {
+    actor: TypeId,
+    open: VecDeque<Open<A>>,
+}
+
 /// See the module's documentation.
 pub(super) struct Questions<A: Application> {
-    /// In the order asked, so the first is due first: all of them have the same time.
-    lanes: Vec<(TypeId, VecDeque<Open<A>>)>,
+    /// One that is empty is the next actor's: a session asks one at a time, as a rule, and this is looked at in each
+    /// of its turns.
+    lanes: SmallVec<[Lined<A>; 1]>,
     /// Few at a time: calls of functions, and what is done later.
     as_it_comes: Vec<Open<A>>,
 }
 
 impl<A: Application> Default for Questions<A> {
     fn default() -> Self {
-        Self { lanes: Vec::new(), as_it_comes: Vec::new() }
+        Self { lanes: SmallVec::new(), as_it_comes: Vec::new() }
     }
 }
 
 impl<A: Application> Questions<A> {
     /// How many are open.
     pub(super) fn len(&self) -> usize {
-        self.as_it_comes.len() + self.lanes.iter().map(|(_, lane)| lane.len()).sum::<usize>()
+        self.as_it_comes.len() + self.lanes.iter().map(|lane| lane.open.len()).sum::<usize>()
     }
 
     /// Waits for an answer until `due`, and runs `then` with it, or with the lack of it.
@@ -106,10 +114,17 @@ impl<A: Application> Questions<A> {
     ) {
         let open = Open { due, question: Box::pin(Asked { waits: answer, answer: None, then: Some(then) }) };
         match lane {
-            Lane::Of(actor) => match self.lanes.iter_mut().find(|(known, _)| *known == actor) {
-                Some((_, lane)) => lane.push_back(open),
-                None => self.lanes.push((actor, VecDeque::from([open]))),
-            },
+            Lane::Of(actor) => {
+                let known = self.lanes.iter().position(|lane| lane.actor == actor);
+                let at = known.or_else(|| self.lanes.iter().position(|lane| lane.open.is_empty()));
+                match at.and_then(|at| self.lanes.get_mut(at)) {
+                    Some(lane) => {
+                        lane.actor = actor;
+                        lane.open.push_back(open);
+                    }
+                    None => self.lanes.push(Lined { actor, open: VecDeque::from([open]) }),
+                }
+            }
             Lane::AsItComes => self.as_it_comes.push(open),
         }
     }
@@ -127,7 +142,7 @@ impl<A: Application> Questions<A> {
     /// The next question whose answer is there.
     pub(super) fn poll_answer(&mut self, task: &mut Context<'_>) -> Poll<Pin<Box<dyn Question<A>>>> {
         let mut answered = |open: &mut Open<A>| open.question.as_mut().poll_answer(task).is_ready();
-        for (_, lane) in &mut self.lanes {
+        for Lined { open: lane, .. } in &mut self.lanes {
             if lane.front_mut().is_some_and(&mut answered)
                 && let Some(first) = lane.pop_front()
             {
@@ -142,14 +157,14 @@ impl<A: Application> Questions<A> {
 
     /// The earliest deadline of an open question.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let first = self.lanes.iter().filter_map(|(_, lane)| lane.front());
+        let first = self.lanes.iter().filter_map(|lane| lane.open.front());
         first.chain(&self.as_it_comes).map(|open| open.due).min()
     }
 
     /// A question that is late: it is given up.
     pub(super) fn take_late(&mut self, now: Instant) -> Option<Pin<Box<dyn Question<A>>>> {
         let late = |open: &Open<A>| open.due <= now;
-        for (_, lane) in &mut self.lanes {
+        for Lined { open: lane, .. } in &mut self.lanes {
             if lane.front().is_some_and(late) {
                 return lane.pop_front().map(|first| first.question);
             }
