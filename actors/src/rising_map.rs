@@ -1,6 +1,6 @@
 //! A map for keys that are numbered as they come.
 
-use std::collections::VecDeque;
+use std::{cmp::Ordering, collections::VecDeque};
 
 /// Entries in the order of their keys, one behind the other. For keys that mostly rise and whose entries mostly go in
 /// the order in which they came: a new one stands last, an old one first, and both cost a step. A tree would have a
@@ -21,11 +21,17 @@ impl<K, V> Default for RisingMap<K, V> {
 }
 
 impl<K: Ord, V> RisingMap<K, V> {
+    /// Where a key is, or where it belongs. The newest and the oldest are the ones that are asked for.
     fn place(&self, key: &K) -> Result<usize, usize> {
-        match self.0.back() {
-            None => Err(0),
-            Some((last, _)) if last < key => Err(self.0.len()),
-            Some(_) => self.0.binary_search_by(|(known, _)| known.cmp(key)),
+        let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else {
+            return Err(0);
+        };
+        match (key.cmp(last), key.cmp(first)) {
+            (Ordering::Greater, _) => Err(self.0.len()),
+            (Ordering::Equal, _) => Ok(self.0.len() - 1),
+            (_, Ordering::Equal) => Ok(0),
+            (_, Ordering::Less) => Err(0),
+            _ => self.0.binary_search_by(|(known, _)| known.cmp(key)),
         }
     }
 
