@@ -196,23 +196,21 @@ impl Book {
 
     /// The requests whose answers somebody gets.
     fn requests_for(&self, requester: &Requester) -> Vec<RequestId> {
-        let mut found = self.requests_to_look_at(&requester.client);
-        found
-            .retain(|id| self.requests.get(id).is_some_and(|request| request.requesters.contains(requester)));
+        let mut found: Vec<RequestId> = Vec::new();
+        for id in self.requests_to_look_at(&requester.client) {
+            let theirs = || self.requests.get(id).is_some_and(|known| known.requesters.contains(requester));
+            if theirs() && !found.contains(id) {
+                found.push(id.clone());
+            }
+        }
         found
     }
 
-    /// What a client has asked, and what several read. Not all requests: thousands of clients may come back at once
-    /// while each of them has one in flight.
-    pub(super) fn requests_to_look_at(&self, client: &ClientId) -> Vec<RequestId> {
-        let mut asked: Vec<RequestId> = Vec::new();
-        for route in self.by_asker.of(client).iter().filter_map(|id| self.routes.get(id)) {
-            if !asked.contains(&route.request) && !self.shared.contains(&route.request) {
-                asked.push(route.request.clone());
-            }
-        }
-        asked.extend(self.shared.iter().cloned());
-        asked
+    /// What a client has asked, and what several read; one that was asked at several targets stands there for each.
+    /// Not all requests: thousands of clients may come back at once while each of them has one in flight.
+    pub(super) fn requests_to_look_at(&self, client: &ClientId) -> impl Iterator<Item = &RequestId> {
+        let asked = self.by_asker.of(client).iter().filter_map(|id| Some(&self.routes.get(id)?.request));
+        asked.chain(&self.shared)
     }
 
     /// Requests of which an answer is still awaited.

@@ -80,13 +80,16 @@ impl Book {
         let Some(route) = self.routes.get(&id).filter(|route| route.finished) else {
             return;
         };
-        let keeps = !route.holders.is_empty() || !route.kept.is_empty();
+        if route.holders.is_empty() && route.kept.is_empty() {
+            return self.close(id);
+        }
         let readers = self.requests.get(&route.request).map(|request| &request.requesters[..]);
-        let away = readers.unwrap_or_default().iter().filter(|reader| !self.peers.contains_key(*reader));
         let mut waits = false;
-        for reader in away.take_while(|_| keeps) {
-            self.unread.add(reader, id);
-            waits = true;
+        for reader in readers.unwrap_or_default() {
+            if !self.peers.contains_key(reader) {
+                self.unread.add(reader, id);
+                waits = true;
+            }
         }
         if !waits {
             self.close(id);

@@ -242,8 +242,8 @@ fn who_comes_or_goes_is_not_looked_for_among_the_requests_of_others() {
             f.open(name, &format!("of-{name}"), &[A]).unwrap();
         }
         let looked_at = |f: &Fixture, client: &str| {
-            let ids = f.book.requests_to_look_at(&requester(client).client);
-            ids.iter().map(ToString::to_string).collect::<Vec<_>>()
+            let client = requester(client).client;
+            f.book.requests_to_look_at(&client).map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(looked_at(&f, &names[7]), ["of-app-7"]);
         assert_eq!(looked_at(&f, ME), [""; 0]);
