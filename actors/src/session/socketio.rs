@@ -60,7 +60,7 @@ pub trait NamespaceHandler: Send + Unpin + Sized + 'static {
     /// The session lives on another worker now, and is reached there; its old address hands on what
     /// arrives there.
     fn moved(&mut self, _: &mut Sockets<'_, '_, Self>, _past: &Addr<SessionActor<SocketIo<Self>>>) {}
-    /// Whether nothing more is to be read from the peer until the handler has acted on something else.
+    /// Whether what made it say [`Sockets::hold_back`] is still so.
     fn holds_back(&self) -> bool {
         false
     }
@@ -94,7 +94,7 @@ struct Layer<T> {
     sockets: FewMap<Namespace, Socket<T>>,
     /// What waited for an admission that has come; acted on when the handler returns.
     released: VecDeque<Action>,
-    /// As much as may wait for an admission did so when this was last looked at.
+    /// As much as may wait, for an admission or for what the handler has asked, did so when this was last looked at.
     crowded: bool,
 }
 
@@ -279,8 +279,8 @@ impl<H: NamespaceHandler> Application for SocketIo<H> {
 
     fn holds_back(&mut self) -> bool {
         let layer = &mut self.layer;
-        layer.crowded = layer.crowded && layer.early_bound().is_some();
-        layer.crowded || self.handler.holds_back()
+        layer.crowded = layer.crowded && (layer.early_bound().is_some() || self.handler.holds_back());
+        layer.crowded
     }
 
     fn closed(&mut self, cx: &mut Cx<'_, Self>, _: &CloseReason) {
@@ -302,6 +302,11 @@ pub enum NotEmitted {
 }
 
 impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
+    /// Nothing more is read from the peer as long as [`NamespaceHandler::holds_back`] says so.
+    pub fn hold_back(&mut self) {
+        self.layer.crowded = true;
+    }
+
     /// The session around.
     pub fn session(&mut self) -> &mut Cx<'c, SocketIo<H>> {
         self.cx

@@ -217,11 +217,17 @@ impl Broker {
 
     /// The event waits with those of its output, if they wait.
     fn wait(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
-        let Some(answers) = &mut self.answers else { return };
-        if answers.outputs.wait(event)
-            && let Some(bound) = answers.outputs.reached()
+        if let Some(answers) = &mut self.answers
+            && answers.outputs.wait(event)
         {
+            self.one_more_waits(cx);
+        }
+    }
+
+    fn one_more_waits(&mut self, cx: &mut Cx<'_, '_>) {
+        if let Some(bound) = self.answers.as_ref().and_then(|answers| answers.outputs.reached()) {
             cx.session().metrics().limit_reached(bound);
+            cx.hold_back();
         }
     }
 
@@ -245,6 +251,7 @@ impl Broker {
         });
         if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
             answers.remember(output_id, Attribution::Asked(vec![event]), cx.session().metrics());
+            self.one_more_waits(cx);
         }
     }
 
