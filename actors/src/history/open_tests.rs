@@ -10,7 +10,7 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    Change, HistoryConfig, HistoryError, Place, Synchronous,
+    Change, HistoryConfig, HistoryError, MessageKind, Place, Synchronous,
     fixture::*,
     schema::{STEPS, migrate, version_of},
     store::Store,
@@ -139,7 +139,7 @@ fn every_older_version_is_brought_up_to_date() {
             conn.execute_batch(
                 "INSERT INTO rooms (name, created_at_ms, mode, personal) VALUES ('a', 7, 'Immediate', 0);
                  INSERT INTO members (room, identity, role) VALUES (1, 'x', 'master');
-                 INSERT INTO messages VALUES (1, 3, 'm3', 'request', '{}');",
+                 INSERT INTO messages VALUES (1, 3, 'm3', 'request', '{}'), (1, 5, 'm5', 'system', '漢');",
             )
             .unwrap();
         }
@@ -149,7 +149,15 @@ fn every_older_version_is_brought_up_to_date() {
         assert_eq!(found, version_of(STEPS));
         if version >= 1 {
             assert_eq!(store.contents().unwrap().rooms[0].members, [(who("x"), Role::Master)]);
-            assert_eq!(store.messages(&room("a")).unwrap()[0].seq, 3);
+            let messages = store.messages(&room("a")).unwrap();
+            let messages: Vec<_> =
+                messages.iter().map(|kept| (kept.seq, &*kept.id, kept.kind, &*kept.json)).collect();
+            let kept = [(3, "m3", MessageKind::Request, "{}"), (5, "m5", MessageKind::System, "漢")];
+            assert_eq!(messages, kept);
+            assert!(store.persist(&[added("a", 5)]).unwrap_err().is_refusal());
+            store.persist(&[added("a", 6), Change::RoomDeleted { name: room("a") }]).unwrap();
+            let left = store.conn.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, i64>(0));
+            assert_eq!(left.unwrap(), 0, "they go with their room");
         }
         store.persist(&[created("new")]).unwrap();
     }
