@@ -157,15 +157,20 @@ async function chat(job: Job, onDelta: (text: string) => void): Promise<Generate
     onDelta(delta);
   };
   const draft = setDraftAside();
+  // Prompts that SillyTavern prepares to count their tokens say the same when they are ready, and a group's field is
+  // emptied for each of its characters: too early, and the draft would be taken for what is said, or lost.
+  const prepared = () => {
+    if (groupId === null && (job.regenerate || draft.wasEmptied())) draft.restore();
+  };
   const before = messages.filter((message) => isAnswer(message));
   eventSource.on(eventName('STREAM_TOKEN_RECEIVED'), token);
-  eventSource.once(eventName('GENERATE_AFTER_DATA'), draft.restore);
+  eventSource.on(eventName('GENERATE_AFTER_DATA'), prepared);
   let result: unknown;
   try {
     result = await context().generate(job.regenerate ? 'regenerate' : 'normal', { automatic_trigger: true });
   } finally {
     eventSource.removeListener(eventName('STREAM_TOKEN_RECEIVED'), token);
-    eventSource.removeListener(eventName('GENERATE_AFTER_DATA'), draft.restore);
+    eventSource.removeListener(eventName('GENERATE_AFTER_DATA'), prepared);
     draft.restore();
   }
   if (streamed) {
@@ -209,9 +214,18 @@ function setDraftAside() {
     field.dispatchEvent(new Event('input', { bubbles: true }));
   };
   if (draft !== '') set('');
+  let emptied = false;
+  const input = (event: Event) => {
+    // The user's own are trusted.
+    if (!event.isTrusted && field?.value === '') emptied = true;
+  };
+  field?.addEventListener('input', input);
   let restored = draft === '';
   return {
+    /** SillyTavern has emptied the field since. */
+    wasEmptied: () => emptied,
     restore: () => {
+      field?.removeEventListener('input', input);
       if (restored) return;
       restored = true;
       set(draft + (field?.value ?? ''));

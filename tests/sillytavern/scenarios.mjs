@@ -140,6 +140,12 @@ export function scenarios(alias, install) {
       test('question and answer are in the open chat, the answer streams', async () => {
         const before = (await world.chat()).length;
         await page.locator('#send_textarea').fill('/echo a draft of mine');
+        // As if SillyTavern had just prepared another prompt, to count its tokens.
+        await page.evaluate(() => {
+          const { eventSource, eventTypes } = globalThis.SillyTavern.getContext();
+          const ready = () => eventSource.emit(eventTypes.GENERATE_AFTER_DATA, { prompt: '' }, true);
+          eventSource.once(eventTypes.GENERATION_STARTED, ready);
+        });
         world.model({ tokens: ['Hel', 'lo 😀', ' 你好'] });
         const id = await app.ask(target, 'How are you? {{user}} | /echo no', { mode: 'chat' });
         assert.equal(await app.streamed(id), KEPT);
