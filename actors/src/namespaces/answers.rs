@@ -281,7 +281,7 @@ impl Broker {
             answers.touch(cx.now(), self.directory.epoch);
         }
         match read_stream_event(kind, event) {
-            Some(event) => self.attribute(cx, event),
+            Some(read) => self.attribute(cx, read, event),
             None => debug!(event:% = name; "malformed stream event ignored"),
         }
     }
@@ -309,8 +309,8 @@ impl Broker {
         let request_id = payload::text(request_id.as_ref());
         let kind = Kind::Message { data: stringified(data.as_ref()) };
         let stream_id = ByteString::new();
-        let (output_id, bytes) = (Some(output_id), event.bytes());
-        self.attribute(cx, StreamEventIn { kind, stream_id, output_id, request_id, bytes });
+        let read = StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id };
+        self.attribute(cx, read, event);
     }
 
     /// An event whose route is known.

@@ -6,6 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use framing::socket::Event;
 use log::debug;
 
 use super::{
@@ -26,9 +27,16 @@ use crate::{
 pub(super) enum Attribution {
     Route(RouteId),
     /// The router is asked; these wait.
-    Asked(Vec<StreamEventIn>),
+    Asked(Held),
     /// It answers nothing that is in flight.
     Nobody,
+}
+
+/// The events of one output that wait.
+pub(super) struct Held {
+    events: Vec<StreamEventIn>,
+    /// Of the arguments and attachments that they came with, which they keep.
+    bytes: usize,
 }
 
 /// Outputs of one socket, the oldest forgotten first.
@@ -36,14 +44,12 @@ pub(super) struct Outputs {
     known: FastMap<Arc<str>, Attribution>,
     order: VecDeque<Arc<str>>,
     max: usize,
-    /// About how many of them the router is asked.
-    asked: usize,
-    /// What waits for its answers.
+    /// What waits for the router's answers: an event at least, while it is asked about one of them.
     waiting: Waiting,
     most: Waiting,
 }
 
-/// Events that wait, and the bytes that they keep.
+/// How many events wait, of all outputs, and the bytes that they keep.
 #[derive(Clone, Copy, Default)]
 struct Waiting {
     events: usize,
@@ -52,8 +58,18 @@ struct Waiting {
 
 impl Waiting {
     fn of(attribution: &Attribution) -> Self {
-        let Attribution::Asked(waiting) = attribution else { return Self::default() };
-        Self { events: waiting.len(), bytes: waiting.iter().map(|event| event.bytes).sum() }
+        let Attribution::Asked(held) = attribution else { return Self::default() };
+        Self { events: held.events.len(), bytes: held.bytes }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+    }
+
+    fn remove(&mut self, fewer: Self) {
+        self.events -= fewer.events;
+        self.bytes -= fewer.bytes;
     }
 }
 
@@ -63,7 +79,6 @@ impl Outputs {
             known: FastMap::default(),
             order: VecDeque::new(),
             max: limits.max_outputs,
-            asked: 0,
             waiting: Waiting::default(),
             most: Waiting { events: limits.max_unattributed, bytes: limits.max_unattributed_bytes },
         }
@@ -71,7 +86,7 @@ impl Outputs {
 
     /// The bound that what waits has reached, if it has reached one.
     pub(super) fn reached(&self) -> Option<&'static str> {
-        if self.waiting.events == 0 {
+        if !self.any_asked() {
             None
         } else if self.waiting.events >= self.most.events {
             Some("limits.max_unattributed")
@@ -82,63 +97,52 @@ impl Outputs {
 
     /// Whether the router is asked about one of them.
     pub(super) fn any_asked(&self) -> bool {
-        self.asked > 0
+        self.waiting.events > 0
     }
 
     /// Returns what had to be forgotten for it.
     fn set(&mut self, output: Arc<str>, attribution: Attribution) -> Option<Attribution> {
-        self.asked += usize::from(matches!(attribution, Attribution::Asked(_)));
-        let Waiting { events, bytes } = Waiting::of(&attribution);
-        self.waiting.events += events;
-        self.waiting.bytes += bytes;
+        self.waiting.add(Waiting::of(&attribution));
         if let Some(before) = self.known.insert(output.clone(), attribution) {
-            self.no_longer(&before);
+            self.waiting.remove(Waiting::of(&before));
             return None;
         }
         self.order.push_back(output);
         let oldest = self.order.pop_front_if(|_| self.known.len() > self.max)?;
         let forgotten = self.known.remove(&oldest)?;
-        self.no_longer(&forgotten);
+        self.waiting.remove(Waiting::of(&forgotten));
         Some(forgotten)
-    }
-
-    fn no_longer(&mut self, before: &Attribution) {
-        self.asked -= usize::from(matches!(before, Attribution::Asked(_)));
-        let Waiting { events, bytes } = Waiting::of(before);
-        self.waiting.events -= events;
-        self.waiting.bytes -= bytes;
     }
 
     /// The router has answered: what waited for that. None: the output was forgotten meanwhile.
     fn answered(&mut self, output: &str, attribution: Attribution) -> Option<Vec<StreamEventIn>> {
         let known = self.known.get_mut(output).filter(|known| matches!(known, Attribution::Asked(_)))?;
         let before = std::mem::replace(known, attribution);
-        self.no_longer(&before);
+        self.waiting.remove(Waiting::of(&before));
         match before {
-            Attribution::Asked(waiting) => Some(waiting),
+            Attribution::Asked(held) => Some(held.events),
             Attribution::Route(_) | Attribution::Nobody => None,
         }
     }
 
     /// An event waits for the router's answer with those of its output. False if none of those wait.
-    fn wait(&mut self, event: StreamEventIn) -> bool {
-        let bytes = event.bytes;
-        let Some(waiting) = self.waiting_with(&event) else {
+    fn wait(&mut self, event: StreamEventIn, bytes: usize) -> bool {
+        let Some(held) = self.held_with(&event) else {
             debug!(stream:% = event.stream_id; "piece of an unknown stream ignored");
             return false;
         };
-        waiting.push(event);
-        self.waiting.events += 1;
-        self.waiting.bytes += bytes;
+        held.events.push(event);
+        held.bytes += bytes;
+        self.waiting.add(Waiting { events: 1, bytes });
         true
     }
 
     /// The events with which one of a stream that is not open has to wait: those of its output, or
     /// those among which its START is.
-    fn waiting_with(&mut self, event: &StreamEventIn) -> Option<&mut Vec<StreamEventIn>> {
-        fn asked(known: &mut Attribution) -> Option<&mut Vec<StreamEventIn>> {
+    fn held_with(&mut self, event: &StreamEventIn) -> Option<&mut Held> {
+        fn asked(known: &mut Attribution) -> Option<&mut Held> {
             match known {
-                Attribution::Asked(waiting) => Some(waiting),
+                Attribution::Asked(held) => Some(held),
                 Attribution::Route(_) | Attribution::Nobody => None,
             }
         }
@@ -147,8 +151,8 @@ impl Outputs {
         };
         match &event.output_id {
             Some(output) => self.known.get_mut(&**output).and_then(asked),
-            None if self.asked == 0 => None,
-            None => self.known.values_mut().filter_map(asked).find(|waiting| waiting.iter().any(is_start)),
+            None if !self.any_asked() => None,
+            None => self.known.values_mut().filter_map(asked).find(|held| held.events.iter().any(is_start)),
         }
     }
 }
@@ -169,20 +173,20 @@ impl Answers {
 }
 
 impl Broker {
-    /// Takes an event, once its route is known.
-    pub(super) fn attribute(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+    /// Takes an event, once its route is known. `source`: what it was read from.
+    pub(super) fn attribute(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn, source: &Event) {
         let Some(answers) = &mut self.answers else {
             debug!("answer from a socket that is no extension's ignored");
             return;
         };
         let output_id = match (&event.kind, &event.output_id) {
             (Kind::Start { .. } | Kind::Message { .. }, Some(output_id)) => output_id.clone(),
-            _ => return self.continue_stream(cx, event),
+            _ => return self.continue_stream(cx, event, source),
         };
         let named = event.request_id.as_ref().and_then(|id| answers.fan_out.route_of(id));
         let known = answers.outputs.known.get(&*output_id);
         match (named, known) {
-            (_, Some(Attribution::Asked(_))) => self.wait(cx, event),
+            (_, Some(Attribution::Asked(_))) => self.wait(cx, event, source),
             (Some(route), known) => {
                 if !matches!(known, Some(Attribution::Route(known)) if *known == route) {
                     let output_id: Arc<str> = (*output_id).into();
@@ -200,25 +204,25 @@ impl Broker {
                 self.take(cx, route, event);
             }
             (None, Some(Attribution::Nobody)) => (),
-            (None, None) => self.ask_attribution(cx, &output_id, event),
+            (None, None) => self.ask_attribution(cx, &output_id, event, source),
         }
     }
 
     /// DATA and END go where the START of their stream went; without one they mean nothing.
-    fn continue_stream(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+    fn continue_stream(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn, source: &Event) {
         let Some(answers) = &mut self.answers else {
             return;
         };
         if let Some(route) = answers.streams.route_of(&event.stream_id).copied() {
             return self.take(cx, route, event);
         }
-        self.wait(cx, event);
+        self.wait(cx, event, source);
     }
 
     /// The event waits with those of its output, if they wait.
-    fn wait(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn) {
+    fn wait(&mut self, cx: &mut Cx<'_, '_>, event: StreamEventIn, source: &Event) {
         if let Some(answers) = &mut self.answers
-            && answers.outputs.wait(event)
+            && answers.outputs.wait(event, source.bytes())
         {
             self.one_more_waits(cx);
         }
@@ -231,7 +235,13 @@ impl Broker {
         }
     }
 
-    fn ask_attribution(&mut self, cx: &mut Cx<'_, '_>, output_id: &str, event: StreamEventIn) {
+    fn ask_attribution(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        output_id: &str,
+        event: StreamEventIn,
+        source: &Event,
+    ) {
         let (Some(answers), Some((_, socket))) = (&self.answers, self.llm_socket()) else {
             return;
         };
@@ -250,7 +260,8 @@ impl Broker {
             Ok(())
         });
         if let (Ok(()), Some(answers)) = (outcome, &mut self.answers) {
-            answers.remember(output_id, Attribution::Asked(vec![event]), cx.session().metrics());
+            let held = Held { events: vec![event], bytes: source.bytes() };
+            answers.remember(output_id, Attribution::Asked(held), cx.session().metrics());
             self.one_more_waits(cx);
         }
     }

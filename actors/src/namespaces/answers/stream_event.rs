@@ -21,8 +21,6 @@ pub(super) struct StreamEventIn {
     pub(super) output_id: Option<ByteString>,
     /// Of START and `message`; what follows in a stream needs none.
     pub(super) request_id: Option<ByteString>,
-    /// Of the event's arguments and attachments, which it may keep.
-    pub(super) bytes: usize,
 }
 
 pub(super) enum Kind {
@@ -46,7 +44,7 @@ pub(super) enum Kind {
 /// A `CLIENT_STREAM_*` event. None: it is malformed, or its `type` contradicts its name.
 pub(super) fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<StreamEventIn> {
     let object = payload::object(event);
-    let read = match kind {
+    match kind {
         StreamEvent::Start => read_start(object),
         StreamEvent::End => read_end(object),
         StreamEvent::DataFirst => read_piece(PieceKind::First, object),
@@ -55,8 +53,7 @@ pub(super) fn read_stream_event(kind: StreamEvent, event: &Event) -> Option<Stre
         StreamEvent::DataRetry => read_piece(PieceKind::Retry, object),
         StreamEvent::DataFailed => read_piece(PieceKind::Failed, object),
         StreamEvent::StreamedData | StreamEvent::StreamedEnd => None,
-    };
-    read.map(|read| StreamEventIn { bytes: event.bytes(), ..read })
+    }
 }
 
 fn read_start(object: &RawJson) -> Option<StreamEventIn> {
@@ -69,7 +66,7 @@ fn read_start(object: &RawJson) -> Option<StreamEventIn> {
     let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID).unwrap_or_else(|| stream_id.clone());
     let kind = Kind::Start { num_streams: num_streams.and_then(|n| n.as_u64()) };
     let request_id = payload::text(request_id.as_ref());
-    Some(StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id, bytes: 0 })
+    Some(StreamEventIn { kind, stream_id, output_id: Some(output_id), request_id })
 }
 
 /// Of a piece the name wins over its `type` (spec §5.4).
@@ -85,7 +82,7 @@ fn read_piece(kind: PieceKind, object: &RawJson) -> Option<StreamEventIn> {
     };
     let index = index.and_then(|index| index.as_u64());
     let kind = Kind::Data { index, kind, data };
-    Some(StreamEventIn { kind, stream_id, output_id, request_id: None, bytes: 0 })
+    Some(StreamEventIn { kind, stream_id, output_id, request_id: None })
 }
 
 fn read_end(object: &RawJson) -> Option<StreamEventIn> {
@@ -96,7 +93,7 @@ fn read_end(object: &RawJson) -> Option<StreamEventIn> {
     let stream_id = payload::id(stream_id.as_ref(), MAX_STREAM_ID)?;
     let output_id = payload::id(output_id.as_ref(), MAX_OUTPUT_ID);
     let kind = Kind::End { is_final: is_final.and_then(|v| v.as_bool()) == Some(true) };
-    Some(StreamEventIn { kind, stream_id, output_id, request_id: None, bytes: 0 })
+    Some(StreamEventIn { kind, stream_id, output_id, request_id: None })
 }
 
 /// Where type and name disagree, START and END are ignored (spec §5.4).
