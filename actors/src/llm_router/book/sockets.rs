@@ -11,7 +11,7 @@ use log::debug;
 
 use super::{Book, TargetSocket};
 use crate::{
-    ids::ClientId,
+    ids::{ClientId, RequestId},
     llm_router::{
         Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, ToTarget, line::Line,
     },
@@ -120,11 +120,12 @@ impl Book {
         }
     }
 
-    /// Tells the holders of a requester's routes which sockets it has now.
-    pub(super) fn peers_changed(&mut self, requester: &Requester, gone: bool) {
+    /// Tells the holders of a requester's routes which sockets it has now. Returns its requests.
+    pub(super) fn peers_changed(&mut self, requester: &Requester, gone: bool) -> Vec<RequestId> {
         let peers = self.peers.get(requester).cloned().unwrap_or_default();
-        for request in self.requests_for(requester) {
-            for id in self.requests.get(&request).into_iter().flat_map(|request| &request.routes) {
+        let theirs = self.requests_for(requester);
+        for request in &theirs {
+            for id in self.requests.get(request).into_iter().flat_map(|request| &request.routes) {
                 for holder in self.routes.get(id).into_iter().flat_map(|route| &route.holders) {
                     let (requester, peers) = (requester.clone(), peers.clone());
                     if let Some(line) = self.lines.get_mut(holder) {
@@ -133,6 +134,7 @@ impl Book {
                 }
             }
         }
+        theirs
     }
 
     /// Parts go back to where they came from, for the requester's next socket.
@@ -176,8 +178,7 @@ impl Book {
         if self.peers.contains_key(requester) {
             return;
         }
-        self.peers_changed(requester, true);
-        for id in self.requests_for(requester) {
+        for id in self.peers_changed(requester, true) {
             let Some(request) = self.requests.get_mut(&id) else { continue };
             // With no requester left the answer is consumed and dropped until it is complete.
             request.requesters.retain(|other| other != requester);
