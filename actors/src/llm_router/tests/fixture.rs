@@ -223,6 +223,12 @@ impl Fixture {
         self.book.open(question, self.now)
     }
 
+    /// The same of one target, which takes it: the route.
+    pub(super) fn opened(&mut self, from: &str, request: &str, target: &str) -> RouteId {
+        assert_eq!(self.open(from, request, &[target]), Ok(()));
+        self.route(request, target).unwrap()
+    }
+
     pub(super) fn attribute(
         &mut self,
         socket: SocketKey,

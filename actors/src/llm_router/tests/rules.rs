@@ -65,8 +65,7 @@ fn a_shared_request_gains_a_requester_and_its_holders_are_told() {
         let tab = f.target(A);
         f.peer(ME);
         let joined = f.peer(OTHER);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.told().await;
         assert_eq!(f.open(OTHER, "r", &[A]), Ok(()));
         assert_eq!(f.told().await, [Told::Peers(tab, route, OTHER.into(), vec![joined], false)]);
@@ -114,8 +113,7 @@ fn an_answered_request_is_not_pending_and_the_oldest_such_is_forgotten_first() {
         }
         let oldest = f.route("r1", A).unwrap();
         f.told().await;
-        f.open(ME, "r3", &[A]).unwrap();
-        let asked = f.route("r3", A).unwrap();
+        let asked = f.opened(ME, "r3", A);
         assert_eq!(f.told().await, [Told::Close(tab, oldest), Told::Ask(tab, asked)]);
         assert!(f.route("r2", A).is_some());
         f.open(ME, "r4", &[A]).unwrap();
@@ -202,8 +200,7 @@ fn a_named_request_is_used_even_if_an_older_one_waits() {
         f.peer(ME);
         let tab = f.target(A);
         f.open(ME, "r1", &[A]).unwrap();
-        f.open(ME, "r2", &[A]).unwrap();
-        let r2 = f.route("r2", A).unwrap();
+        let r2 = f.opened(ME, "r2", A);
         assert_eq!(f.attribute(tab, A, "o", Some("r2")).unwrap().route, r2);
         // The output keeps its request, named or not, known or not.
         assert_eq!(f.attribute(tab, A, "o", None).unwrap().route, r2);
@@ -266,8 +263,7 @@ fn an_older_tab_may_answer_too() {
         let older = f.target(A);
         let newest = f.target(A);
         f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         assert_eq!(f.told().await, [Told::Ask(newest, route)]);
         assert_eq!(f.attribute(older, A, "o", Some("r")).unwrap().route, route);
         // It holds the route now: the newest one may go.
@@ -284,9 +280,7 @@ fn deadlines() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         f.peer(ME);
-        f.open(ME, "silent", &[A]).unwrap();
-        f.open(ME, "answered", &[A]).unwrap();
-        let (silent, answered) = (f.route("silent", A).unwrap(), f.route("answered", A).unwrap());
+        let (silent, answered) = (f.opened(ME, "silent", A), f.opened(ME, "answered", A));
         f.told().await;
         f.advance(500 * SECOND);
         // A sign of life on one request is one for all of that target.
@@ -334,8 +328,7 @@ fn an_id_can_be_used_again_after_completion() {
         f.peer(ME);
         f.peer(OTHER);
         let tab = f.target(A);
-        f.open(ME, "r", &[A]).unwrap();
-        let first = f.route("r", A).unwrap();
+        let first = f.opened(ME, "r", A);
         f.book.complete(first, None);
         assert_eq!(f.open(OTHER, "r", &[A]), Ok(()));
         let second = f.route("r", A).unwrap();

@@ -46,8 +46,7 @@ fn only_orphans_are_adopted() {
     Fixture::run(limits(), |mut f| async move {
         f.peer(ME);
         let tab = f.target(A);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.told().await;
         let second = f.target(A);
         assert_eq!(f.told().await, []);
@@ -64,8 +63,7 @@ fn an_open_stream_ends_with_its_socket() {
     Fixture::run(RouterLimits { per_client: 1, ..limits() }, |mut f| async move {
         f.peer(ME);
         let tab = f.target(A);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         let state = f.book.routes[&route].state.clone();
         state.open_streams.store(3, std::sync::atomic::Ordering::Relaxed);
         state.ended_once.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -82,8 +80,7 @@ fn requesters_come_and_go() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let first = f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.told().await;
         let peers = |sockets: &[_], gone| Told::Peers(tab, route, ME.into(), sockets.to_vec(), gone);
         let second = f.peer(ME);
@@ -113,9 +110,7 @@ fn an_end_waits_for_a_requester_that_is_away() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let first = f.peer(ME);
-        f.open(ME, "answered", &[A]).unwrap();
-        f.open(ME, "failed", &[A]).unwrap();
-        let (answered, failed) = (f.route("answered", A).unwrap(), f.route("failed", A).unwrap());
+        let (answered, failed) = (f.opened(ME, "answered", A), f.opened(ME, "failed", A));
         f.close(first);
         f.told().await;
         f.book.complete(answered, None);
@@ -139,8 +134,7 @@ fn an_end_does_not_wait_for_a_requester_that_is_gone() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let me = f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.close(me);
         f.book.complete(route, None);
         f.told().await;
@@ -155,9 +149,7 @@ fn returned_text_goes_to_the_targets_of_its_request_only() {
     Fixture::run(limits(), |mut f| async move {
         let (tab, other) = (f.target(A), f.target(B));
         let socket = f.peer(ME);
-        f.open(ME, "ra", &[A]).unwrap();
-        f.open(ME, "rb", &[B]).unwrap();
-        let (a, b) = (f.route("ra", A).unwrap(), f.route("rb", B).unwrap());
+        let (a, b) = (f.opened(ME, "ra", A), f.opened(ME, "rb", B));
         f.close(socket);
         f.told().await;
         let from = |route: RouteId, holder: SocketKey| Origin { route, holder };
@@ -192,8 +184,7 @@ fn what_a_target_leaves_reaches_those_who_asked_in_order() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let away = f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.close(away);
         let left = |socket, parts| vec![Leftover { route, requester: requester(ME), socket, parts }];
         f.book.left_over(left(None, vec![part("r", "2"), part("r", "3")]));
@@ -218,8 +209,7 @@ fn what_was_on_its_way_to_a_socket_that_is_gone_is_kept_whoever_comes_first() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let away = f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.close(away);
         f.book.complete(route, None);
         f.close(tab);
@@ -259,8 +249,7 @@ fn what_a_target_leaves_for_one_socket_is_not_for_another() {
     Fixture::run(limits(), |mut f| async move {
         f.target(A);
         let (slow, quick) = (f.peer(ME), f.peer(ME));
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.told().await;
         let left = |socket| Leftover {
             route,
@@ -284,8 +273,7 @@ fn what_is_kept_for_a_requester_that_is_gone_is_forgotten() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let me = f.peer(ME);
-        f.open(ME, "r", &[A]).unwrap();
-        let route = f.route("r", A).unwrap();
+        let route = f.opened(ME, "r", A);
         f.close(me);
         let parts = vec![part("r", "x")];
         f.book.left_over(vec![Leftover { route, requester: requester(ME), socket: None, parts }]);
@@ -302,14 +290,12 @@ fn a_target_that_moves_is_told_everything_once_and_in_order() {
     Fixture::run(RouterLimits { per_extension: 3, ..limits() }, |mut f| async move {
         let tab = f.target(A);
         f.peer(ME);
-        f.open(ME, "r1", &[A]).unwrap();
-        let first = f.route("r1", A).unwrap();
+        let first = f.opened(ME, "r1", A);
         assert_eq!(f.told().await, [Told::Ask(tab, first)]);
         let (new, deliver) = f.moved(tab);
         f.book.socket_moved(tab, &deliver, Some(new));
         // Its old address still hands on what it was sent: this waits.
-        f.open(ME, "r2", &[A]).unwrap();
-        let second = f.route("r2", A).unwrap();
+        let second = f.opened(ME, "r2", A);
         f.book.complete(second, None);
         assert_eq!(f.told().await, []);
         f.book.target_arrived(tab);
