@@ -34,6 +34,12 @@ impl Fixture {
         Self { link, metrics, arbiter }
     }
 
+    /// Its commits are an hour apart.
+    fn pausing() -> Self {
+        let batch = BatchLimits { pause: Duration::from_secs(3600), ..NEVER };
+        Self::new(HistoryConfig { batch, ..HistoryConfig::default() })
+    }
+
     fn persist(&self, changes: Vec<Change>) -> Persisted {
         self.link.persist(changes).unwrap()
     }
@@ -160,10 +166,7 @@ async fn a_busy_history_commits_when_it_is_time() {
 /// The first is committed at once. What comes within the pause after it waits, and shares the next.
 #[actix::test]
 async fn commits_keep_their_distance() {
-    let history = Fixture::new(HistoryConfig {
-        batch: BatchLimits { pause: Duration::from_secs(3600), ..NEVER },
-        ..HistoryConfig::default()
-    });
+    let history = Fixture::pausing();
     history.persist(vec![created("a")]).await.unwrap();
     let mut waiting = Vec::new();
     for name in ["b", "c"] {
@@ -355,10 +358,7 @@ async fn closing_commits_what_was_sent_and_nothing_is_taken_afterwards() {
 
 #[actix::test]
 async fn a_history_whose_thread_ends_stores_what_waits() {
-    let history = Fixture::new(HistoryConfig {
-        batch: BatchLimits { pause: Duration::from_secs(3600), ..NEVER },
-        ..HistoryConfig::default()
-    });
+    let history = Fixture::pausing();
     history.persist(vec![created("a")]).await.unwrap();
     let persisted = history.persist(vec![created("b")]);
     // Nobody has closed it.

@@ -14,19 +14,19 @@ const CHANGES_OF_A_COMMAND: usize = 4;
 /// The door to a history.
 pub(super) struct Admission {
     limits: WaitingLimits,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Amount>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Waiting {
+struct Amount {
     changes: usize,
     bytes: usize,
 }
 
 /// Room for changes that wait; dropped, it is free again.
 pub(super) struct Permit {
-    size: Waiting,
+    size: Amount,
     admission: Arc<Admission>,
 }
 
@@ -39,9 +39,9 @@ impl Admission {
     /// size, so that what is legal can always be stored.
     pub(super) fn admit(self: &Arc<Self>, changes: &[Change]) -> Result<Permit, HistoryError> {
         // Nothing at all waits like a change: its answer says that what came before is committed.
-        let size = Waiting { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() };
+        let size = Amount { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() };
         let mut waiting = self.waiting.lock();
-        let sum = Waiting { changes: waiting.changes + size.changes, bytes: waiting.bytes + size.bytes };
+        let sum = Amount { changes: waiting.changes + size.changes, bytes: waiting.bytes + size.bytes };
         if let Some(limit) = self.limits.reached(*waiting, sum) {
             self.metrics.limit_reached(limit);
             return Err(HistoryError::Busy);
@@ -57,7 +57,7 @@ impl Admission {
     /// Whether what is asked of a room might not get a permit.
     pub(super) fn is_full(&self) -> bool {
         let waiting = *self.waiting.lock();
-        let one_more = Waiting { changes: waiting.changes + CHANGES_OF_A_COMMAND, bytes: waiting.bytes };
+        let one_more = Amount { changes: waiting.changes + CHANGES_OF_A_COMMAND, bytes: waiting.bytes };
         let reached = self.limits.reached(waiting, one_more);
         if let Some(limit) = reached {
             self.metrics.limit_reached(limit);
@@ -68,7 +68,7 @@ impl Admission {
 
 impl WaitingLimits {
     /// The limit that `sum` is beyond, unless nothing waits.
-    fn reached(&self, waiting: Waiting, sum: Waiting) -> Option<&'static str> {
+    fn reached(&self, waiting: Amount, sum: Amount) -> Option<&'static str> {
         if waiting.changes == 0 {
             None
         } else if sum.changes > self.changes {

@@ -44,12 +44,12 @@ pub enum Synchronous {
     Full,
 }
 
-/// A batch is committed when nothing more waits and the pause after the last one is over, and at the latest then.
+/// All that waits when the pause after the last commit is over is a batch; a long one is committed in parts.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// So many changes.
+    /// So many changes are a part.
     pub changes: usize,
-    /// So long after the first.
+    /// What takes so long to make is a part.
     pub time: Duration,
     /// Time from one commit to the next: what comes meanwhile shares one, and its cost.
     pub pause: Duration,
