@@ -262,7 +262,7 @@ impl Book {
         for id in self.keeping.take(requester) {
             let Some(route) = self.routes.get_mut(&id) else { continue };
             if let Some(at) = route.kept.iter().position(|(of, _)| of == requester) {
-                let (_, mut parts) = route.kept.swap_remove(at);
+                let (_, mut parts) = route.kept.remove(at);
                 hand(peer, id, parts.make_contiguous());
             }
         }
