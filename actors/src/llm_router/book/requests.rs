@@ -220,22 +220,30 @@ impl Book {
         }
         let limits = &self.limits;
         let (per_client, per_extension, total) = (limits.per_client, limits.per_extension, limits.total);
+        // What a look leaves counts once every bound has room: a request that is refused leaves none for the next.
+        let mut of_asker = None;
         if !self.by_asker.has_room(&from.client, more, per_client) {
             let mine = self.by_asker.of(&from.client).to_vec();
-            let spare = self.make_room(&mine, per_client, more)?;
-            self.by_asker.looked(&from.client, spare);
+            of_asker = Some(self.make_room(&mine, per_client, more)?);
         }
+        let mut of_targets: SmallVec<[(ClientId, Spare); 1]> = SmallVec::new();
         for at in asked {
             let target = &self.targets[*at].owner.client;
             if !self.by_target.has_room(target, 1, per_extension) {
                 let (target, theirs) = (target.clone(), self.by_target.of(target).to_vec());
                 let spare = self.make_room(&theirs, per_extension, 1)?;
-                self.by_target.looked(&target, spare);
+                of_targets.push((target, spare));
             }
         }
         if !self.spare.has_room(self.routes.len(), more, total) {
             let all = self.in_order(|_| true);
             self.spare = self.make_room(&all, total, more)?;
+        }
+        if let Some(spare) = of_asker {
+            self.by_asker.looked(&from.client, spare);
+        }
+        for (target, spare) in of_targets {
+            self.by_target.looked(&target, spare);
         }
         Ok(())
     }
