@@ -104,15 +104,30 @@ impl Target {
 /// Growth may cost so much more per chunk, whatever the number of clients.
 pub const GROWTH_LIMIT: f64 = 1.2;
 
-/// The dearest chunk of all numbers of clients, divided by the cheapest.
-pub fn growth(results: &[Result], kind: Kind) -> Option<f64> {
-    let costs: Vec<f64> = results
-        .iter()
-        .filter(|result| result.scenario.name.starts_with("growth-"))
-        .filter_map(|result| result.median(kind, "cpu_us"))
-        .collect();
-    let (least, most) = (costs.iter().copied().reduce(f64::min)?, costs.iter().copied().reduce(f64::max)?);
-    (costs.len() > 1).then(|| most / least)
+/// The same work for more and more clients.
+pub struct Growth {
+    pub title: &'static str,
+    /// What the names of its scenarios begin with.
+    scenarios: &'static str,
+}
+
+pub const GROWTHS: &[Growth] = &[
+    Growth { title: "growth: dearest ÷ cheapest chunk", scenarios: "growth-" },
+    Growth { title: "growth of answers of 20 chunks", scenarios: "short-" },
+];
+
+impl Growth {
+    /// The dearest chunk of all numbers of clients, divided by the cheapest.
+    pub fn ratio(&self, results: &[Result], kind: Kind) -> Option<f64> {
+        let costs = results
+            .iter()
+            .filter(|result| result.scenario.name.starts_with(self.scenarios))
+            .map(|result| result.median(kind, "cpu_us"));
+        let costs: Vec<f64> = costs.collect::<Option<_>>()?;
+        let (least, most) =
+            (costs.iter().copied().reduce(f64::min)?, costs.iter().copied().reduce(f64::max)?);
+        (costs.len() > 1).then(|| most / least)
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +139,10 @@ mod tests {
     fn targets_name_scenarios() {
         for target in TARGETS {
             assert!(SCENARIOS.iter().any(|scenario| scenario.name == target.scenario), "{}", target.scenario);
+        }
+        for growth in GROWTHS {
+            let counts = SCENARIOS.iter().filter(|scenario| scenario.name.starts_with(growth.scenarios));
+            assert!(counts.count() > 1, "{}", growth.title);
         }
     }
 }

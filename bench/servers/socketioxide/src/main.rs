@@ -7,7 +7,7 @@
 mod broker;
 mod relay;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use broker::{Broker, Peer, Request};
 use relay::{Mark, Piece};
@@ -27,8 +27,10 @@ struct Handshake {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The default of 128 packets that wait for a socket is less than an extension is asked at once.
-    let (layer, io) = SocketIo::builder().max_buffer_size(65_536).build_layer();
+    // The default of 128 packets that wait for a socket is less than an extension is asked at once, and of many
+    // clients some wait for longer than the default of 5 s.
+    let (layer, io) =
+        SocketIo::builder().max_buffer_size(65_536).ack_timeout(Duration::from_secs(60)).build_layer();
     let broker = Arc::new(Broker::new(io.clone(), std::env::args().any(|argument| argument == "--held")));
     let here = Arc::clone(&broker);
     io.ns("/llm", move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
