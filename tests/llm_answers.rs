@@ -343,6 +343,26 @@ async fn an_error_from_another_tab_or_about_no_request_ends_what_it_is_about() {
 }
 
 #[tokio::test]
+async fn an_error_about_a_request_that_is_over_leaves_the_others_alone() {
+    let (_broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r1").await;
+    extension.gets("r1").await;
+    extension.emit("ERROR", &json!({"message": "the tab was reloaded", "requestId": "r1"})).await;
+    assert_eq!(app.expect(21).await, error("the tab was reloaded", "r1"));
+    app.asks(EXTENSION, "r2").await;
+    extension.gets("r2").await;
+    extension.token(Some("r2"), "o", "1", "so far", false).await;
+    // Said again by the tab that is back, and of an id that is none.
+    extension.emit("ERROR", &json!({"message": "the tab was reloaded", "requestId": "r1"})).await;
+    extension.emit("ERROR", &json!({"message": "no id", "requestId": "x".repeat(257)})).await;
+    extension.token(Some("r2"), "o", "2", " and on", true).await;
+    app.reads("so far and on").await;
+    extension.settle().await;
+    app.settle().await;
+    assert!(app.events.is_empty(), "{:?}", app.events);
+}
+
+#[tokio::test]
 async fn a_request_that_is_complete_cannot_fail() {
     let (_broker, mut extension, mut app) = trio(|_| ()).await;
     app.asks(EXTENSION, "r").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{AttributeError, AttributeOutput, OpenedRoute, RouteId, book::Book};
 use crate::{
-    ids::{ClientId, RequestId},
+    ids::{ClientId, Identity, RequestId},
     registry::SocketKey,
 };
 
@@ -12,8 +12,8 @@ use crate::{
 enum Named {
     /// The sender was asked this.
     Own(RouteId),
-    /// Somebody else was: the sender is no target of it.
-    Foreign,
+    /// Somebody else was, or it was and that is over: the sender has nothing to answer there.
+    NotTheirs,
     /// Nothing that is in flight. The published extension names random requests.
     Nothing,
 }
@@ -27,16 +27,17 @@ impl Book {
             || self.routes_of(target).find(|(_, route)| route.outputs.contains(output_id)).map(|(id, _)| id);
         let id = match self.named(target, request_id.as_ref()) {
             Named::Own(id) => Some(id),
-            Named::Foreign => return None,
+            Named::NotTheirs => return None,
             Named::Nothing => by_output(),
         };
         let id = match id {
             Some(id) => id,
             None => {
-                let oldest =
-                    self.routes_of(target).find(|(_, route)| route.outputs.is_empty()).map(|(id, _)| id);
+                let asked = self.instance_of(*socket)?;
+                let oldest = self.routes_at(target, &asked).find(|(_, route)| route.outputs.is_empty());
+                let oldest = oldest.map(|(id, _)| id);
                 // An answer that names no request means that the one before it is over.
-                self.displace(target);
+                self.displace(target, &asked);
                 oldest?
             }
         };
@@ -44,14 +45,20 @@ impl Book {
         self.give_live(id, *socket)
     }
 
-    /// The route that an `ERROR` is about: the one it names, or the oldest that still waits for
-    /// something, because an extension serves one request at a time.
+    /// The route that an `ERROR` is about: the one it names, and no other, for a request may have failed here
+    /// before its extension says so. One that names none is about the oldest that still waits for something,
+    /// because an extension serves one request at a time.
     pub(super) fn attribute_error(&mut self, question: &AttributeError) -> Option<OpenedRoute> {
         let AttributeError { socket, target, request_id } = question;
-        let id = match self.named(target, request_id.as_ref()) {
-            Named::Own(id) => id,
-            Named::Foreign => return None,
-            Named::Nothing => self.routes_of(target).find(|(_, route)| !route.state.is_quiet())?.0,
+        let id = match request_id {
+            Some(_) => match self.named(target, request_id.as_ref()) {
+                Named::Own(id) => id,
+                Named::NotTheirs | Named::Nothing => return None,
+            },
+            None => {
+                let asked = self.instance_of(*socket)?;
+                self.routes_at(target, &asked).find(|(_, route)| !route.state.is_quiet())?.0
+            }
         };
         self.give_live(id, *socket)
     }
@@ -62,7 +69,9 @@ impl Book {
         };
         match self.routes_of(target).find(|(_, route)| route.request == *request) {
             Some((id, _)) => Named::Own(id),
-            None if self.requests.contains_key(request) => Named::Foreign,
+            None if self.requests.contains_key(request) || self.has_ended(target, request) => {
+                Named::NotTheirs
+            }
             None => Named::Nothing,
         }
     }
@@ -86,12 +95,26 @@ impl Book {
         }
     }
 
-    fn displace(&mut self, target: &ClientId) {
-        let answered: Vec<RouteId> =
-            self.routes_of(target).filter(|(_, route)| !route.outputs.is_empty()).map(|(id, _)| id).collect();
+    fn displace(&mut self, target: &ClientId, instance: &Identity) {
+        let answered = self.routes_at(target, instance).filter(|(_, route)| !route.outputs.is_empty());
+        let answered: Vec<RouteId> = answered.map(|(id, _)| id).collect();
         for id in answered {
             self.complete(id, None);
         }
+    }
+
+    fn instance_of(&self, socket: SocketKey) -> Option<Identity> {
+        let target = self.targets.iter().find(|target| target.socket == socket)?;
+        Some(target.owner.identity.clone())
+    }
+
+    /// Those that one instance was asked: each serves its requests by itself (spec Q6).
+    fn routes_at(
+        &self,
+        target: &ClientId,
+        instance: &Identity,
+    ) -> impl Iterator<Item = (RouteId, &super::book::Route)> {
+        self.routes_of(target).filter(move |(_, route)| route.instance == *instance)
     }
 
     /// A target's routes that are open, oldest first.

@@ -3,6 +3,7 @@
 //!
 //! [`sockets`]: who comes and goes. [`requests`]: what is asked. [`ends`]: how it is over.
 
+mod ended;
 mod ends;
 mod requests;
 mod routes_by;
@@ -14,13 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ended::Ended;
 use framing::ByteString;
 use routes_by::{RoutesAwaiting, RoutesBy, Spare};
 use smallvec::SmallVec;
 
 use super::{Delivery, Peer, Peers, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
 use crate::{
-    ids::{ClientId, RequestId},
+    ids::{ClientId, Identity, RequestId},
     maps::{FastMap, FastSet},
     registry::SocketKey,
 };
@@ -86,6 +88,8 @@ pub(super) struct TargetSocket {
 pub(super) struct Route {
     pub(super) request: RequestId,
     pub(super) target: ClientId,
+    /// Which of its instances was asked: each is an extension of its own (spec Q6).
+    pub(super) instance: Identity,
     /// The socket that the request went to, and those that were given the route later.
     pub(super) holders: SmallVec<[SocketKey; 2]>,
     /// Since when none of its holders lives.
@@ -143,6 +147,8 @@ pub(super) struct Book {
     unread: RoutesAwaiting,
     /// Routes that have kept something for somebody who is away.
     keeping: RoutesAwaiting,
+    /// What targets were asked, and is over: as many as may be open.
+    ended: Ended,
     /// Of all routes.
     spare: Spare,
 }
@@ -165,6 +171,7 @@ impl Book {
             shared: FastSet::default(),
             unread: RoutesAwaiting::default(),
             keeping: RoutesAwaiting::default(),
+            ended: Ended::default(),
             spare: Spare::default(),
         }
     }

@@ -2,6 +2,7 @@
 //! given, so deadlines pass without waiting; the recipients are real actors.
 
 mod fixture;
+mod instances;
 mod model;
 mod rules;
 mod sockets;

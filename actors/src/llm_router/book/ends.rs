@@ -5,7 +5,7 @@ use log::debug;
 
 use super::Book;
 use crate::{
-    ids::RequestId,
+    ids::{ClientId, RequestId},
     llm_router::{Delivery, Failure, Leftover, Requester, RouteId, ToTarget},
     registry::SocketKey,
 };
@@ -111,9 +111,16 @@ impl Book {
     }
 
     fn forget(&mut self, id: RouteId) {
-        if let Some(request_id) = self.unlink(id) {
+        let target = self.routes.get(&id).map(|route| route.target.clone());
+        if let (Some(target), Some(request_id)) = (target, self.unlink(id)) {
             self.drop_if_empty(&request_id);
+            self.ended.add(target, request_id, self.limits.total);
         }
+    }
+
+    /// Whether a target was asked this, and it is over.
+    pub(in crate::llm_router) fn has_ended(&self, target: &ClientId, request: &RequestId) -> bool {
+        self.ended.contains(target, request)
     }
 
     /// Takes a route out; its request stays. Returns the request's id.

@@ -25,7 +25,8 @@ impl Book {
     pub(in crate::llm_router) fn open(&mut self, question: OpenRequest, now: Instant) -> Result<(), Refusal> {
         let OpenRequest { from, request_id, targets, request, audience } = question;
         let known = self.requests.get(&request_id);
-        let mine = known.is_some_and(|known| known.askers.contains(&from));
+        let listed = known.is_some_and(|known| known.askers.contains(&from));
+        let mine = listed || known.is_some_and(|known| self.is_back_for(known, &from.client));
         if known.is_some() && !mine && !self.limits.allow_shared {
             return Err(Refusal::Duplicate);
         }
@@ -36,8 +37,6 @@ impl Book {
         if live.is_empty() {
             return Err(Refusal::TargetNotFound(missing.clone()));
         }
-        // In a room an answer that is complete may wait for readers who are away, while it goes on.
-        let in_room = audience.listener.is_some();
         let mut asked: Vec<usize> = Vec::new();
         for at in live {
             let client = &self.targets[at].owner.client;
@@ -47,7 +46,8 @@ impl Book {
                         .routes
                         .iter()
                         .filter_map(|id| self.routes.get(id))
-                        .any(|route| route.target == *client && !(in_room && route.finished))
+                        // One that is complete may wait for readers who are away.
+                        .any(|route| route.target == *client && !route.finished)
                 });
             if !again {
                 asked.push(at);
@@ -74,7 +74,7 @@ impl Book {
                 entry.requesters.push(requester);
             }
         }
-        if !mine && !entry.routes.is_empty() {
+        if !listed && !entry.routes.is_empty() {
             self.peers_changed(&from, false);
         }
         let mut forwarded = 0;
@@ -91,6 +91,12 @@ impl Book {
         Ok(())
     }
 
+    /// Whether a client that was gone for good finds a request of its own still open: nobody is left who asked.
+    fn is_back_for(&self, known: &Request, client: &ClientId) -> bool {
+        let opened = |id| self.routes.get(id).is_some_and(|route| route.asker == *client);
+        known.askers.is_empty() && known.routes.iter().any(opened)
+    }
+
     fn forward(
         &mut self,
         asker: &ClientId,
@@ -100,7 +106,7 @@ impl Book {
         now: Instant,
     ) -> bool {
         let TargetSocket { socket, owner, activity } = &self.targets[at];
-        let (socket, client) = (*socket, owner.client.clone());
+        let (socket, client, instance) = (*socket, owner.client.clone(), owner.identity.clone());
         let state = Arc::new(RouteState {
             last_event: AtomicU64::new(self.millis(now)),
             open_streams: AtomicU32::new(0),
@@ -113,6 +119,7 @@ impl Book {
         let route = Route {
             request: request_id.clone(),
             target: client,
+            instance,
             holders: SmallVec::new(),
             orphaned: None,
             outputs: SmallVec::new(),
@@ -122,6 +129,7 @@ impl Book {
             opened: now,
             finished: false,
         };
+        self.ended.remove(&route.target, request_id);
         self.spare.added();
         self.by_target.add(&route.target, id);
         self.by_asker.add(asker, id);

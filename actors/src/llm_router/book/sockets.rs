@@ -9,9 +9,9 @@ use std::{
 use actix::Recipient;
 use log::debug;
 
-use super::{Book, TargetSocket};
+use super::{Book, Route, TargetSocket};
 use crate::{
-    ids::{ClientId, RequestId},
+    ids::RequestId,
     llm_router::{
         Deliver, Delivery, Leftover, OpenedRoute, Origin, Peer, Requester, RouteId, ToTarget, line::Line,
     },
@@ -35,13 +35,13 @@ impl Book {
         owner: Requester,
         target: Recipient<ToTarget>,
     ) {
-        let activity = self.activity_of(&owner.client);
-        let client = owner.client.clone();
-        self.targets.push(TargetSocket { socket, owner, activity });
+        let activity = self.activity_of(&owner);
+        self.targets.push(TargetSocket { socket, owner: owner.clone(), activity });
         self.lines.insert(socket, Line::new(target));
-        let orphaned = |id: &&RouteId| self.routes.get(*id).is_some_and(|route| route.orphaned.is_some());
-        let theirs = self.by_target.of(&client).iter();
-        let orphans: Vec<RouteId> = theirs.filter(orphaned).copied().collect();
+        let orphaned = |route: &Route| route.orphaned.is_some() && route.instance == owner.identity;
+        let theirs = self.by_target.of(&owner.client).iter();
+        let orphans = theirs.filter(|id| self.routes.get(*id).is_some_and(orphaned));
+        let orphans: Vec<RouteId> = orphans.copied().collect();
         self.adopt(orphans, socket);
     }
 
@@ -52,10 +52,11 @@ impl Book {
         }
     }
 
-    /// Shared by all sockets and requests of a target, whichever was first.
-    fn activity_of(&self, client: &ClientId) -> Arc<AtomicU64> {
-        let sibling = self.targets.iter().find(|other| other.owner.client == *client);
-        let route = || self.by_target.of(client).first().and_then(|id| self.routes.get(id));
+    /// Shared by all sockets and requests of an instance of a target, whichever was first.
+    fn activity_of(&self, owner: &Requester) -> Arc<AtomicU64> {
+        let sibling = self.targets.iter().find(|other| other.owner == *owner);
+        let mut routes = self.by_target.of(&owner.client).iter().filter_map(|id| self.routes.get(id));
+        let mut route = || routes.find(|route| route.instance == owner.identity);
         match sibling {
             Some(sibling) => sibling.activity.clone(),
             None => route().map_or_else(Arc::default, |route| route.state.target_activity.clone()),
@@ -82,7 +83,7 @@ impl Book {
         if let Some(at) = self.targets.iter().position(|target| target.socket == socket) {
             let target = self.targets.remove(at);
             self.lines.remove(&socket);
-            self.target_closed(socket, &target.owner.client, now);
+            self.target_closed(socket, &target.owner, now);
         }
         let Some(owner) = self.owners.remove(&socket) else {
             return;
@@ -100,9 +101,9 @@ impl Book {
         }
     }
 
-    fn target_closed(&mut self, socket: SocketKey, client: &ClientId, now: Instant) {
+    fn target_closed(&mut self, socket: SocketKey, owner: &Requester, now: Instant) {
         let mut left = Vec::new();
-        for id in self.by_target.of(client) {
+        for id in self.by_target.of(&owner.client) {
             let Some(route) = self.routes.get_mut(id) else { continue };
             let held = route.holders.len();
             route.holders.retain(|holder| *holder != socket);
@@ -113,10 +114,16 @@ impl Book {
                 left.push(*id);
             }
         }
-        // A target that came back before its old socket was found dead.
-        let next = self.targets.iter().rfind(|target| target.owner.client == *client);
-        if let Some(socket) = next.map(|next| next.socket) {
-            self.adopt(left, socket);
+        for id in left {
+            let Some(asked) = self.routes.get(&id).map(|route| route.instance.clone()) else { continue };
+            // A target that came back before its old socket was found dead. Another instance was never asked.
+            let next = self
+                .targets
+                .iter()
+                .rfind(|next| next.owner.client == owner.client && next.owner.identity == asked);
+            if let Some(socket) = next.map(|next| next.socket) {
+                self.adopt(vec![id], socket);
+            }
         }
     }
 

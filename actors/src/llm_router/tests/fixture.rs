@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use crate::{
     ids::{ClientId, Identity, RequestId},
     llm_router::{
-        AttributeOutput, Deliver, Delivery, ForwardedRequest, OpenRequest, OpenedRoute, Peer, Refusal,
-        Requester, RouteId, RouterLimits, ToTarget, book::Book,
+        AttributeError, AttributeOutput, Deliver, Delivery, ForwardedRequest, OpenRequest, OpenedRoute, Peer,
+        Refusal, Requester, RouteId, RouterLimits, ToTarget, book::Book,
     },
     registry::SocketKey,
 };
@@ -170,6 +170,14 @@ impl Fixture {
         self.target_with(client, 1000)
     }
 
+    /// A socket of one instance of a target.
+    pub(super) fn instance(&mut self, client: &str, identity: &str) -> SocketKey {
+        let (socket, address) = self.recorder(1000);
+        let owner = Requester { identity: Identity::new(identity).unwrap(), ..requester(client) };
+        self.book.target_opened(socket, owner, address.recipient());
+        socket
+    }
+
     /// One whose mailbox takes so many messages.
     pub(super) fn target_with(&mut self, client: &str, capacity: usize) -> SocketKey {
         let (socket, address) = self.recorder(capacity);
@@ -243,6 +251,21 @@ impl Fixture {
             request_id: named.map(|named| RequestId::new(named).unwrap()),
         };
         self.book.attribute(&question)
+    }
+
+    /// An extension says that something has failed.
+    pub(super) fn errored(
+        &mut self,
+        socket: SocketKey,
+        target: &str,
+        named: Option<&str>,
+    ) -> Option<RouteId> {
+        let question = AttributeError {
+            socket,
+            target: ClientId::new(target).unwrap(),
+            request_id: named.map(|named| RequestId::new(named).unwrap()),
+        };
+        self.book.attribute_error(&question).map(|opened| opened.route)
     }
 
     /// A stream of a route starts and ends: it is answered, and quiet.

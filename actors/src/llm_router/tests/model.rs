@@ -95,6 +95,9 @@ struct Model {
     routes: BTreeMap<RouteId, Route>,
     lives: BTreeMap<RouteId, Life>,
     requesters: BTreeMap<String, Vec<String>>,
+    /// Target and request of what is over, and whether it was not asked again: the last that many.
+    ended: Vec<(String, String, bool)>,
+    most_ended: usize,
     /// Who was away when a route was over.
     unread: BTreeSet<(String, RouteId)>,
     told: Vec<Told>,
@@ -172,6 +175,17 @@ impl Model {
         if !self.routes.values().any(|other| other.request == route.request) {
             self.requesters.remove(&route.request);
         }
+        self.asked_again(&route.target, &route.request);
+        self.ended.push((route.target, route.request, true));
+        if self.ended.len() > self.most_ended {
+            self.ended.remove(0);
+        }
+    }
+
+    fn asked_again(&mut self, target: &str, request: &str) {
+        for (of, ended, is_over) in &mut self.ended {
+            *is_over &= (of.as_str(), ended.as_str()) != (target, request);
+        }
     }
 
     /// What was kept for a client that is back is told it; of one that is gone it is forgotten.
@@ -219,7 +233,11 @@ impl Model {
         now: Instant,
     ) -> Result<(), Refusal> {
         let asked = self.requesters.get(request).cloned();
-        let mine = asked.as_ref().is_some_and(|asked| asked.iter().any(|other| other == from));
+        let listed = asked.as_ref().is_some_and(|asked| asked.iter().any(|other| other == from));
+        // Who opened it was gone for good, and is back.
+        let opened =
+            || self.routes.iter().any(|(id, route)| route.request == request && self.lives[id].asker == from);
+        let mine = listed || asked.as_ref().is_some_and(Vec::is_empty) && opened();
         if asked.is_some() && !mine && !limits.allow_shared {
             return Err(Refusal::Duplicate);
         }
@@ -228,7 +246,10 @@ impl Model {
         }
         let mut new: Vec<&str> = Vec::new();
         for target in targets {
-            let has = self.routes.values().any(|route| route.request == request && route.target == *target);
+            let has = self
+                .routes
+                .values()
+                .any(|route| route.request == request && route.target == *target && !route.finished);
             if self.newest(target).is_some() && !has && !new.contains(target) {
                 new.push(target);
             }
@@ -249,13 +270,14 @@ impl Model {
         if joined {
             requesters.push(from.to_owned());
         }
-        if !mine && self.routes.values().any(|route| route.request == request) {
+        if !listed && self.routes.values().any(|route| route.request == request) {
             // Only the holders of this request learn something new, but all of this client's hear it.
             self.peers_changed(from, false);
         }
         for target in new {
             self.next += 1;
             let (id, socket) = (RouteId(self.next), self.newest(target).unwrap());
+            self.asked_again(target, request);
             let (request, target) = (request.to_owned(), target.to_owned());
             let route = Route {
                 request,
@@ -293,6 +315,12 @@ impl Model {
         let by_output = find(&|route| route.outputs.iter().any(|other| other == output));
         // Somebody else was asked: the sender is no target of it.
         if by_name.is_none() && named.is_some_and(|named| self.requesters.contains_key(named)) {
+            return None;
+        }
+        // It was asked this, and has answered.
+        let is_over =
+            |named: &str| self.ended.iter().any(|(of, ended, over)| *over && of == target && ended == named);
+        if by_name.is_none() && named.is_some_and(is_over) {
             return None;
         }
         let id = match by_name.or(by_output) {
@@ -357,7 +385,7 @@ fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
 }
 
 async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(), TestCaseError> {
-    let mut model = Model::default();
+    let mut model = Model { most_ended: limits.total, ..Model::default() };
     for act in acts {
         match act.clone() {
             Act::TargetOpens(at) => {

@@ -21,7 +21,12 @@ impl Broker {
         let (Some(answers), Some((_, socket))) = (&self.answers, self.llm_socket()) else {
             return;
         };
-        let request_id = payload::text(request_id.as_ref()).and_then(|id| RequestId::new(id).ok());
+        let Ok(request_id) =
+            payload::text(request_id.as_ref()).filter(|id| !id.is_empty()).map(RequestId::new).transpose()
+        else {
+            debug!("error of an extension names no request that there can be; dropped");
+            return;
+        };
         let message =
             payload::text(message.as_ref()).unwrap_or(ByteString::from_static("An unknown error occurred."));
         let error = payload::present(error);
