@@ -83,6 +83,23 @@ async fn defect_8_43_a_call_to_nobody_and_one_whose_extension_leaves() {
     assert_eq!(ack, call_failed("Target not found: SillyTavern-8000"));
 }
 
+/// A client sends an ack when its function ends, on whatever connection it has then.
+#[tokio::test]
+async fn an_ack_of_before_a_reconnect_answers_no_other_call() {
+    let (broker, mut extension, mut app) = callers(|_| ()).await;
+    let first = app.begin_ack(FUNCTIONS, json!(22), &[call(EXTENSION)]).await;
+    extension.expect_prefix("42/function_call,0[22,").await;
+    extension.vanish().await;
+    assert_eq!(app.expect_ack(FUNCTIONS, first).await, call_failed("Function call timed out."));
+    let mut extension = Peer::connect_ws(&broker).await;
+    extension.join(FUNCTIONS, auth(EXTENSION)).await;
+    let second = app.begin_ack(FUNCTIONS, json!(22), &[call(EXTENSION)]).await;
+    extension.expect_prefix("42/function_call,1[22,").await;
+    extension.send_text("43/function_call,0[\"of the first\"]").await;
+    extension.send_text("43/function_call,1[\"of the second\"]").await;
+    assert_eq!(app.expect_ack(FUNCTIONS, second).await, json!("of the second"));
+}
+
 #[tokio::test]
 async fn a_call_of_the_servers_functions() {
     let (_broker, _extension, mut app) = callers(|_| ()).await;

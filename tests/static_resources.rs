@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use newage_broker::config::HistoryMode;
 use serde_json::{Value, json};
 use support::{Broker, Peer, auth, http};
 
@@ -77,4 +78,26 @@ async fn static_resources_from_their_mapping_to_their_bytes() {
     let result = map(&mut peer, json!([{"/x": "settings/app-a-settings.json"}])).await;
     assert_eq!(result["error"], "Access denied: File is restricted.");
     get("/x").await.expect(404, "Not Found");
+}
+
+/// What everybody wrote in every room.
+#[tokio::test]
+async fn the_history_is_published_by_nobody() {
+    for path in [None, Some("data/rooms/kept.sqlite")] {
+        let broker = Broker::setup().start(|config| {
+            config.history.mode = HistoryMode::File;
+            if let Some(path) = path {
+                config.history.path = path.into();
+            }
+        });
+        let mut extension = Peer::connect_ws(&broker).await;
+        extension.join("/function_call", auth("SillyTavern-8000")).await;
+        let path = path.unwrap_or("data/history.sqlite");
+        for end in ["", "-wal", "-shm", ".lock"] {
+            assert!(broker.data().join(format!("{path}{end}")).exists(), "{path}{end}");
+            let result = map(&mut extension, json!({"/h": format!("./{path}{end}")})).await;
+            assert_eq!(result["error"], "Access denied: File is restricted.", "{path}{end}");
+            http(&broker, "GET", "/h", &[], "").await.expect(404, "Not Found");
+        }
+    }
 }

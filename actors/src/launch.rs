@@ -266,6 +266,7 @@ pub fn launch(mut launch: Launch, metrics: &Arc<Metrics>) -> Result<Launched, La
         clients,
         limits,
         epoch,
+        calls: Default::default(),
         server,
     };
     let directory = Arc::new(directory);

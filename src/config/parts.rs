@@ -1,6 +1,6 @@
 //! What each part of the broker is given of the configuration.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use actors::{
     history::{BatchLimits, HistoryConfig, Place, Retention, Synchronous, WaitingLimits},
@@ -206,6 +206,16 @@ impl Config {
         }
     }
 
+    /// The files of the history, below the data directory: what everybody wrote in every room.
+    fn history_files(&self) -> Vec<String> {
+        let config = self.history_config();
+        let Place::File(path) = &config.place else { return Vec::new() };
+        let Some(folder) = path.strip_prefix(&self.data).ok().and_then(Path::parent) else {
+            return Vec::new();
+        };
+        config.file_names().into_iter().map(|name| folder.join(name).to_string_lossy().into_owned()).collect()
+    }
+
     fn network_safe_scope(&self) -> NetworkSafeScope {
         match self.trust.network_safe_scope {
             Scope::Local => NetworkSafeScope::Local,
@@ -239,7 +249,7 @@ impl Config {
             max_data_files: trust.max_data_files,
             max_file_jobs: trust.max_file_jobs,
             max_static_resources: trust.max_static_resources,
-            restricted_files: trust.restricted_files.clone(),
+            restricted_files: trust.restricted_files.iter().cloned().chain(self.history_files()).collect(),
             ..TrustConfig::new(&self.data)
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     llm_router::{Deliver, Delivery, Failure, Origin, Returned, ReturnedTo},
     protocol::stream_events,
     registry::SocketKey,
-    session::socketio::AckArgs,
+    session::socketio::{AckArgs, WantedAck},
     stream::{
         OutboundLimits, StreamInfo, StreamSender,
         outbound::{Command, WireId},
@@ -255,10 +255,11 @@ impl Broker {
             Command::Write { wire, chunk } => {
                 let id = wire.json();
                 let args = [&*id, r#"{"_placeholder":true,"num":0}"#, "\"buffer\""];
-                let (awaited, due) = (Awaited::StreamWrite(wire), now + *ack_timeout);
+                let what = Awaited::StreamWrite(wire);
+                let wanted = WantedAck { what, due: now + *ack_timeout, id: None };
                 cx.session().metrics().chunks_out.inc();
                 let name = literal(stream_events::STREAM_WRITE);
-                if cx.emit_with_ack(ns, &name, &args, &[chunk], awaited, due).is_err() {
+                if cx.emit_with_ack(ns, &name, &args, &[chunk], wanted).is_err() {
                     // The session is closing, or owes us more acks than it may: either ends it.
                     cx.session().close(framing::close::CloseReason::SlowConsumer);
                 }

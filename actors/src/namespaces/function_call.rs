@@ -1,6 +1,6 @@
 //! `FUNCTION_CALL` (spec §6.1): the server's own functions, and those of extensions.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use actix::prelude::*;
 use framing::{
@@ -19,7 +19,10 @@ use crate::{
     ids::SERVER,
     protocol::{MsgType, Namespace},
     registry::{CallExtension, FindFunctionSocket, SocketKey},
-    session::{TooManyQuestions, socketio::AckArgs},
+    session::{
+        TooManyQuestions,
+        socketio::{AckArgs, WantedAck},
+    },
     trust::RunFunction,
 };
 
@@ -180,15 +183,16 @@ impl Broker {
         let due = cx.now() + self.directory.limits.function_timeout;
         let waiting = Arc::new(Mutex::new(Some(answer)));
         for name in socket.emit().names(MsgType::FunctionCall) {
-            let awaited = Awaited::Function(waiting.clone());
+            let what = Awaited::Function(waiting.clone());
+            // A function may end when its extension is connected anew, and another call waits there.
+            let id = Some(self.directory.calls.fetch_add(1, Relaxed));
             // Not emitted: the answer's sender is dropped, which says so.
             let _ = cx.emit_with_ack(
                 ns,
                 &emit::wire_name(name),
                 &[call.payload.as_str()],
                 &call.attachments,
-                awaited,
-                due,
+                WantedAck { what, due, id },
             );
         }
     }

@@ -27,7 +27,7 @@ mod rooms;
 mod tests;
 
 use std::{
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, LazyLock, OnceLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -93,6 +93,8 @@ pub struct Directory {
     pub limits: BrokerLimits,
     /// The zero of the routes' clock.
     pub epoch: Instant,
+    /// Calls of extensions' functions so far, for the ids of their acks.
+    pub calls: AtomicU64,
     /// What the process is, and since when.
     pub server: ServerInfo,
 }

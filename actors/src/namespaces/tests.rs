@@ -105,6 +105,7 @@ impl Stage {
             clients,
             limits,
             epoch,
+            calls: Default::default(),
             server,
         };
         let bounds = OutboxLimits { max_bytes: 1 << 20, max_packets: 1000 };

@@ -81,6 +81,17 @@ pub struct AckArgs {
     pub attachments: Vec<Bytes>,
 }
 
+/// The ack of an event, as whoever emits it wants it.
+pub struct WantedAck<T> {
+    /// What the handler is to be told again with it.
+    pub what: T,
+    /// It is not waited for any longer then.
+    pub due: Instant,
+    /// The id on the wire, if no other socket may ever have used it: a client sends an ack when it has it, on whatever
+    /// connection it has then. Otherwise they are counted for each socket.
+    pub id: Option<u64>,
+}
+
 /// The Socket.IO layer around a handler.
 pub struct SocketIo<H: NamespaceHandler> {
     layer: Layer<H::Awaited>,
@@ -348,18 +359,17 @@ impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
         self.layer.sockets.contains_key(ns) && self.cx.push(Encoded::event(ns, None, name, args, &[]))
     }
 
-    /// Emits an event that asks for an ack until `due`.
+    /// Emits an event that asks for an ack.
     ///
     /// # Errors
-    /// See [`NotEmitted`]; `what` comes back.
+    /// See [`NotEmitted`]; what the ack was wanted for comes back.
     pub fn emit_with_ack(
         &mut self,
         ns: &Namespace,
         name: &EventName,
         args: &[&str],
         attachments: &[Bytes],
-        what: H::Awaited,
-        due: Instant,
+        WantedAck { what, due, id }: WantedAck<H::Awaited>,
     ) -> Result<(), (NotEmitted, H::Awaited)> {
         let Some(socket) = self.layer.sockets.get_mut(ns) else {
             return Err((NotEmitted::Gone, what));
@@ -368,13 +378,13 @@ impl<'c, H: NamespaceHandler> Sockets<'_, 'c, H> {
             self.cx.metrics().limit_reached("limits.max_pending_acks");
             return Err((NotEmitted::TooManyAcks, what));
         }
-        let id = socket.next_ack;
-        if !self.cx.push(Encoded::event(ns, Some(id), name, args, attachments)) {
+        let asked = id.unwrap_or(socket.next_ack);
+        if !self.cx.push(Encoded::event(ns, Some(asked), name, args, attachments)) {
             return Err((NotEmitted::Gone, what));
         }
-        socket.next_ack += 1;
+        socket.next_ack += u64::from(id.is_none());
         let at = socket.awaited.partition_point(|awaited| awaited.due <= due);
-        socket.awaited.insert(at, Awaited { id, what, due });
+        socket.awaited.insert(at, Awaited { id: asked, what, due });
         Ok(())
     }
 
