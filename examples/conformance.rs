@@ -142,7 +142,7 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
 
 fn endpoint<A: Application>(application: impl Fn() -> A + Send + Sync + 'static) -> web::Data<Endpoint<A>> {
     let limits = EndpointLimits {
-        max_packets_per_payload: 1024,
+        max_packets_per_payload: 65_536,
         packets_per_poll: 16,
         max_sessions: 10_000,
         max_fragments: 1024,

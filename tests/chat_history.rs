@@ -479,3 +479,35 @@ async fn only_assigned_extensions_process() {
     let idle = format!("{{\"identity\":\"{INSTANCE}\",\"roomName\":\"tea\",\"status\":\"idle\"");
     world.peer(GUEST).wait_for("it is idle", |packet| packet.contains(&idle)).await;
 }
+
+/// What is asked when a pause is over is answered when the answer is there, and not when the next ping is.
+#[tokio::test]
+async fn a_history_that_has_to_wait_for_another_answer_comes_after_it() {
+    const CALLS: &str = "/function_call";
+    let mut world = World::full_of(Broker::setup(), |config| {
+        config.limits.max_questions = 2;
+        config.session.question_timeout = 600_000;
+        config.session.ping_interval = 600_000;
+        config.llm.function_timeout = 600.0;
+    })
+    .await;
+    world.does(MASTER, "LLM_REQUEST", json!({"requestId": "r1", "targetRoom": "tea", "message": "hi"})).await;
+    let mut extension = Peer::connect_ws(&world.broker).await;
+    extension.join(CALLS, named(EXTENSION)).await;
+    world.comes(OUTSIDER).await;
+    let newcomer = world.peer(OUTSIDER);
+    newcomer.join(CALLS, named(OUTSIDER)).await;
+    let call = json!({"requestId": "f", "functionName": "f", "args": [], "target": EXTENSION});
+    newcomer.begin_ack(CALLS, json!("FUNCTION_CALL"), std::slice::from_ref(&call)).await;
+    let call = newcomer.begin_ack(CALLS, json!("FUNCTION_CALL"), &[call]).await;
+    extension.expect_prefix("42/function_call,0[").await;
+    extension.expect_prefix("42/function_call,1[").await;
+    let add = json!({"identity": OUTSIDER, "roomName": "tea", "role": "guest"});
+    world.does(ADMIN, "ADD_CLIENT_TO_ROOM", add).await;
+    let refused = "newage_limit_reached_total{limit=\"limits.max_questions\"}";
+    world.broker.until_metric(refused, 2).await;
+    extension.send_text("43/function_call,1[1]").await;
+    let newcomer = world.peer(OUTSIDER);
+    assert_eq!(newcomer.expect_ack(CALLS, call).await, json!(1));
+    newcomer.page("the room's history", |page| page["roomName"] == "tea").await;
+}

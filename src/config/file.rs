@@ -92,7 +92,7 @@ section! {
     LimitsSection {
         max_payload: usize = 8 * 1024 * 1024,
         max_fragments: usize = 1024,
-        max_packets_per_payload: usize = 1024,
+        max_packets_per_payload: usize = 65_536,
         packets_per_poll: usize = 16,
         max_sessions: usize = 100_000,
         max_attachments: usize = 64,

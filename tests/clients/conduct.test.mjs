@@ -33,6 +33,20 @@ function stage(options = {}) {
   return it;
 }
 
+// A client keeps what it emits while it is not connected, and then posts it all at once.
+describe('what a client has kept', () => {
+  const it = stage();
+  for (const transport of Object.keys(TRANSPORTS)) {
+    test(`arrives over ${transport}`, async () => {
+      const auth = it.client({ clientId: 'client-a', transport }).open('/auth');
+      const answered = Array.from({ length: 2000 }, () => ask(auth, 33, {}));
+      await connected(auth);
+      assert.equal((await Promise.all(answered)).filter(({ status }) => status === 'ok').length, 2000);
+      assert.ok(auth.connected);
+    });
+  }
+});
+
 for (const transport of Object.keys(TRANSPORTS)) {
   describe(`acks over ${transport}`, () => {
     const it = stage();

@@ -91,6 +91,10 @@ impl Driver {
             }
             session.armed = None;
             session.deadline_passed(ctx);
+            if session.stirred {
+                // What was asked just now has not been polled, and the peer may be read again.
+                task.waker().wake_by_ref();
+            }
         }
     }
 }
