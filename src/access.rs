@@ -38,6 +38,9 @@ pub struct Admitted {
     origin: Option<HeaderValue>,
 }
 
+/// Where a browser's request comes from, beside its page's origin.
+const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
+
 /// Why a request is refused, with the setting that would allow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -45,6 +48,8 @@ pub enum Denied {
     Host(String),
     /// The `Origin` is a foreign site, `null`, or an app's scheme.
     Origin(String),
+    /// A page of another site has a browser ask as for an image, which names no origin.
+    Page,
     /// The peer's address is unknown.
     NoPeer,
 }
@@ -56,31 +61,41 @@ impl fmt::Display for Denied {
             Self::Origin(origin) => {
                 write!(f, "origin {origin:?} is not local; add it to server.allowed_origins")
             }
+            Self::Page => f.write_str("a page of another site asks without its origin"),
             Self::NoPeer => f.write_str("peer address unknown"),
         }
     }
 }
 
 impl Access {
-    /// Applies both rules.
+    /// Applies the rules of the `Host` and of the `Origin`.
     ///
     /// # Errors
     /// See [`Denied`]: answered 403.
     pub fn check(&self, request: &HttpRequest) -> Result<Admitted, Denied> {
         let headers = request.headers();
-        let host = text(headers, header::HOST).or_else(|| request.uri().host()).unwrap_or_default();
-        if !self.host_passes(host) {
-            return Err(Denied::Host(host.to_owned()));
-        }
+        let host = self.host(request)?;
         let origin = headers.get(header::ORIGIN);
         if let Some(origin) = origin {
             let origin = origin.to_str().unwrap_or("null");
             if !self.origin_passes(origin, host) {
                 return Err(Denied::Origin(origin.to_owned()));
             }
+        } else if text(headers, SEC_FETCH_SITE) == Some("cross-site") {
+            return Err(Denied::Page);
         }
         let peer = self.peer(request, host).ok_or(Denied::NoPeer)?;
         Ok(Admitted { peer, origin: origin.cloned() })
+    }
+
+    /// Applies the rule of the `Host` alone: what is no secret may be linked to from anywhere, and still not be read
+    /// by a page whose name was made to lead here.
+    ///
+    /// # Errors
+    /// [`Denied::Host`].
+    pub fn host<'a>(&self, request: &'a HttpRequest) -> Result<&'a str, Denied> {
+        let host = text(request.headers(), header::HOST).or_else(|| request.uri().host()).unwrap_or_default();
+        if self.host_passes(host) { Ok(host) } else { Err(Denied::Host(host.to_owned())) }
     }
 
     fn host_passes(&self, host: &str) -> bool {

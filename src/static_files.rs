@@ -26,6 +26,7 @@ use actors::{
     protocol::{Dialect, constants},
 };
 use arc_swap::ArcSwap;
+use log::warn;
 use percent_encoding::percent_decode_str;
 use rust_embed::{Embed, EmbeddedFile};
 use sha2::{Digest, Sha256};
@@ -265,12 +266,19 @@ fn one_range(request: &HttpRequest, length: u64) -> Option<Result<(u64, u64), ()
     Some(range.to_satisfiable_range(length).ok_or(()))
 }
 
+/// What is shown to somebody who has given the broker a name.
+const FOREIGN_HOST: &str = "Forbidden. If this is your broker, add its name to server.allowed_hosts.";
+
 /// Every request that no other route takes.
 pub async fn serve(
     request: HttpRequest,
     files: web::Data<StaticFiles>,
     access: web::Data<Access>,
 ) -> HttpResponse {
+    if let Err(denied) = access.host(&request) {
+        warn!(peer:? = request.peer_addr(), path = request.path(), denied:%; "request refused");
+        return HttpResponse::Forbidden().content_type("text/html; charset=utf-8").body(FOREIGN_HOST);
+    }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         let path = decoded(request.uri().path());
         if let Some(path) = path

@@ -133,6 +133,13 @@ async fn preflight() {
         assert_eq!(reply.header("access-control-allow-credentials"), Some("true"));
         assert_eq!(reply.header("vary"), Some("Origin"));
     }
+    let wants = ("access-control-request-headers", "authorization,x-mine");
+    let headers = [("origin", "http://localhost:8000"), asks, wants];
+    let reply = http(&broker, "OPTIONS", POLLING, &headers, "").await;
+    assert_eq!(
+        (reply.status, reply.header("access-control-allow-headers")),
+        (204, Some("authorization,x-mine"))
+    );
     let foreign =
         http(&broker, "OPTIONS", POLLING, &[("origin", "https://evil.example.org"), asks], "").await;
     foreign.expect(403, FORBIDDEN);
@@ -231,4 +238,33 @@ async fn network_safe_for_any_frees_all_of_their_key() {
     assert!(needs_no_key(&broker, &[("x-forwarded-for", "8.8.8.8")]).await);
     let mut peer = Opening::new().header("x-forwarded-for", "8.8.8.8").ws(&broker).await.unwrap();
     peer.join("/auth", auth("app-a")).await;
+}
+
+/// A name that was made to lead here makes its page one of the same origin.
+#[tokio::test]
+async fn files_are_not_served_under_a_foreign_host() {
+    let setup = Broker::setup().file("client/app-a/main.js", "let a").file("public/p.txt", "p");
+    let broker = setup.start(|config| config.server.allowed_hosts = vec!["broker.example.org".to_owned()]);
+    for path in ["/", "/client/app-a/main.js", "/public/p.txt", "/lib/constants.js", "/nothing"] {
+        let reply = http(&broker, "GET", path, &[("host", "evil.example.org")], "").await;
+        assert_eq!(reply.status, 403, "{path}");
+        assert!(reply.text().contains("server.allowed_hosts"), "{path}");
+        for host in ["broker.example.org", "localhost:4000"] {
+            assert_ne!(http(&broker, "GET", path, &[("host", host)], "").await.status, 403, "{host} {path}");
+        }
+    }
+}
+
+/// A page may have its browser ask anybody for an image; that names no origin.
+#[tokio::test]
+async fn an_image_of_another_site_opens_no_session() {
+    let broker = Broker::start(|_| ());
+    for (site, status) in [("cross-site", 403), ("same-site", 200), ("same-origin", 200), ("none", 200)] {
+        let reply = http(&broker, "GET", POLLING, &[("sec-fetch-site", site)], "").await;
+        assert_eq!(reply.status, status, "{site}");
+    }
+    assert_eq!(broker.metric("newage_sessions"), 3);
+    // An origin that is allowed is, from whatever site.
+    let headers = [("sec-fetch-site", "cross-site"), ("origin", "http://localhost:8000")];
+    assert_eq!(http(&broker, "GET", POLLING, &headers, "").await.status, 200);
 }

@@ -110,9 +110,7 @@ async fn dispatch<A: Application>(
         _ => Method::Other,
     };
     if method == Method::Options {
-        return HttpResponse::NoContent()
-            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST"))
-            .finish();
+        return preflight(request);
     }
     let parsed = parse_query(request.query_string(), method, asks_for_websocket(request));
     let Request { transport, sid, .. } = match parsed {
@@ -129,6 +127,17 @@ async fn dispatch<A: Application>(
         (TransportKind::WebSocket, None, _) => websocket::open(endpoint, request, payload, admitted.peer),
         (TransportKind::WebSocket, Some(sid), _) => websocket::upgrade(endpoint, request, payload, sid),
     }
+}
+
+/// Whoever is admitted may send what headers it likes, as with the official server.
+fn preflight(request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET,POST"));
+    if let Some(wanted) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone()));
+        response.append_header((header::VARY, header::ACCESS_CONTROL_REQUEST_HEADERS.as_str()));
+    }
+    response.finish()
 }
 
 fn asks_for_websocket(request: &HttpRequest) -> bool {
