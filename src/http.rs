@@ -1,7 +1,7 @@
 //! HTTP on a set of workers. As `actix_web::HttpServer` does it, with one thing more: a request that asks for a
 //! WebSocket takes its connection out of HTTP (`transport/handover.rs`).
 
-use std::{convert::Infallible, fmt, io, net::TcpListener, rc::Rc, time::Duration};
+use std::{convert::Infallible, fmt, future::ready, io, net::TcpListener, rc::Rc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{
@@ -12,13 +12,17 @@ use actix_http::{
 use actix_rt::net::TcpStream;
 use actix_server::Server;
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service,
+    map_config,
 };
 use actix_web::dev::{AppConfig, Extensions};
 
 use log::debug;
 
-use crate::transport::handover::switching;
+use crate::{
+    timed_stream::{Requests, TimedStream},
+    transport::handover::switching,
+};
 
 /// How long a connection that HTTP has ended may take to be gone, as in `HttpServer`.
 const DISCONNECT: Duration = Duration::from_secs(1);
@@ -30,7 +34,7 @@ pub struct HttpConfig {
     pub workers: usize,
     /// Connections that one of them accepts; further ones wait in the system's backlog.
     pub max_connections: usize,
-    /// Time that the head of a request may take.
+    /// Time that a request may take to come, and what is left of its body once it was answered.
     pub request_timeout: Duration,
     /// Bytes of a response that are buffered before they are written.
     pub write_buffer: usize,
@@ -72,7 +76,8 @@ where
                 let app = app().into_factory().map_err(|error| error.into().error_response());
                 map_config(app, |()| AppConfig::default())
             };
-            HttpService::build()
+            let patience = config.request_timeout;
+            let http = HttpService::build()
                 // Idle connections end when the server is told to stop, and not when their time is over.
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
@@ -85,17 +90,30 @@ where
                 .h1_write_buffer_size(config.write_buffer)
                 .on_connect_ext({
                     let on_connect = on_connect.clone();
-                    move |connection: &TcpStream, data| {
+                    move |connection: &TimedStream, data| {
                         // The builder's own setting reaches plain HTTP/1 services only in name.
-                        if let Err(error) = connection.set_nodelay(true) {
+                        if let Err(error) = connection.get_ref().set_nodelay(true) {
                             debug!(error:%; "a connection without TCP_NODELAY");
                         }
-                        on_connect(connection, data);
+                        data.insert(connection.requests().clone());
+                        on_connect(connection.get_ref(), data);
                     }
                 })
                 .upgrade(websockets(service()))
-                .h1(service())
-                .tcp()
+                .h1(apply_fn_factory(service(), |request: Request, app| {
+                    let serving = request.conn_data::<Rc<Requests>>().map(Requests::serve);
+                    let answer = app.call(request);
+                    async move {
+                        let answer = answer.await;
+                        drop(serving);
+                        answer
+                    }
+                }));
+            fn_service(move |connection: TcpStream| {
+                let peer = connection.peer_addr().ok();
+                ready(Ok((TimedStream::new(connection, patience), peer)))
+            })
+            .and_then(http)
         })?;
     }
     Ok(server.run())
@@ -105,7 +123,7 @@ where
 fn websockets<S, B>(
     app: S,
 ) -> impl ServiceFactory<
-    (Request, Framed<TcpStream, Codec>),
+    (Request, Framed<TimedStream, Codec>),
     Config = (),
     Response = (),
     Error = Infallible,

@@ -14,4 +14,5 @@ pub mod http;
 pub mod server;
 pub mod static_files;
 pub mod telemetry;
+mod timed_stream;
 pub mod transport;

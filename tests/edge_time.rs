@@ -216,3 +216,23 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
+
+/// One byte of a second head, or a body that does not end, is no way to stay.
+#[tokio::test]
+async fn nor_is_what_follows_the_first_request() {
+    let broker = Broker::start(|config| config.server.request_timeout = 1);
+    for (request, rest) in [
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", "G"),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /health HTTP/1.1\r\nHost: local"),
+        ("POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nab"),
+        ("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n", "ab"),
+    ] {
+        let mut stream = TcpStream::connect(broker.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let _ = within("the end of what does not go on", stream.read_to_end(&mut Vec::new())).await;
+    }
+    broker.until_metric_is("newage_connections", 0).await;
+}

@@ -23,7 +23,7 @@ use futures::future::poll_fn;
 use log::debug;
 use tokio::{io::AsyncWriteExt, sync::oneshot};
 
-use crate::connections::Counted;
+use crate::{connections::Counted, timed_stream::TimedStream};
 
 /// A connection that has left HTTP.
 pub(super) struct Connection {
@@ -53,7 +53,7 @@ impl Handover {
 /// Answers a request that asks for a WebSocket. Ends with the connection, which the server counts until then.
 pub(crate) async fn switching(
     request: Request,
-    connection: Framed<TcpStream, Codec>,
+    connection: Framed<TimedStream, Codec>,
     app: impl AsyncFnOnce(Request) -> Response<BoxBody>,
 ) -> Result<(), Infallible> {
     let counted = request.conn_data::<Rc<Counted>>().cloned();
@@ -71,7 +71,7 @@ pub(crate) async fn switching(
 /// The end of the connection, if it goes on as a WebSocket.
 async fn answer(
     request: Request,
-    connection: Framed<TcpStream, Codec>,
+    connection: Framed<TimedStream, Codec>,
     app: impl AsyncFnOnce(Request) -> Response<BoxBody>,
 ) -> io::Result<Option<oneshot::Receiver<Infallible>>> {
     let handover = Handover::default();
@@ -80,6 +80,7 @@ async fn answer(
     let taker = handover.0.borrow_mut().take();
     let FramedParts { io, mut codec, read_buf: received, write_buf: mut unsent, .. } =
         connection.into_parts();
+    let io = io.into_inner();
     let Some(taker) = taker.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
         write(response, codec, unsent, io).await?;
         return Ok(None);
