@@ -269,13 +269,7 @@ impl StreamSender {
         self.wires.clear();
         self.timers.clear();
         (self.unread_wires, self.queued, self.never_read, self.deaf) = (0, 0, 0, false);
-        let text = entries.into_values().filter(|entry| !entry.text.is_empty());
-        text.map(|mut entry| StreamText {
-            text: entry.text.take_all(),
-            end: entry.closing != Closing::No,
-            info: entry.info,
-        })
-        .collect()
+        entries.into_values().flat_map(Entry::into_texts).collect()
     }
 
     /// What the bounds have done since this was last asked.
@@ -390,11 +384,11 @@ impl StreamSender {
         if prev.text.len() + entry.text.len() > self.limits.max_write {
             return id;
         }
-        if let Some(mut entry) = self.remove(id)
+        if let Some(entry) = self.remove(id)
             && let Some(prev) = self.entries.get_mut(&prev_id)
         {
             self.queued += entry.text.len();
-            prev.text.push(entry.text.take_all());
+            prev.merge(entry);
         }
         prev_id
     }

@@ -111,6 +111,21 @@ impl Asker {
         parts
     }
 
+    /// What a socket that is over has not had goes to those of the others that have not had it either: they joined
+    /// after it was sent.
+    pub(super) fn hand_over(&mut self, from: SocketKey, parts: Vec<Delivery>, sending: &mut Sending<'_>) {
+        let parts = self.still_wanted(from, parts);
+        if !self.settled(sending.now) {
+            return parts.into_iter().for_each(|part| self.kept.push_returned(part));
+        }
+        for part in &parts {
+            let Delivery::Text(text) = part else { continue };
+            for lane in self.peers.iter_mut().filter(|lane| text.info.key <= lane.joined) {
+                lane.give(part, sending);
+            }
+        }
+    }
+
     /// What was kept goes to all of its sockets.
     pub(super) fn give_kept(&mut self, sending: &mut Sending<'_>) {
         while let Some(part) = self.kept.pop() {

@@ -159,11 +159,13 @@ impl FanOut {
                 None => PeerLane::new(peer, origin, joined),
             });
         }
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         if asker.peers.is_empty() {
-            asker.away(
-                lost.into_iter().next(),
-                &Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now),
-            );
+            asker.away(lost.into_iter().next(), &sending);
+        } else {
+            for lane in lost {
+                asker.hand_over(lane.peer.socket, lane.backlog.parts.into(), &mut sending);
+            }
         }
         self.flush(now);
     }
@@ -190,22 +192,15 @@ impl FanOut {
         if let Some(dead) = &dead {
             asker.bury(dead, self.newest);
         }
-        let parts = asker.still_wanted(from, parts);
-        if !asker.peers.is_empty() && asker.settled(now) {
-            // What its other sockets have not had: they joined after it was sent.
-            for part in &parts {
-                let Delivery::Text(text) = part else { continue };
-                for lane in asker.peers.iter_mut().filter(|lane| text.info.key <= lane.joined) {
-                    lane.give(part, &mut sending);
-                }
-            }
-            return;
-        }
-        for part in parts {
-            asker.kept.push_returned(part);
-        }
         if asker.peers.is_empty() {
-            asker.away(dead, &sending);
+            for part in asker.still_wanted(from, parts) {
+                asker.kept.push_returned(part);
+            }
+            return asker.away(dead, &sending);
+        }
+        asker.hand_over(from, parts, &mut sending);
+        if let Some(dead) = dead {
+            asker.hand_over(from, dead.backlog.parts.into(), &mut sending);
         }
     }
 

@@ -199,6 +199,11 @@ impl Fixture {
         self.fan_out.returned(ROUTE, &me(), from, parts, self.now);
     }
 
+    pub(super) fn returned_from(&mut self, socket: &Socket, texts: Vec<StreamText>) {
+        let parts = texts.into_iter().map(Delivery::Text).collect();
+        self.fan_out.returned(ROUTE, &me(), socket.peer.socket, parts, self.now);
+    }
+
     /// Everything that waits goes out.
     pub(super) async fn settle(&mut self, sockets: &[&Socket]) {
         loop {

@@ -212,6 +212,56 @@ fn what_a_dead_socket_held_goes_to_a_later_one_unless_another_has_had_it() {
 
 /// A socket that closes gives back what its streams held; then, one by one, what was still in its
 /// mailbox. All of it is older than what is kept, and none of it may change places.
+/// Its session was too busy to take it, and the other one came later.
+#[test]
+fn what_waits_for_a_socket_goes_to_one_that_came_after_it_was_sent() {
+    run(async {
+        let (full, later) = (Socket::new(1), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![full.peer.clone()])]);
+        let words: Vec<_> = (0..6).map(|number| (stream(), number.to_string())).collect();
+        for (info, word) in &words {
+            f.send(info, word, true);
+        }
+        f.peers(&[&full, &later], false);
+        let both = stream();
+        f.send(&both, "both", true);
+        f.peers(&[&later], false);
+        f.settle(&[&full, &later]).await;
+        // What was in its mailbox comes back through its session, which is not here.
+        let had = full.text();
+        assert!(had.len() < 6, "{had}");
+        let mut missing: Vec<_> =
+            later.got().into_iter().filter(|got| *got != Got::Text(both.key, "both".into())).collect();
+        missing.retain(|got| matches!(got, Got::Text(..)));
+        let expected = words.iter().skip(had.len());
+        let expected: Vec<_> = expected.map(|(info, word)| Got::Text(info.key, word.clone())).collect();
+        assert_eq!(missing, expected);
+        assert_eq!(later.text().matches("both").count(), 1);
+    });
+}
+
+/// Two sockets at once give back what they have in pieces of different sizes.
+#[test]
+fn what_two_sockets_held_reaches_the_next_one_once() {
+    run(async {
+        let (one, two, next) = (Socket::new(100), Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![one.peer.clone(), two.peer.clone()])]);
+        let words: Vec<_> = (0..9).map(|number| (stream(), number.to_string())).collect();
+        for (info, word) in &words {
+            f.send(info, word, true);
+        }
+        let back = |from: usize| words[from..].iter().map(|(info, word)| text(info, word, true)).collect();
+        f.peers(&[&one], false);
+        f.returned_from(&two, back(2));
+        f.peers(&[], false);
+        f.returned_from(&one, back(4));
+        f.peers(&[&next], false);
+        f.settle(&[&one, &two, &next]).await;
+        // The first four the one has read; of the others neither has.
+        assert_eq!(next.text(), "45678");
+    });
+}
+
 #[test]
 fn text_that_returns_in_several_parts_keeps_its_order() {
     run(async {

@@ -74,6 +74,9 @@ pub(super) struct Entry {
     pub(super) prev: Option<EntryId>,
     pub(super) next: Option<EntryId>,
     pub(super) text: TextBuffer,
+    /// The streams that were merged into it, and how much of the text is each one's: the last so many bytes. Most
+    /// entries never have any.
+    pub(super) merged: Option<Box<Vec<(Arc<StreamInfo>, usize)>>>,
     pub(super) closing: Closing,
     pub(super) phase: Phase,
     /// A read that no write has answered yet.
@@ -89,6 +92,36 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Takes in a neighbour: both are complete, and neither is announced.
+    pub(super) fn merge(&mut self, mut other: Self) {
+        let own = other.text.len() - other.merged_bytes();
+        let merged = self.merged.get_or_insert_default();
+        merged.push((other.info, own));
+        merged.extend(other.merged.into_iter().flat_map(|merged| *merged));
+        self.text.push(other.text.take_all());
+    }
+
+    fn merged_bytes(&self) -> usize {
+        self.merged.iter().flat_map(|merged| merged.iter()).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What is left of it, stream by stream: whoever takes it over may have had some of them. What was merged left
+    /// as one, or has not left at all.
+    pub(super) fn into_texts(mut self) -> impl Iterator<Item = StreamText> {
+        let merged = self.merged_bytes();
+        let mut rest = self.text.take_all();
+        let own = rest.len().saturating_sub(merged);
+        let end = self.closing != Closing::No;
+        let first = StreamText { text: rest.split_to(own), end, info: self.info };
+        let merged = self.merged.into_iter().flat_map(|merged| *merged);
+        let merged = merged.map(move |(info, bytes)| StreamText {
+            text: rest.split_to(bytes.min(rest.len())),
+            end,
+            info,
+        });
+        std::iter::once(first).chain(merged).filter(|part| !part.text.is_empty())
+    }
+
     /// A stream with its first text, not yet announced.
     pub(super) fn new(first: StreamText, lane: LaneId, now: Instant) -> Self {
         let mut text = TextBuffer::default();
@@ -99,6 +132,7 @@ impl Entry {
             prev: None,
             next: None,
             text,
+            merged: None,
             closing: Closing::No,
             phase: Phase::Waiting,
             permit: false,

@@ -255,6 +255,20 @@ fn rule_14_what_was_not_written_is_given_back() {
     bench.read("s4").expect("s4=bbcc, s4., a1.");
 }
 
+/// Whoever takes it over may have had some of them, and knows them by their streams.
+#[test]
+fn streams_that_were_merged_are_given_back_one_by_one() {
+    let mut bench = Bench::new(|limits| (limits.max_unread, limits.max_write) = (1, 8));
+    bench.token("a1", "1").token("a2", "22").token("a3", "").token("a4", "444").token("a5", "55555");
+    bench.expect("+s1 a1");
+    assert_eq!(bench.sender.streams(), 3, "the second to the fourth are one");
+    let left = bench.sender.take_undelivered();
+    let shown: Vec<_> = left.iter().map(|t| (&*t.info.stream_id, &t.text[..], t.end)).collect();
+    let whole = [("a1", &b"1"[..], true), ("a2", b"22", true), ("a4", b"444", true), ("a5", b"55555", true)];
+    assert_eq!(shown, whole);
+    bench.gone();
+}
+
 #[test]
 fn rule_15_not_read() {
     let mut bench = bench();
