@@ -101,7 +101,8 @@ async fn comes_and_goes(noticed: bool) {
     let mut sent: Vec<String> = Vec::new();
     let mut got = String::new();
     for round in 0..12 {
-        for n in 0..20 {
+        // More than are announced unread: those behind are merged.
+        for n in 0..60 {
             let word = format!("{round}.{n} ");
             extension.token(Some("r"), "o", &format!("s{round}-{n}"), &word, false).await;
             sent.push(word);
