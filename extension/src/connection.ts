@@ -78,7 +78,7 @@ export class Connection {
   #rejection: { message: string; limited: boolean } | null = null;
   #credential = deferred<string>();
   #broker: string | null = null;
-  #lastBroker: string | null = null;
+  #lastHome: string | null = null;
   #lost: { at: number; heard: number } | null = null;
   #heard = 0;
   #up = false;
@@ -98,7 +98,6 @@ export class Connection {
   open(target: Target): void {
     this.close();
     this.#target = target;
-    this.#lastBroker = null;
     this.#connect();
   }
 
@@ -232,12 +231,20 @@ export class Connection {
     credential.resolve(target.key);
   }
 
+  /** Where requests come from: a broker, as long as it lives, under one URL and for one client id. */
+  #home(): string | null {
+    if (this.#broker === null || this.#target === null) return null;
+    const { url, clientId } = this.#target;
+    return JSON.stringify([url, clientId, this.#broker]);
+  }
+
   #lineUp(llm: Socket): void {
     const now = Date.now();
     const brief =
       this.#lost !== null && now - this.#lost.at < GRACE_MS && this.#lost.at - this.#lost.heard < HEARTBEAT_MS;
-    const same = this.#broker !== null && this.#broker === this.#lastBroker;
-    this.#lastBroker = this.#broker;
+    const home = this.#home();
+    const same = home !== null && home === this.#lastHome;
+    this.#lastHome = home;
     this.#lost = null;
     this.#heard = now;
     this.#up = true;

@@ -12,8 +12,8 @@ import { Tabs, tabSuffix } from './tabs';
 
 /** Requests of this tab's page before a reload: what it sends as it goes need not arrive. */
 const UNFINISHED = 'newage-broker.unfinished';
-/** After connecting; a broker hands open requests over to the new connection in its own time. */
-const DISOWN_MS = 1_000;
+/** After connecting: by then a broker has handed open requests over, and who noticed has asked again. */
+const SETTLED_MS = 1_000;
 const KEEP_ALIVE_MS = 20_000;
 /** How long a page may take to go; its user may also have stayed. */
 const LEAVING_MS = 3_000;
@@ -73,15 +73,9 @@ function start(): void {
 
   const remember = () => {
     tabs.renew(service.known);
-    sessionStorage.setItem(UNFINISHED, JSON.stringify(service.working));
+    sessionStorage.setItem(UNFINISHED, JSON.stringify(service.owed));
   };
-  const unfinished = readUnfinished();
-  const disown = () => {
-    for (const requestId of unfinished.splice(0)) {
-      // Unless it has been sent again meanwhile, and is answered after all.
-      if (!service.working.includes(requestId)) service.fail(requestId, 'The SillyTavern tab was reloaded.');
-    }
-  };
+  service.disown(readUnfinished(), 'The SillyTavern tab was reloaded.');
 
   const connection: Connection = new Connection({
     state: (state) => {
@@ -91,7 +85,7 @@ function start(): void {
     },
     up: (line) => {
       service.lineUp(line);
-      setTimeout(disown, DISOWN_MS);
+      setTimeout(() => service.settled(line), SETTLED_MS);
     },
     down: () => service.lineDown(),
     request: (payload) => void service.request(payload),

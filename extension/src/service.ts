@@ -3,11 +3,12 @@
  * breaks depends on whether the broker that comes back still knows it:
  *
  * - it does: the answer goes on there, from its beginning;
- * - it does not: a request that has not begun is dropped, one that has is finished for the chat's sake.
- *   Its answer waits, bounded in number and time, for the same request to be sent again.
+ * - it does not, or may not: a request that has not begun is dropped, one that has is finished for the
+ *   chat's sake. Its answer waits, bounded in number and time, for the same request to be sent again.
+ *   Whoever asked is told, in case that the broker does still wait.
  *
  * Never is an answer sent under an id that the broker does not know: it would take it for the answer to
- * another request (spec §5.4).
+ * another request (spec §5.4). An `ERROR` about such a request it ignores.
  */
 import { Answer, type Outcome } from './answer';
 import { type Generated, type Job, GenerationError } from './generate';
@@ -22,6 +23,8 @@ export interface Task {
   requestId: string;
   request: Request;
   answer: Answer;
+  /** The broker is known to wait for the answer. */
+  awaited: boolean;
 }
 
 export interface Dependencies {
@@ -40,6 +43,9 @@ export interface Dependencies {
 /** As many as a broker lets wait for one extension, by default. */
 const MAX_WAITING = 256;
 const MEMORY = { entries: 64, size: 4_000_000, ageMs: 600_000 };
+/** Far more than a connection that lives for a moment can bring; the oldest is forgotten first. */
+const MAX_DISOWNED = 1_024;
+const LOST = 'SillyTavern was disconnected from the broker.';
 
 export class Service {
   readonly #deps: Dependencies;
@@ -48,6 +54,8 @@ export class Service {
   #line: Line | null = null;
   /** An answer that was done while there was no connection. At most one: without one, none begins. */
   #undelivered: Answer | null = null;
+  /** Requests that were given up, and why: who asked may have to be told. */
+  readonly #disowned = new Map<string, string>();
   /** What other tabs have handed over meanwhile. */
   #handedOver: unknown[] = [];
   answered = 0;
@@ -66,20 +74,30 @@ export class Service {
 
   /** Ids that this tab works on, or remembers the answer to. */
   get known(): string[] {
-    return [...this.working, ...this.#memory.ids(this.#deps.now())];
+    const working = this.#tasks.map(({ requestId }) => requestId);
+    return [...working, ...this.#memory.ids(this.#deps.now())];
   }
 
-  /** Ids that this tab works on. */
-  get working(): string[] {
-    return [this.#queue.running, ...this.#queue.waiting].flatMap((task) => task?.requestId ?? []);
+  /** Ids of which somebody may wait to hear from this tab. */
+  get owed(): string[] {
+    const awaited = [this.#undelivered, ...this.#tasks.filter((task) => task.awaited)];
+    return [...awaited.flatMap((one) => one?.requestId ?? []), ...this.#disowned.keys()];
+  }
+
+  get #tasks(): Task[] {
+    const { running, waiting } = this.#queue;
+    return running ? [running, ...waiting] : [...waiting];
   }
 
   lineUp(line: Line): void {
     this.#line = line;
+    const { running } = this.#queue;
     if (line.resumed) {
       this.#undelivered?.attach(line);
-      this.#queue.running?.answer.attach(line);
+      if (running?.awaited) running.answer.attach(line);
     } else {
+      this.disown(this.owed, LOST);
+      if (running) running.awaited = false;
       this.#queue.drop(() => true);
     }
     this.#undelivered = null;
@@ -101,9 +119,11 @@ export class Service {
       this.#deps.failed(read, '');
       return;
     }
+    // Sent again, if it is known: the broker has forgotten it, and now waits for the answer once more.
+    if (this.#disowned.delete(read.requestId)) this.#deps.changed();
     const queued = this.#queue.find(read.requestId);
     if (queued) {
-      // Sent again: the broker has forgotten it, and now waits for the answer once more.
+      queued.awaited = true;
       if (queued === this.#queue.running && line) queued.answer.attach(line);
       return;
     }
@@ -113,9 +133,14 @@ export class Service {
       return;
     }
     if (!(await this.#deps.claim(read.requestId, payload))) return;
-    // While other tabs were asked, the connection may have gone, or the same request come again.
-    if (line === null || line !== this.#line || this.#queue.find(read.requestId)) return;
-    const task: Task = { requestId: read.requestId, request: read, answer: this.#answer(read.requestId) };
+    // While other tabs were asked, the same request may have come again, or the connection have gone.
+    if (this.#queue.find(read.requestId)) return;
+    if (line === null || line !== this.#line) {
+      this.disown([read.requestId], LOST);
+      return;
+    }
+    const answer = this.#answer(read.requestId);
+    const task: Task = { requestId: read.requestId, request: read, answer, awaited: true };
     if (!this.#queue.add(task)) {
       this.#answer(read.requestId, { kind: 'failed', reason: 'Too many pending requests.' }).attach(line);
       return;
@@ -137,12 +162,35 @@ export class Service {
 
   /** The page goes: whoever waits is told now, not after the broker's patience. */
   abandon(reason: string): void {
-    for (const requestId of this.working) this.fail(requestId, reason);
+    this.disown(this.owed, reason);
+    this.#tellDisowned();
     this.#line = null;
   }
 
+  /** Gives requests up. Whoever asked is told later, unless they have asked again by then. */
+  disown(requestIds: readonly string[], reason: string): void {
+    for (const id of requestIds) {
+      if (!this.#disowned.has(id)) this.#disowned.set(id, reason);
+      const [oldest = ''] = this.#disowned.keys();
+      if (this.#disowned.size > MAX_DISOWNED) this.#disowned.delete(oldest);
+    }
+    this.#deps.changed();
+  }
+
+  /** The line has been up for a while: who has not asked again on it by now is told. */
+  settled(line: Line): void {
+    if (line === this.#line) this.#tellDisowned();
+  }
+
+  #tellDisowned(): void {
+    if (this.#line === null || this.#disowned.size === 0) return;
+    for (const [requestId, reason] of this.#disowned) this.#fail(requestId, reason);
+    this.#disowned.clear();
+    this.#deps.changed();
+  }
+
   /** Tells the broker that a request has failed; about one that it does not know this is ignored there. */
-  fail(requestId: string, reason: string): void {
+  #fail(requestId: string, reason: string): void {
     const clientId = this.#deps.clientId();
     this.#line?.send(EVENT.error, {
       type: EVENT.error,
@@ -170,7 +218,7 @@ export class Service {
     this.#deps.changed();
     const allowed = modeFor(task.request, this.#deps.policy());
     const outcome = 'refusal' in allowed ? failed(allowed.refusal) : await this.#generate(task, allowed.mode);
-    if (this.#line === null) this.#undelivered = task.answer;
+    if (this.#line === null && task.awaited) this.#undelivered = task.answer;
     task.answer.finish(outcome);
     if (outcome.kind === 'failed') this.#deps.failed(outcome.reason, task.request.clientId);
     else {

@@ -30,6 +30,8 @@ interface Running {
 
 let jobs: Running[];
 let foreign: Set<string>;
+/** What a claim waits for. */
+let claiming: Promise<void>;
 let service: Service;
 let line: FakeLine;
 
@@ -42,6 +44,7 @@ const ask = async (requestId: string, message = requestId, clientId = 'app') => 
 beforeEach(() => {
   jobs = [];
   foreign = new Set();
+  claiming = Promise.resolve();
   let ids = 0;
   service = new Service({
     clientId: () => 'SillyTavern-8000',
@@ -55,7 +58,7 @@ beforeEach(() => {
           fail: (reason) => reject(new GenerationError(reason)),
         });
       }),
-    claim: async (requestId) => !foreign.has(requestId),
+    claim: async (requestId) => claiming.then(() => !foreign.has(requestId)),
     newId: () => `id${(ids += 1)}`,
     now: () => 0,
     changed: () => {},
@@ -198,6 +201,115 @@ describe('a connection that breaks', () => {
     await tick();
     expect(next.text('r1')).toBe('Hello');
     expect(next.ends()).toEqual(['r1']);
+  });
+
+  const LOST = 'SillyTavern was disconnected from the broker.';
+
+  test('for long: whoever waits for what was given up is told, once', async () => {
+    await ask('r1');
+    await ask('r2');
+    jobs[0]!.say('Hel');
+    service.lineDown();
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    service.settled(line);
+    expect(next.sent).toEqual([]);
+    service.settled(next);
+    expect(next.errors()).toEqual([
+      ['r1', LOST],
+      ['r2', LOST],
+    ]);
+    service.settled(next);
+    jobs[0]!.end();
+    await tick();
+    expect(next.sent).toHaveLength(2);
+    expect(service.owed).toEqual([]);
+  });
+
+  test('for long, in which the answer is done: its requester is told, too', async () => {
+    await ask('r1');
+    jobs[0]!.say('Hello');
+    service.lineDown();
+    jobs[0]!.end();
+    await tick();
+    expect(service.owed).toEqual(['r1']);
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    service.settled(next);
+    expect(next.errors()).toEqual([['r1', LOST]]);
+  });
+
+  test('for long: whoever asks again in time is answered and not told', async () => {
+    await ask('r1');
+    await ask('r2');
+    await ask('r3');
+    service.lineDown();
+    const next = new FakeLine(false);
+    service.handOver({ requestId: 'r1', message: 'r1', clientId: 'app' });
+    service.lineUp(next);
+    await ask('r2');
+    service.settled(next);
+    expect(next.errors()).toEqual([['r3', LOST]]);
+    jobs[0]!.say('one');
+    jobs[0]!.end();
+    await tick();
+    expect(next.text('r1')).toBe('one');
+    expect(jobs[1]!.job.text).toBe('r2');
+  });
+
+  test('twice, before anybody was told: they are told on the next', async () => {
+    await ask('r1');
+    service.lineDown();
+    service.lineUp(new FakeLine(false));
+    service.lineDown();
+    expect(service.owed).toEqual(['r1']);
+    const next = new FakeLine(true);
+    service.lineUp(next);
+    jobs[0]!.say('Hello');
+    jobs[0]!.end();
+    await tick();
+    service.settled(next);
+    expect(next.sent).toHaveLength(1);
+    expect(next.errors()).toEqual([['r1', LOST]]);
+  });
+
+  test('for long, and then for a moment: what was given up is not answered after all', async () => {
+    await ask('r1');
+    jobs[0]!.say('Hel');
+    service.lineDown();
+    const next = new FakeLine(false);
+    service.lineUp(next);
+    service.settled(next);
+    service.lineDown();
+    const after = new FakeLine(true);
+    service.lineUp(after);
+    jobs[0]!.say('lo');
+    service.lineDown();
+    jobs[0]!.end();
+    await tick();
+    const last = new FakeLine(true);
+    service.lineUp(last);
+    expect([...after.sent, ...last.sent]).toEqual([]);
+  });
+
+  test('while other tabs are asked whose a request is: its requester is told', async () => {
+    let claimed = () => {};
+    claiming = new Promise((resolve) => (claimed = resolve));
+    const asked = ask('r1');
+    service.lineDown();
+    const next = new FakeLine(true);
+    service.lineUp(next);
+    claimed();
+    await asked;
+    service.settled(next);
+    expect(jobs).toHaveLength(0);
+    expect(next.errors()).toEqual([['r1', LOST]]);
+  });
+
+  test('again and again: of those who wait no more than a bound are remembered', () => {
+    service.disown(Array.from({ length: 1_100 }, (_, index) => `r${index}`), 'reloaded');
+    expect(service.owed).toHaveLength(1_024);
+    expect(service.owed.at(-1)).toBe('r1099');
   });
 
   test('and a request that another tab hands over waits for the next', async () => {

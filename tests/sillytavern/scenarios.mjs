@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Broker, newage } from './support/broker.mjs';
 import { text } from './support/client.mjs';
 import { connect, openPanel, openSeraphina, openTavern, part, ready, stateIs, stream } from './support/page.mjs';
@@ -373,6 +374,45 @@ export function scenarios(alias, install) {
         await world.idle();
       });
 
+      test('the user disconnects, and connects again: whoever waits is answered', async () => {
+        const hold = door(0);
+        world.model({ tokens: TOKENS, gate: hold.gate });
+        const running = await app.ask(target, 'Do not mind me.');
+        await hold.reached;
+        const waiting = await bot.ask(target, 'Me neither.');
+        await part(page, 'activity').filter({ hasText: '1 waiting' }).waitFor();
+        await part(page, 'connect').click();
+        await part(page, 'activity').filter({ hasText: 'Still generating for app' }).waitFor();
+        await part(page, 'connect').click();
+        await part(page, 'state').filter({ hasText: 'Generating for app' }).waitFor();
+        hold.open();
+        assert.equal(await app.streamed(running), TEXT);
+        assert.equal(await bot.streamed(waiting), TEXT);
+        await world.idle();
+      });
+
+      test('the user connects under another URL: whoever waits is told, and may ask again', async () => {
+        const hold = door(0);
+        world.model({ tokens: TOKENS, gate: hold.gate });
+        const asked = world.asked;
+        const running = await app.ask(target, 'Another way, please.');
+        await hold.reached;
+        const waiting = await bot.ask(target, 'For me as well.');
+        await part(page, 'activity').filter({ hasText: '1 waiting' }).waitFor();
+        await part(page, 'url').fill(world.broker.url);
+        await part(page, 'url').press('Tab');
+        const told = 'SillyTavern was disconnected from the broker.';
+        assert.equal(await app.failure(running), told);
+        assert.equal(await bot.failure(waiting), told);
+        await app.ask(target, 'Another way, please.', { requestId: running });
+        hold.open();
+        const { streams } = await app.when(running, (answer) => answer.streams.some(({ ended }) => ended));
+        assert.deepEqual(streams.map(text), [TEXT]);
+        await world.idle();
+        assert.equal(world.asked, asked + 1);
+        await connect(page, world.proxy.url);
+      });
+
       for (const mode of ['quiet', 'chat']) {
         test(`the broker, in the middle of an answer: ${mode}`, async () => {
           const before = (await world.chat()).length;
@@ -451,6 +491,8 @@ export function scenarios(alias, install) {
       await app.connected();
       await part(answering, 'state').filter({ hasText: 'Generating for app' }).waitFor({ state: 'attached' });
       await world.idle(idle);
+      // A tab that is back tells whoever waits that it has given up what it was asked; then it is asked anew.
+      await delay(1_500);
       // The tab that connects last is the one that the broker asks: the one that is not answering.
       await idle.evaluate(async () => {
         const press = () => document.querySelector('#newage-broker [data-newage=connect]').click();

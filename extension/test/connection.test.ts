@@ -1,0 +1,148 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Connection, type Events, type Line, type State, type Target } from '../src/connection';
+
+type Listener = (...args: unknown[]) => void;
+
+class Emitter {
+  #listeners = new Map<string, Listener[]>();
+  on(event: string, listener: Listener) {
+    this.#listeners.set(event, [...(this.#listeners.get(event) ?? []), listener]);
+  }
+  removeAllListeners() {
+    this.#listeners.clear();
+  }
+  /** It happens: everybody who listens hears of it. */
+  fire(event: string, ...args: unknown[]) {
+    for (const listener of this.#listeners.get(event) ?? []) listener(...args);
+  }
+}
+
+/** A namespace as the client library shows it. What is emitted with an ack is answered by `reply`. */
+class FakeSocket extends Emitter {
+  connected = false;
+  id: string | undefined;
+  sent: unknown[][] = [];
+  constructor(readonly auth: (send: (auth: object) => void) => void) {
+    super();
+  }
+  connect() {}
+  disconnect() {
+    this.connected = false;
+  }
+  emit(...args: unknown[]) {
+    this.sent.push(args);
+  }
+  timeout(ms: number) {
+    return {
+      emitWithAck: (event: string) => {
+        this.sent.push([event]);
+        return new Promise((resolve, reject) => {
+          const answer = reply();
+          if (answer !== undefined) resolve(answer);
+          else setTimeout(() => reject(new Error('timeout')), ms);
+        });
+      },
+    };
+  }
+  /** The broker accepts, once it is shown something. */
+  async opens(id: string) {
+    const shown = await new Promise<object>((send) => this.auth(send));
+    [this.connected, this.id] = [true, id];
+    this.fire('connect');
+    return shown;
+  }
+  closes(reason: string) {
+    [this.connected, this.id] = [false, undefined];
+    this.fire('disconnect', reason);
+  }
+}
+
+class FakeManager extends Emitter {
+  sockets = new Map<string, FakeSocket>();
+  engine = new Emitter();
+  _readyState = 'closed';
+  constructor() {
+    super();
+    managers.push(this);
+  }
+  socket(namespace: string, { auth }: { auth: FakeSocket['auth'] }) {
+    const socket = new FakeSocket(auth);
+    this.sockets.set(namespace, socket);
+    return socket;
+  }
+  opens() {
+    this._readyState = 'open';
+    this.engine = new Emitter();
+    this.fire('open');
+  }
+}
+
+let managers: FakeManager[] = [];
+/** What `/auth` answers; nothing, as a broker that does not know the question, if undefined. */
+let reply: () => object | undefined;
+
+vi.mock('socket.io-client', () => ({ Manager: function () { return new FakeManager(); } }));
+
+const target: Target = { url: 'http://broker:4000', clientId: 'SillyTavern-8000', identity: 'i', key: '', desc: '' };
+
+let connection: Connection;
+let states: State[];
+let lines: Line[];
+let calls: { payload: unknown; answer: (reply: object) => void }[];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal('window', new EventTarget());
+  vi.stubGlobal('document', new EventTarget());
+  managers = [];
+  reply = () => ({ status: 'ok', key: 'session key' });
+  [states, lines, calls] = [[], [], []];
+  connection = new Connection({
+    state: (state) => states.push(state),
+    up: (line) => lines.push(line),
+    down: () => {},
+    request: () => {},
+    call: (payload, answer) => calls.push({ payload, answer }),
+    complaint: () => {},
+  } satisfies Events);
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+const manager = () => managers.at(-1)!;
+const socket = (namespace: string) => manager().sockets.get(namespace)!;
+
+/** The broker takes the connection, and gives `key` to whoever has none. */
+async function accepted(key = 'session key') {
+  manager().opens();
+  await socket('/auth').opens('a');
+  socket('/auth').fire('GET_CLIENT_KEY', { key });
+  await socket('/llm').opens('l');
+}
+
+describe('a connection that is made again', () => {
+  const again = async (next: Target, key = 'session key') => {
+    connection.open(target);
+    await accepted();
+    connection.close();
+    vi.advanceTimersByTime(2_000);
+    connection.open(next);
+    await accepted(key);
+    return lines.map(({ resumed }) => resumed);
+  };
+
+  test('by the user, at once: the broker still waits for answers', async () => {
+    expect(await again({ ...target })).toEqual([false, true]);
+  });
+
+  test('by the user, elsewhere: nobody there waits', async () => {
+    expect(await again({ ...target, url: 'http://other:4000' })).toEqual([false, false]);
+  });
+
+  test('by the user, as another client: nobody waits', async () => {
+    expect(await again({ ...target, clientId: 'SillyTavern-1' })).toEqual([false, false]);
+  });
+});
