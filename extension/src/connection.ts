@@ -184,9 +184,12 @@ export class Connection {
     const llm = this.#socket(NAMESPACE.llm);
     llm.on(EVENT.request, (payload: unknown) => this.#events.request(payload));
     llm.on('connect', () => this.#lineUp(llm));
-    this.#socket(NAMESPACE.calls).on(EVENT.call, (payload: unknown, ack: unknown) => {
+    const calls = this.#socket(NAMESPACE.calls);
+    calls.on(EVENT.call, (payload: unknown, ack: unknown) => {
+      const { id } = calls;
       this.#events.call(payload, (reply) => {
-        if (typeof ack === 'function') ack(reply);
+        // The number of the ack may be that of another call by now, if the connection is another one.
+        if (typeof ack === 'function' && calls.connected && calls.id === id) ack(reply);
       });
     });
   }

@@ -146,3 +146,28 @@ describe('a connection that is made again', () => {
     expect(await again({ ...target, clientId: 'SillyTavern-1' })).toEqual([false, false]);
   });
 });
+
+describe('a call', () => {
+  let ack: ReturnType<typeof vi.fn>;
+  beforeEach(async () => {
+    connection.open(target);
+    await accepted();
+    await socket('/function_call').opens('c1');
+    ack = vi.fn();
+    socket('/function_call').fire('FUNCTION_CALL', 'which', ack);
+  });
+
+  test('is answered on the connection on which it came', () => {
+    calls[0]!.answer({ success: true });
+    expect(calls[0]!.payload).toBe('which');
+    expect(ack).toHaveBeenCalledExactlyOnceWith({ success: true });
+  });
+
+  test('is not answered while there is none, nor on the next, where another one may have its number', async () => {
+    socket('/function_call').closes('transport close');
+    calls[0]!.answer({ success: true });
+    await socket('/function_call').opens('c2');
+    calls[0]!.answer({ success: true });
+    expect(ack).not.toHaveBeenCalled();
+  });
+});
