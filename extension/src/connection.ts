@@ -3,8 +3,9 @@
  * until the user disconnects.
  *
  * `/auth` comes first. It shows the key, or asks for one (spec §2.6), and the other namespaces wait for
- * what it says. The key that the broker names there lives as long as the broker's process: another one
- * after a reconnect means that the broker knows nothing of what was asked before.
+ * what it says. A broker may also let somebody in without a valid key, for a while and only to log in: it
+ * pushes none, and answers nothing else. The key that the broker names there lives as long as the
+ * broker's process: another one after a reconnect means that it knows nothing of what was asked before.
  *
  * No goodbye is ever sent: a broker keeps the place of a peer that vanished, not of one that left.
  */
@@ -45,8 +46,10 @@ export interface Events {
 }
 
 const ACK_MS = 10_000;
-/** A broker without `networkSafe` answers nothing to `getKey`; then the key is left out. */
+/** A broker that neither pushes a key nor answers may be one that needs none; then it is left out. */
 const KEY_PUSH_MS = 3_000;
+/** What a session that may only log in is told, whatever it asks (spec §2.6, §3.4). */
+const UNAUTHORIZED = 'Unauthorized';
 /** Trust files and keys may change at any time; ten wrong keys a minute are too many. */
 const RETRY_MS = { refused: 15_000, limited: 65_000, dropped: 1_000 };
 /** The broker's default grace (spec §3.8), with a second for the way. */
@@ -221,16 +224,19 @@ export class Connection {
   async #greeted(auth: Socket, credential: Deferred<string>): Promise<void> {
     const target = this.#target;
     if (target === null) return;
-    if (target.key === '') {
-      setTimeout(() => credential.resolve(''), KEY_PUSH_MS);
+    const asked = auth.timeout(KEY_PUSH_MS).emitWithAck(EVENT.clientKey, { clientId: target.clientId });
+    // Without an answer only the sign of whether this is the same broker is missing: it counts as another one.
+    const answer: unknown = await asked.catch(() => null);
+    if (this.#credential !== credential || this.#target !== target) return;
+    const { key, message } = isObject(answer) ? answer : {};
+    // A key that is pushed comes before any answer.
+    if (message === UNAUTHORIZED && this.#broker === null) {
+      const why = target.key === '' ? 'The broker asks for a key.' : 'Invalid key.';
+      this.#rejected({ message: why, limited: false });
       return;
     }
-    try {
-      const answer: unknown = await auth.timeout(KEY_PUSH_MS).emitWithAck(EVENT.clientKey, { clientId: target.clientId });
-      if (isObject(answer) && typeof answer['key'] === 'string') this.#broker = answer['key'];
-    } catch {
-      // Only the sign of whether this is the same broker is missing: then it counts as another one.
-    }
+    // It may be another one than the pushed, and come when all namespaces are open.
+    if (typeof key === 'string') this.#broker ??= key;
     credential.resolve(target.key);
   }
 

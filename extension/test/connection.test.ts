@@ -79,7 +79,7 @@ class FakeManager extends Emitter {
 
 let managers: FakeManager[] = [];
 /** What `/auth` answers; nothing, as a broker that does not know the question, if undefined. */
-let reply: () => object | undefined;
+let reply: () => object | Promise<object> | undefined;
 
 vi.mock('socket.io-client', () => ({ Manager: function () { return new FakeManager(); } }));
 
@@ -138,12 +138,73 @@ describe('a connection that is made again', () => {
     expect(await again({ ...target })).toEqual([false, true]);
   });
 
+  test('by the user, at once, while the broker names its other key sooner or later: it is the pushed one that counts', async () => {
+    let late = (_: object) => {};
+    reply = () => new Promise((resolve) => (late = resolve));
+    connection.open(target);
+    await accepted();
+    late({ status: 'ok', key: 'lasting key' });
+    await vi.advanceTimersByTimeAsync(0);
+    reply = () => ({ status: 'ok', key: 'lasting key' });
+    expect(await again(target)).toEqual([false, true, true]);
+  });
+
   test('by the user, elsewhere: nobody there waits', async () => {
     expect(await again({ ...target, url: 'http://other:4000' })).toEqual([false, false]);
   });
 
   test('by the user, as another client: nobody waits', async () => {
     expect(await again({ ...target, clientId: 'SillyTavern-1' })).toEqual([false, false]);
+  });
+});
+
+describe('a broker that wants a key', () => {
+  const unauthorized = { status: 'error', message: 'Unauthorized' };
+  const shown = (namespace: string) => {
+    const auth = vi.fn();
+    void socket(namespace).auth(auth);
+    return auth;
+  };
+
+  test.each([
+    ['', 'The broker asks for a key.'],
+    ['wrong', 'Invalid key.'],
+  ])('and lets the key "%s" in only to log in: it refuses, no other namespace is opened, and it is tried again', async (key, detail) => {
+    reply = () => unauthorized;
+    connection.open({ ...target, key });
+    const llm = shown('/llm');
+    manager().opens();
+    await socket('/auth').opens('a');
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(states.at(-1)).toEqual({ name: 'refused', detail });
+    expect(llm).not.toHaveBeenCalled();
+    expect(managers).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(managers).toHaveLength(2);
+  });
+
+  test('and gives it to this machine: it is shown to the other namespaces', async () => {
+    // Somebody who is no extension may not ask for a key.
+    reply = () => unauthorized;
+    connection.open(target);
+    manager().opens();
+    const opened = socket('/auth').opens('a');
+    socket('/auth').fire('GET_CLIENT_KEY', { key: 'pushed' });
+    await opened;
+    expect(await socket('/llm').opens('l')).toMatchObject({ key: 'pushed' });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(states.at(-1)).toEqual({ name: 'online' });
+  });
+
+  test('is not one that neither pushes nor answers: the key is left out', async () => {
+    reply = () => undefined;
+    connection.open(target);
+    manager().opens();
+    await socket('/auth').opens('a');
+    const opened = socket('/llm').opens('l');
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(await opened).not.toHaveProperty('key');
+    expect(states.at(-1)).toEqual({ name: 'online' });
   });
 });
 

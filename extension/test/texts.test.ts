@@ -5,12 +5,16 @@ const read = (name: string) => readFileSync(new URL(`../${name}`, import.meta.ur
 const sources = readdirSync(new URL('../src', import.meta.url)).map((name) => read(`src/${name}`));
 const found = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map(([, key]) => key!);
 
+/** Why a broker refuses, in its own words and in ours. */
+const REFUSALS = ['Client is not trusted.', 'Invalid key.', 'The broker asks for a key.'];
+
 /** Every text that the panel shows, as its key. */
 function keys(): Set<string> {
-  const all: string[] = [];
+  const all = [...REFUSALS];
   for (const text of sources) {
     all.push(...found(text, /data-i18n="(?:\[[a-z-]+\])?([^"]+)"/g));
     all.push(...found(text, /\btr\(\s*'([^']+)'/g), ...found(text, /\blabel: '([^']+)'/g));
+    all.push(...found(text, /\bdetail: '([^']+)'/g));
   }
   return new Set(all);
 }

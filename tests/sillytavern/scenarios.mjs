@@ -537,6 +537,33 @@ export function scenarios(alias, install) {
       }
     });
 
+    test('a broker that wants keys and gives none away: without one, or with a wrong one, it is refused in words', async () => {
+      const config = '[trust]\nget_key_from_loopback = false\ninvalid_key_policy = "tempRoom"\n';
+      const strict = await Broker.start({ clients: [], settings: { networkSafe: false }, config });
+      const refused = async (why) => {
+        await part(page, 'state').filter({ hasText: `The broker refuses this client: ${why}` }).waitFor();
+        await stateIs(page, 'refused');
+      };
+      try {
+        const { stdout } = await newage('client', 'add', target, '--data', strict.data);
+        await openPanel(page);
+        await part(page, 'url').fill(strict.url);
+        await part(page, 'url').press('Tab');
+        await refused('The broker asks for a key.');
+        await part(page, 'key').fill('wrong');
+        await part(page, 'key').press('Tab');
+        await refused('Invalid key.');
+        const [key] = /[0-9a-f-]{36}/.exec(stdout);
+        await part(page, 'key').fill(key);
+        await part(page, 'key').press('Tab');
+        await world.idle();
+      } finally {
+        await part(page, 'key').fill('');
+        await connect(page, world.proxy.url);
+        await strict.stop();
+      }
+    });
+
     test('in Chinese, in another browser', async () => {
       const context = await world.browser.newContext({ viewport: { width: 1280, height: 1300 }, locale: 'zh-CN' });
       try {

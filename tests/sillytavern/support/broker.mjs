@@ -16,13 +16,14 @@ const BINARY = process.env.NEWAGE_BIN ?? fileURLToPath(new URL('../../../target/
 export const newage = (...args) => promisify(execFile)(BINARY, args);
 
 export class Broker {
-  /** `clients` are those who may connect; `settings` goes into server_settings.json. */
-  static async start({ clients, settings = {} }) {
+  /** `clients` are those who may connect; `settings` goes into server_settings.json, `config` into config.toml. */
+  static async start({ clients, settings = {}, config = '' }) {
     if (!existsSync(BINARY)) throw new Error(`no broker at ${BINARY}: build it first, or set NEWAGE_BIN`);
     const data = await mkdtemp(join(tmpdir(), 'newage-broker-'));
     const write = (name, value) => writeFile(join(data, 'settings', name), JSON.stringify(value));
     await mkdir(join(data, 'settings'));
     await write('server_settings.json', { networkSafe: true, ...settings });
+    await writeFile(join(data, 'config.toml'), config);
     for (const clientId of clients) await write(`${clientId}.json`, { clientId, isTrust: true });
     const broker = new Broker(data);
     await broker.up();
