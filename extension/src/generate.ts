@@ -207,7 +207,7 @@ async function addUserMessage({ text, clientId }: Job): Promise<void> {
 /** A normal generation empties the input field: what the user is writing there comes back. */
 function setDraftAside() {
   const field = document.querySelector<HTMLTextAreaElement>('#send_textarea');
-  const draft = field?.value ?? '';
+  let draft = field?.value ?? '';
   const set = (value: string) => {
     if (!field) return;
     field.value = value;
@@ -215,20 +215,27 @@ function setDraftAside() {
   };
   if (draft !== '') set('');
   let emptied = false;
+  /** What the user has written since, and SillyTavern has not emptied yet. */
+  let written = '';
   const input = (event: Event) => {
+    const value = field?.value ?? '';
     // The user's own are trusted.
-    if (!event.isTrusted && field?.value === '') emptied = true;
+    if (event.isTrusted || value !== '') {
+      written = value;
+      return;
+    }
+    emptied = true;
+    draft += written;
+    written = '';
   };
   field?.addEventListener('input', input);
-  let restored = draft === '';
   return {
     /** SillyTavern has emptied the field since. */
     wasEmptied: () => emptied,
     restore: () => {
       field?.removeEventListener('input', input);
-      if (restored) return;
-      restored = true;
-      set(draft + (field?.value ?? ''));
+      if (draft !== '') set(draft + (field?.value ?? ''));
+      draft = '';
     },
   };
 }

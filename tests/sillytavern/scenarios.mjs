@@ -137,16 +137,26 @@ export function scenarios(alias, install) {
       const spoken = (messages) => messages.map(({ is_user, mes }) => [is_user ? 'user' : 'character', mes]);
       // SillyTavern itself trims what it keeps.
       const KEPT = 'Hello 😀 你好';
+      /** The user goes on writing while SillyTavern begins, and has not emptied the field yet. */
+      const writeOnceBegun = () =>
+        page.evaluate(() => {
+          const { eventSource, eventTypes } = globalThis.SillyTavern.getContext();
+          const begun = async (type, options, counting) => {
+            if (counting) return;
+            eventSource.removeListener(eventTypes.GENERATION_STARTED, begun);
+            await globalThis.goOnWriting();
+            // As if SillyTavern had just prepared another prompt, to count its tokens.
+            await eventSource.emit(eventTypes.GENERATE_AFTER_DATA, { prompt: '' }, true);
+          };
+          eventSource.on(eventTypes.GENERATION_STARTED, begun);
+        });
 
       test('question and answer are in the open chat, the answer streams', async () => {
         const before = (await world.chat()).length;
-        await page.locator('#send_textarea').fill('/echo a draft of mine');
-        // As if SillyTavern had just prepared another prompt, to count its tokens.
-        await page.evaluate(() => {
-          const { eventSource, eventTypes } = globalThis.SillyTavern.getContext();
-          const ready = () => eventSource.emit(eventTypes.GENERATE_AFTER_DATA, { prompt: '' }, true);
-          eventSource.once(eventTypes.GENERATION_STARTED, ready);
-        });
+        const field = page.locator('#send_textarea');
+        await field.fill('/echo a draft of mine');
+        await page.exposeFunction('goOnWriting', () => field.pressSequentially(', and more of it'));
+        await writeOnceBegun();
         world.model({ tokens: ['Hel', 'lo 😀', ' 你好'] });
         const id = await app.ask(target, 'How are you? {{user}} | /echo no', { mode: 'chat' });
         assert.equal(await app.streamed(id), KEPT);
@@ -156,13 +166,14 @@ export function scenarios(alias, install) {
           ['character', KEPT],
         ]);
         await page.locator('#chat .last_mes .mes_text', { hasText: KEPT }).waitFor();
-        assert.equal(await page.locator('#send_textarea').inputValue(), '/echo a draft of mine');
-        await page.locator('#send_textarea').fill('');
+        assert.equal(await field.inputValue(), '/echo a draft of mine, and more of it');
+        await field.fill('');
       });
 
       test('without streaming the answer is one message', async () => {
         const before = (await world.chat()).length;
         await stream(page, false);
+        await writeOnceBegun();
         world.model({ tokens: ['all at ', 'once 😀'] });
         const id = await app.ask(target, 'And now?', { mode: 'chat' });
         assert.equal(await app.whole(id), 'all at once 😀');
@@ -172,6 +183,8 @@ export function scenarios(alias, install) {
           ['user', 'And now?'],
           ['character', 'all at once 😀'],
         ]);
+        assert.equal(await page.locator('#send_textarea').inputValue(), ', and more of it');
+        await page.locator('#send_textarea').fill('');
       });
 
       test('regenerate replaces the last answer', async () => {
