@@ -289,6 +289,38 @@ async fn whoever_joins_or_is_back_is_sent_the_history() {
 }
 
 /// The history of a room that comes unasked: all pages of it, in order.
+/// Not when the history was asked for: what was deleted meanwhile is gone, and so is whoever may not read it any more.
+#[tokio::test]
+async fn a_page_is_looked_up_when_it_is_sent() {
+    let settings = json!({"contextPageSize": 2, "contextSendDelay": 500});
+    let mut world = World::full(Broker::setup().settings(settings)).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    for number in 1..=5 {
+        let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": "x"});
+        world.does(GUEST, "LLM_REQUEST", request).await;
+    }
+    world.ask(MASTER, "GET_FULL_CONTEXT", tea(json!({}))).await;
+    let all = all_pages(world.peer(MASTER), "tea").await;
+    let ack = world.ask(GUEST, "GET_FULL_CONTEXT", tea(json!({}))).await;
+    world.page(GUEST, &ack).await;
+    world.does(MASTER, "DELETE_MESSAGE", tea(json!({"messageIds": [all[4]["messageId"]]}))).await;
+    let edit = json!({"messageId": all[3]["messageId"], "updatedFields": {"message": "new"}});
+    world.does(MASTER, "EDIT_MESSAGE", tea(edit)).await;
+    assert_eq!(world.page(GUEST, &ack).await["contextPage"][1]["message"], "new");
+    let last = world.page(GUEST, &ack).await;
+    assert_eq!((&last["isLastPage"], &last["contextPage"]), (&json!(true), &json!([])));
+
+    let ack = world.ask(GUEST, "GET_FULL_CONTEXT", tea(json!({}))).await;
+    world.page(GUEST, &ack).await;
+    world.does(MASTER, "KICK_MEMBER", tea(json!({"identity": GUEST}))).await;
+    world.quiet().await;
+    // As many pauses as its would have had.
+    world.ask(MASTER, "GET_FULL_CONTEXT", tea(json!({}))).await;
+    all_pages(world.peer(MASTER), "tea").await;
+    let heard = world.peer(GUEST).heard().await;
+    assert!(!heard.iter().any(|(_, name, _)| name == "UPDATE_CONTEXT_PAGE"), "{heard:?}");
+}
+
 async fn all_pages(peer: &mut Peer, room: &str) -> Vec<Value> {
     let mut messages = Vec::new();
     for number in 1.. {
@@ -495,6 +527,8 @@ async fn a_history_that_has_to_wait_for_another_answer_comes_after_it() {
     let mut extension = Peer::connect_ws(&world.broker).await;
     extension.join(CALLS, named(EXTENSION)).await;
     world.comes(OUTSIDER).await;
+    // Nothing that its coming has made it ask is open.
+    world.ask(OUTSIDER, "GET_FULL_CONTEXT", json!({"roomName": OUTSIDER})).await;
     let newcomer = world.peer(OUTSIDER);
     newcomer.join(CALLS, named(OUTSIDER)).await;
     let call = json!({"requestId": "f", "functionName": "f", "args": [], "target": EXTENSION});

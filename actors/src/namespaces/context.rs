@@ -1,6 +1,6 @@
 //! The history of a room, sent in pages to whoever asks for it, or joins (spec §4.9.4).
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use framing::{
     ByteString,
@@ -17,7 +17,7 @@ use crate::{
     ids::RoomName,
     protocol::{MsgType, payload as payloads},
     registry::SocketKey,
-    rooms::{Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
+    rooms::{Command, InRoom, Page, Reply as RoomReply, RoomCommand, RoomRefusal},
     session::NoAnswer,
 };
 
@@ -39,6 +39,18 @@ struct Wanted {
     whole: bool,
     /// That page only.
     page: Option<u64>,
+}
+
+/// A history that is on its way to a socket.
+#[derive(Clone)]
+struct Update {
+    id: String,
+    ns: WireNamespace,
+    key: SocketKey,
+    room: RoomName,
+    pages: Arc<[Page]>,
+    /// How many of them were sent.
+    sent: usize,
 }
 
 impl Broker {
@@ -87,7 +99,8 @@ impl Broker {
             true => usize::MAX,
             false => self.directory.settings.load().context_page_size,
         };
-        let command = RoomCommand::Run(Command::Context { since, page_size });
+        let page = wanted.page.unwrap_or(1);
+        let command = RoomCommand::Run(Command::Context { since, page_size, page });
         Some((room.clone(), InRoom { room, caller, command }))
     }
 
@@ -100,15 +113,16 @@ impl Broker {
         outcome: Result<Result<RoomReply, RoomRefusal>, NoAnswer>,
         wanted: Wanted,
     ) {
-        let pages = match outcome {
-            Ok(Ok(RoomReply::Pages(pages))) => pages,
+        let (pages, first) = match outcome {
+            Ok(Ok(RoomReply::Pages(pages, first))) => (pages, first),
             Ok(Err(refusal)) => return self.refuse(cx, ns, reply, &refusal.to_string()),
             Ok(Ok(_)) | Err(_) => return self.refuse(cx, ns, reply, BUSY),
         };
         let id = uuid::Uuid::new_v4().to_string();
         let ack = payloads::status_ok([("updateId", id.as_str().into()), ("totalPages", pages.len().into())]);
         self.ack_value(cx, ns, reply.ack, &ack);
-        self.send_pages(cx, ns, key, room, (&id, pages), wanted);
+        let update = Update { id, ns: ns.clone(), key, room: room.clone(), pages: pages.into(), sent: 0 };
+        self.send_first(cx, update, first, wanted);
     }
 
     /// A socket has joined a room, or is back in it: it is sent what was written there.
@@ -152,12 +166,13 @@ impl Broker {
         let asked = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
             layer.with_handler(session, |broker, cx| {
                 // It may have left the room, or the namespace, since.
-                if let Ok(Ok(RoomReply::Pages(pages))) = outcome
+                if let Ok(Ok(RoomReply::Pages(pages, first))) = outcome
                     && broker.still(&ns, key)
-                    && !(own && pages.iter().all(|page| page == "[]"))
+                    && !(own && first.as_deref() == Some("[]"))
                 {
                     let id = uuid::Uuid::new_v4().to_string();
-                    broker.send_pages(cx, &ns, key, &room, (&id, pages), wanted);
+                    let update = Update { id, ns, key, room, pages: pages.into(), sent: 0 };
+                    broker.send_first(cx, update, first, wanted);
                 }
                 broker.owed.under_way = false;
                 broker.send_owed(cx);
@@ -176,70 +191,81 @@ impl Broker {
         }
     }
 
-    fn send_pages(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        key: SocketKey,
-        room: &RoomName,
-        (id, pages): (&str, Vec<String>),
-        wanted: Wanted,
-    ) {
-        if wanted.whole {
-            for context in pages {
-                let payload = format!("{{\"roomName\":{},\"context\":{context}}}", quoted(room.as_str()));
-                self.push(cx, ns, MsgType::UpdateContext, &payload);
-            }
+    /// Sends the page that was wanted first, and sees to the others.
+    fn send_first(&mut self, cx: &mut Cx<'_, '_>, mut update: Update, first: Option<String>, wanted: Wanted) {
+        let Some(first) = first else {
             return;
-        }
-        let total = pages.len();
-        let page = |(at, page): (usize, String)| {
-            let number = at + 1;
-            let payload = format!(
-                "{{\"updateId\":{},\"roomName\":{},\"pageNumber\":{number},\"totalPages\":{total},\
-                 \"isLastPage\":{},\"contextPage\":{page}}}",
-                quoted(id),
-                quoted(room.as_str()),
-                number == total,
-            );
-            (number as u64, payload)
         };
-        let asked_for = |(number, _): &(u64, String)| wanted.page.is_none_or(|only| only == *number);
-        let mut pages = pages.into_iter().enumerate().map(page).filter(asked_for).map(|(_, payload)| payload);
-        let delay = self.directory.settings.load().context_send_delay;
-        if let Some(first) = pages.next() {
-            self.push(cx, ns, MsgType::UpdateContextPage, &first);
+        if wanted.whole {
+            let payload = format!("{{\"roomName\":{},\"context\":{first}}}", quoted(update.room.as_str()));
+            return self.push(cx, &update.ns, MsgType::UpdateContext, &payload);
         }
-        self.send_later(cx, ns.clone(), key, pages.collect(), delay);
+        update.sent =
+            wanted.page.map_or(0, |page| usize::try_from(page).unwrap_or(usize::MAX).saturating_sub(1));
+        self.send_page(cx, &mut update, &first);
+        if wanted.page.is_none() {
+            self.send_later(cx, update);
+        }
     }
 
-    /// A page after a pause (spec §2.1 `contextSendDelay`), so that a long history does not crowd out what
-    /// is happening.
-    fn send_later(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: WireNamespace,
-        key: SocketKey,
-        mut pages: VecDeque<String>,
-        delay: Duration,
-    ) {
-        if delay.is_zero() {
-            for page in pages {
-                self.push(cx, &ns, MsgType::UpdateContextPage, &page);
-            }
+    fn send_page(&self, cx: &mut Cx<'_, '_>, update: &mut Update, page: &str) {
+        update.sent += 1;
+        let (number, total) = (update.sent, update.pages.len());
+        let payload = format!(
+            "{{\"updateId\":{},\"roomName\":{},\"pageNumber\":{number},\"totalPages\":{total},\
+             \"isLastPage\":{},\"contextPage\":{page}}}",
+            quoted(&update.id),
+            quoted(update.room.as_str()),
+            number == total,
+        );
+        self.push(cx, &update.ns, MsgType::UpdateContextPage, &payload);
+    }
+
+    /// The next page after a pause (spec §2.1 `contextSendDelay`), so that a long history does not crowd out what is
+    /// happening. It is asked for when it is due: a history that is on its way is not kept for each of its readers.
+    fn send_later(&self, cx: &mut Cx<'_, '_>, update: Update) {
+        if update.sent >= update.pages.len() {
             return;
         }
-        let Some(next) = pages.pop_front() else {
+        let delay = self.directory.settings.load().context_send_delay;
+        match delay.is_zero() {
+            true => self.ask_page(cx, update),
+            false => ask_page_after(cx, delay, update),
+        }
+    }
+
+    fn ask_page(&self, cx: &mut Cx<'_, '_>, mut update: Update) {
+        let Some(socket) = self.sockets.get(&update.ns).filter(|_| self.still(&update.ns, update.key)) else {
             return;
         };
-        cx.session().later(delay, move |layer, session| {
-            layer.with_handler(session, |broker, cx| {
-                if broker.still(&ns, key) {
-                    broker.push(cx, &ns, MsgType::UpdateContextPage, &next);
-                    broker.send_later(cx, ns, key, pages, delay);
+        let page = update.pages.get(update.sent).copied();
+        let (Some(page), Some(supervisor)) = (page, self.directory.rooms.of(update.room.as_str())) else {
+            return;
+        };
+        let command = RoomCommand::Run(Command::Page(page));
+        let ask = InRoom { room: update.room.clone(), caller: socket.room_caller(true), command };
+        let again = update.clone();
+        let asked = cx.session().ask(supervisor, ask, move |layer, session, outcome| {
+            layer.with_handler(session, |broker, cx| match outcome {
+                Ok(Ok(RoomReply::Page(page))) if broker.still(&update.ns, update.key) => {
+                    broker.send_page(cx, &mut update, &page);
+                    broker.send_later(cx, update);
                 }
+                Err(_) | Ok(Err(RoomRefusal::Busy)) => ask_page_after(cx, PATIENCE, update),
+                // It is in that room no longer, or there is none.
+                Ok(_) => (),
             });
             Ok(())
         });
+        if asked.is_err() {
+            ask_page_after(cx, PATIENCE, again);
+        }
     }
+}
+
+fn ask_page_after(cx: &mut Cx<'_, '_>, pause: Duration, update: Update) {
+    cx.session().later(pause, move |layer, session| {
+        layer.with_handler(session, |broker, cx| broker.ask_page(cx, update));
+        Ok(())
+    });
 }

@@ -2,7 +2,7 @@
 
 use framing::{ByteString, Bytes, json::RawJson};
 
-use super::{Caller, ChatRequest, Extensions, RoomRefusal, Timestamp};
+use super::{Caller, ChatRequest, Extensions, Page, RoomRefusal, Timestamp};
 use crate::{
     ids::{Identity, RoomName},
     protocol::{RequestMode, Role},
@@ -77,7 +77,11 @@ pub enum Command {
         since: Option<ByteString>,
         /// Messages of a page.
         page_size: usize,
+        /// The number of the page that is wanted first.
+        page: u64,
     },
+    /// One more page of that.
+    Page(Page),
     /// `START_TYPING`, `STOP_TYPING`
     Typing(bool),
     /// `START_PROCESSING`, `STOP_PROCESSING`: of an extension.
@@ -91,9 +95,12 @@ impl Command {
     /// Whether the history has to keep something of it.
     pub(super) fn changes_something(&self) -> bool {
         match self {
-            Self::Members | Self::IsMember | Self::Context { .. } | Self::Typing(_) | Self::Processing(_) => {
-                false
-            }
+            Self::Members
+            | Self::IsMember
+            | Self::Context { .. }
+            | Self::Page(_)
+            | Self::Typing(_)
+            | Self::Processing(_) => false,
             #[cfg(test)]
             Self::Panic => false,
             _ => true,
@@ -119,7 +126,7 @@ impl Command {
             Self::Edit { .. } => RoomRefusal::NotEdited,
             Self::DeleteMessages(_) => RoomRefusal::DeleteDenied,
             Self::Clear { .. } => RoomRefusal::ClearDenied,
-            Self::Context { .. } => RoomRefusal::NoContext(room.to_string()),
+            Self::Context { .. } | Self::Page(_) => RoomRefusal::NoContext(room.to_string()),
             Self::Typing(_) | Self::Processing(_) => RoomRefusal::NotFound,
             #[cfg(test)]
             Self::Panic => RoomRefusal::NotFound,
@@ -154,8 +161,10 @@ pub enum Reply {
     Muted(Option<Timestamp>),
     /// Its members, oldest first.
     Members(Vec<MemberInfo>),
-    /// Its messages, in pages; JSON arrays.
-    Pages(Vec<String>),
+    /// Its messages, in pages; and the one that was wanted first, if there is one of that number.
+    Pages(Vec<Page>, Option<String>),
+    /// A page: a JSON array.
+    Page(String),
 }
 
 /// A member as lists show it.

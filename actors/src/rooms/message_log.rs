@@ -139,14 +139,30 @@ impl MessageLog {
     }
 
     /// The messages after `since`, in pages of `size`; at least one page (spec §4.9.4).
-    pub fn pages(&self, since: Option<&str>, size: usize) -> Vec<String> {
+    pub fn pages(&self, since: Option<&str>, size: usize) -> Vec<Page> {
         let newer = since.and_then(|since| self.messages.iter().position(|message| message.is_called(since)));
-        let rest: Vec<&Message> = self.messages.iter().skip(newer.map_or(0, |at| at + 1)).collect();
+        let rest: Vec<u64> =
+            self.messages.iter().skip(newer.map_or(0, |at| at + 1)).map(|message| message.seq).collect();
         if rest.is_empty() {
-            return vec!["[]".to_owned()];
+            return vec![Page { first: self.next_seq(), last: 0 }];
         }
-        rest.chunks(size.max(1)).map(|page| array(page.iter().copied())).collect()
+        let page = |places: &[u64]| Some(Page { first: *places.first()?, last: *places.last()? });
+        rest.chunks(size.max(1)).filter_map(page).collect()
     }
+
+    /// What is left of a page by now, as a JSON array.
+    pub fn page(&self, page: Page) -> String {
+        let from = self.messages.partition_point(|message| message.seq < page.first);
+        array(self.messages.iter().skip(from).take_while(|message| message.seq <= page.last))
+    }
+}
+
+/// Messages that are sent together, by the places of the first and of the last. What is in them is looked up when they
+/// are sent: it may have been edited meanwhile, or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    first: u64,
+    last: u64,
 }
 
 fn array<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
@@ -217,19 +233,33 @@ mod tests {
     #[test]
     fn pages() {
         let log = log(Retention { messages: 10, ..RETENTION }, &["a", "b", "c", "d", "e"]);
-        let sizes = |pages: Vec<String>| -> Vec<usize> {
-            pages
-                .iter()
-                .map(|page| serde_json::from_str::<Vec<serde_json::Value>>(page).unwrap().len())
-                .collect()
-        };
+        let size =
+            |page: &Page| serde_json::from_str::<Vec<serde_json::Value>>(&log.page(*page)).unwrap().len();
+        let sizes = |pages: Vec<Page>| -> Vec<usize> { pages.iter().map(size).collect() };
         assert_eq!(sizes(log.pages(None, 2)), [2, 2, 1]);
         assert_eq!(sizes(log.pages(None, 0)), [1, 1, 1, 1, 1]);
         let second = log.iter().nth(1).unwrap().id.clone();
         assert_eq!(sizes(log.pages(Some(&second), 10)), [3]);
         let last = log.iter().last().unwrap().id.clone();
-        assert_eq!(log.pages(Some(&last), 10), ["[]"]);
+        assert_eq!(sizes(log.pages(Some(&last), 10)), [0]);
         assert_eq!(sizes(log.pages(Some("forgotten"), 10)), [5], "whoever has missed more gets everything");
+    }
+
+    #[test]
+    fn a_page_has_what_is_left_of_it_when_it_is_sent() {
+        let mut log = log(Retention { messages: 10, ..RETENTION }, &["a", "b", "c", "d"]);
+        let pages = log.pages(None, 2);
+        let ids: Vec<_> = log.iter().map(|message| message.id.clone()).collect();
+        let shown = |log: &MessageLog, page: usize| -> Vec<ByteString> {
+            let page = serde_json::from_str::<Vec<serde_json::Value>>(&log.page(pages[page])).unwrap();
+            page.iter().map(|message| message["messageId"].as_str().unwrap().into()).collect()
+        };
+        assert_eq!(shown(&log, 1), ids[2..]);
+        log.remove(&ids[2..3]);
+        log.push(Message::system(log.next_seq(), "e", Timestamp(0)));
+        assert_eq!((shown(&log, 0), shown(&log, 1)), (ids[..2].to_vec(), ids[3..].to_vec()));
+        log.clear(true, true);
+        assert_eq!(log.page(pages[1]), "[]");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use effects::{Audience, Effects, Place, Push};
 pub use members::Members;
 pub(crate) use message::text_of;
 pub use message::{Message, SYSTEM};
-pub use message_log::MessageLog;
+pub use message_log::{MessageLog, Page};
 pub use mutes::Mutes;
 pub use presence::{Absent, Line, Present};
 pub use refusal::RoomRefusal;

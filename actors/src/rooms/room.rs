@@ -274,13 +274,15 @@ impl Room {
                 let decision = self.state.clear(caller, requests, responses);
                 self.decided_or_nothing(decision)
             }
-            Command::Context { since, page_size } => {
-                let member = caller.admin || self.state.members().role(caller.identity.as_str()).is_some();
-                let room = || self.state.name().to_string();
-                done(match member {
-                    true => Ok(Reply::Pages(self.state.messages().pages(since.as_deref(), page_size))),
-                    false => Err(RoomRefusal::NotAMember(room())),
-                })
+            Command::Context { since, page_size, page } => done(self.may_read(caller).map(|()| {
+                let messages = self.state.messages();
+                let pages = messages.pages(since.as_deref(), page_size);
+                let wanted = usize::try_from(page).ok().and_then(|number| pages.get(number.checked_sub(1)?));
+                let wanted = wanted.map(|page| messages.page(*page));
+                Reply::Pages(pages, wanted)
+            })),
+            Command::Page(page) => {
+                done(self.may_read(caller).map(|()| Reply::Page(self.state.messages().page(page))))
             }
             Command::Typing(on) => {
                 if self.is_member(&caller.identity) {
@@ -341,6 +343,14 @@ impl Room {
             MemberInfo { identity: identity.clone(), role, client_type, desc }
         };
         Ok(Reply::Members(members.list().into_iter().map(info).collect()))
+    }
+
+    /// Whether somebody may read what was written here.
+    fn may_read(&self, caller: &Caller) -> Result<(), RoomRefusal> {
+        match caller.admin || self.is_member(&caller.identity) {
+            true => Ok(()),
+            false => Err(RoomRefusal::NotAMember(self.state.name().to_string())),
+        }
     }
 
     pub(super) fn is_member(&self, identity: &Identity) -> bool {

@@ -170,9 +170,9 @@ async fn whoever_is_gone_leaves_every_room_and_its_own_sleeps() {
     f.comes("a").await;
     assert_eq!(f.members("a").await, [("a".to_owned(), Role::Master)]);
     // What was said there is still known.
-    let pages = f.run("a", "a", Command::Context { since: None, page_size: 100 }).await;
-    let Ok(Reply::Pages(pages)) = pages else { panic!("{pages:?}") };
-    let messages: Vec<serde_json::Value> = serde_json::from_str(&pages[0]).unwrap();
+    let pages = f.run("a", "a", Command::Context { since: None, page_size: 100, page: 1 }).await;
+    let Ok(Reply::Pages(_, Some(page))) = pages else { panic!("{pages:?}") };
+    let messages: Vec<serde_json::Value> = serde_json::from_str(&page).unwrap();
     let said: Vec<&str> = messages.iter().map(|message| message["data"].as_str().unwrap()).collect();
     assert_eq!(said, ["b joined the room.", "b left the room."]);
     // An empty room that somebody made is deleted.
@@ -200,8 +200,8 @@ async fn a_room_that_panics_is_back_with_its_state() {
     let mut before = before;
     before.sort();
     assert_eq!(after, before);
-    let pages = f.run("a", "tea", Command::Context { since: None, page_size: 1 }).await;
-    assert!(matches!(pages, Ok(Reply::Pages(pages)) if pages.len() == 2));
+    let pages = f.run("a", "tea", Command::Context { since: None, page_size: 1, page: 1 }).await;
+    assert!(matches!(pages, Ok(Reply::Pages(pages, _)) if pages.len() == 2));
     // And it goes on.
     f.run("a", "tea", Command::Kick(id("b"))).await.unwrap();
     assert_eq!(f.members("tea").await, [("a".to_owned(), Role::Master)]);
@@ -241,7 +241,7 @@ async fn what_a_room_bounds() {
     }
     assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-3")).await), Err(RoomRefusal::Busy));
     assert!(f.reached("rooms.max_mutes"));
-    let said = f.run("monitor", "tea", Command::Context { since: None, page_size: 100 }).await;
+    let said = f.run("monitor", "tea", Command::Context { since: None, page_size: 100, page: 1 }).await;
     assert!(!format!("{said:?}").contains("SillyTavern-3"), "what was refused was not said");
     assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-1")).await), Ok(()), "again");
 }
