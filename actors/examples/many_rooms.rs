@@ -181,13 +181,13 @@ async fn take_part(rooms: &Rooms, me: &Caller, room: &RoomName, messages: usize)
         ask(rooms, me, room, run(Command::Typing(false))).await;
         answered += 3;
         if number % 5 == 4 {
-            let context = ask(rooms, me, room, run(Command::Context { since: None, page_size: 100 })).await;
-            let Reply::Pages(pages) = context else { panic!("no pages") };
+            let whole = Command::Context { since: None, page_size: usize::MAX, page: 1 };
+            let Reply::Pages(_, Some(context)) = ask(rooms, me, room, run(whole)).await else {
+                panic!("no page")
+            };
             // The newest message of one's own, which is allowed to its author.
-            let own = pages.iter().rev().find_map(|page| {
-                let (_, mine) = page.rsplit_once(&format!("\"requestId\":\"{}.", me.client))?;
-                field(mine, "messageId").map(str::to_owned)
-            });
+            let own = context.rsplit_once(&format!("\"requestId\":\"{}.", me.client));
+            let own = own.and_then(|(_, mine)| field(mine, "messageId")).map(str::to_owned);
             let updated = RawJson::from_static("{\"message\":\"edited\"}");
             ask(rooms, me, room, run(Command::Edit { id: own.expect("it is there").into(), updated })).await;
             answered += 2;
@@ -197,9 +197,16 @@ async fn take_part(rooms: &Rooms, me: &Caller, room: &RoomName, messages: usize)
 }
 
 async fn history(rooms: &Rooms, who: &Caller, room: &RoomName) -> Vec<String> {
-    let context = ask(rooms, who, room, run(Command::Context { since: None, page_size: 1 })).await;
-    let Reply::Pages(pages) = context else { panic!("no pages") };
-    pages.iter().filter_map(|page| field(page, "requestId").map(str::to_owned)).collect()
+    let context = Command::Context { since: None, page_size: 1, page: 1 };
+    let Reply::Pages(pages, _) = ask(rooms, who, room, run(context)).await else { panic!("no pages") };
+    let mut requests = Vec::new();
+    for page in pages {
+        let Reply::Page(page) = ask(rooms, who, room, run(Command::Page(page))).await else {
+            panic!("no page")
+        };
+        requests.extend(field(&page, "requestId").map(str::to_owned));
+    }
+    requests
 }
 
 async fn measure(supervisors: usize, size: Size) {

@@ -37,6 +37,9 @@ impl OutputKey {
     }
 }
 
+/// A stream whose text is a part of another entry's, and its length.
+type Merged = (Arc<StreamInfo>, usize);
+
 /// How far the announcement is.
 ///
 /// ```text
@@ -76,7 +79,7 @@ pub(super) struct Entry {
     pub(super) text: TextBuffer,
     /// The streams that were merged into it, and how much of the text is each one's: the last so many bytes. Most
     /// entries never have any.
-    pub(super) merged: Option<Box<Vec<(Arc<StreamInfo>, usize)>>>,
+    pub(super) merged: Vec<Merged>,
     pub(super) closing: Closing,
     pub(super) phase: Phase,
     /// A read that no write has answered yet.
@@ -95,14 +98,13 @@ impl Entry {
     /// Takes in a neighbour: both are complete, and neither is announced.
     pub(super) fn merge(&mut self, mut other: Self) {
         let own = other.text.len() - other.merged_bytes();
-        let merged = self.merged.get_or_insert_default();
-        merged.push((other.info, own));
-        merged.extend(other.merged.into_iter().flat_map(|merged| *merged));
+        self.merged.push((other.info, own));
+        self.merged.append(&mut other.merged);
         self.text.push(other.text.take_all());
     }
 
     fn merged_bytes(&self) -> usize {
-        self.merged.iter().flat_map(|merged| merged.iter()).map(|(_, bytes)| bytes).sum()
+        self.merged.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// What is left of it, stream by stream: whoever takes it over may have had some of them. What was merged left
@@ -113,8 +115,7 @@ impl Entry {
         let own = rest.len().saturating_sub(merged);
         let end = self.closing != Closing::No;
         let first = StreamText { text: rest.split_to(own), end, info: self.info };
-        let merged = self.merged.into_iter().flat_map(|merged| *merged);
-        let merged = merged.map(move |(info, bytes)| StreamText {
+        let merged = self.merged.into_iter().map(move |(info, bytes)| StreamText {
             text: rest.split_to(bytes.min(rest.len())),
             end,
             info,
@@ -132,7 +133,7 @@ impl Entry {
             prev: None,
             next: None,
             text,
-            merged: None,
+            merged: Vec::new(),
             closing: Closing::No,
             phase: Phase::Waiting,
             permit: false,
