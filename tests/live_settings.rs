@@ -145,6 +145,18 @@ async fn a_key_that_is_removed_ends_sockets_where_keys_count() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_removed_ends_sockets_though_whoever_removed_it_has_left() {
+    let broker = Broker::setup().settings(json!({"networkSafe": false})).start(|_| ());
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    let mut admin = Peer::connect_ws(&broker).await;
+    admin.join("/clients", auth_with_key("monitor", &key("monitor"))).await;
+    admin.emit("/clients", json!(18), &[json!({"targetClientId": "app-a"})]).await;
+    admin.vanish().await;
+    peer.expect_text("41/llm,").await;
+}
+
+#[tokio::test]
 async fn network_safe_counts_for_new_connections_only() {
     let program = Program::start(Broker::setup(), &[], &[("NEWAGE_LOG", "debug")]);
     let broker = program.broker();

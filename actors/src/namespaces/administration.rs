@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ids::ClientId,
     protocol::{Dialect, MsgType, Namespace, payload as payloads},
-    registry::{DisconnectClient, ListConnected, ListMembers, ReviseSocket, Revision, SocketKey},
+    registry::{ListConnected, ListMembers, ReviseSocket, Revision, SocketKey},
     session::NoAnswer,
     trust::{
         GenerateKey, GetKey, ListClients, ListKeys, Rejection, RemoveKey, keys_object,
@@ -191,16 +191,12 @@ impl Broker {
         }
     }
 
-    /// 18
+    /// 18. The key store has the client's sockets told (spec §4.3), whether or not the sender hears of it.
     pub(super) fn remove_key(&mut self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
         if let Some(client_id) = self.key_owner(cx, ns, event) {
-            let directory = self.directory.clone();
-            let question = RemoveKey { client_id: client_id.clone() };
-            self.ask_for(cx, ns, event, &directory.trust.clone(), question, move |outcome| {
-                outcome.map_err(|error| error.to_string())?;
-                #[expect(clippy::disallowed_methods, reason = "once per key that is removed")]
-                directory.registry.do_send(DisconnectClient(client_id));
-                Ok(payloads::status_ok([]).to_string())
+            let trust = self.directory.trust.clone();
+            self.ask_for(cx, ns, event, &trust, RemoveKey { client_id }, |outcome| {
+                outcome.map(|()| payloads::status_ok([]).to_string()).map_err(|error| error.to_string())
             });
         }
     }

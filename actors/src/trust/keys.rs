@@ -62,7 +62,7 @@ pub struct KeyStore {
     writer: Mutex<()>,
     /// Held for moments only, never across I/O or hashing.
     state: RwLock<State>,
-    /// Is told the ids whose record another process has removed.
+    /// Is told the ids whose keys were removed, here or by another process.
     removed: OnceLock<Box<dyn Fn(ClientId) + Send + Sync>>,
 }
 
@@ -127,7 +127,7 @@ impl KeyStore {
         Ok(store)
     }
 
-    /// Has each id told from here on whose record another process removes. The first caller counts.
+    /// Has each id told from here on whose keys are removed, by whomever. The first caller counts.
     pub fn on_removed(&self, tell: impl Fn(ClientId) + Send + Sync + 'static) {
         // A second caller is a fault of ours that costs a notice and nothing else.
         let _ = self.removed.set(Box::new(tell));
@@ -296,20 +296,28 @@ impl KeyStore {
         Ok(key)
     }
 
-    /// Removes the record and the session key of an id. Blocks.
+    /// Removes the record and the session key of an id, and tells so. Blocks.
     pub fn remove(&self, id: &ClientId) -> Result<(), KeyError> {
         // First in memory: whatever happens to the disk, the key must stop working.
         self.state.write().forget(id);
-        if !self.path().exists() {
-            return Ok(());
+        if self.path().exists() {
+            // And once more with the record: a key that another has stored meanwhile goes with it.
+            self.change(
+                |_, records| {
+                    records.shift_remove(id.as_str());
+                },
+                |state| state.forget(id),
+            )?;
         }
-        // And once more with the record: a key that another has stored meanwhile goes with it.
-        self.change(
-            |_, records| {
-                records.shift_remove(id.as_str());
-            },
-            |state| state.forget(id),
-        )
+        // Not whoever asked: it may be gone before it hears of it.
+        self.tell_removed([id.clone()]);
+        Ok(())
+    }
+
+    fn tell_removed(&self, ids: impl IntoIterator<Item = ClientId>) {
+        if let Some(tell) = self.removed.get() {
+            ids.into_iter().for_each(tell);
+        }
     }
 
     fn hash(&self, key: &str) -> Result<String, KeyError> {
@@ -426,9 +434,7 @@ impl KeyStore {
                 let gone: Vec<ClientId> = gone.filter_map(|id| ClientId::new(id.as_str()).ok()).collect();
                 state.damaged = false;
                 drop(state);
-                if let Some(tell) = self.removed.get() {
-                    gone.into_iter().for_each(tell);
-                }
+                self.tell_removed(gone);
             }
             Err(problem) => {
                 if !state.damaged {

@@ -150,6 +150,26 @@ fn another_process_revokes() {
     assert!(full_check(&broker, &a, &next));
 }
 
+#[test]
+fn a_removal_is_told_whoever_asked_for_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (broker, command) = (open(root.path()), open(root.path()));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    broker.on_removed(move |id| tell.lock().push(id));
+    for name in ["a", "b"] {
+        broker.generate(&id(name)).unwrap();
+    }
+    command.remove(&id("a")).unwrap();
+    broker.reload();
+    broker.remove(&id("b")).unwrap();
+    assert_eq!(*told.lock(), [id("a"), id("b")], "one of another process, one of this");
+    // Who has a session key alone has sockets, too.
+    broker.session_key(&id("c")).unwrap();
+    broker.remove(&id("c")).unwrap();
+    assert_eq!(told.lock().last(), Some(&id("c")));
+}
+
 #[cfg(unix)]
 #[test]
 fn the_file_is_private() {
