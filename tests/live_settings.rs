@@ -262,6 +262,9 @@ async fn what_an_extension_saves_is_in_force_and_a_broken_file_is_not_overwritte
     assert!(!late.is_in("/llm").await, "at once");
     assert!(extension.is_in("/sillytavern").await, "for new connections only");
 
+    let refused = extension.emit_with_ack("/sillytavern", json!(12), json!({"networkSafe": "true"})).await;
+    assert_eq!(refused["message"], "networkSafe has no usable value.", "{refused}");
+
     fs::write(&path, "{,").unwrap();
     let refused = extension.emit_with_ack("/sillytavern", json!(12), json!({"networkSafe": true})).await;
     assert_eq!(refused["message"], "Existing file is not valid JSON.", "{refused}");

@@ -323,6 +323,12 @@ pub enum SettingsError {
         /// Which one.
         field: String,
     },
+    /// The value could not be read back.
+    #[error("{field} has no usable value.")]
+    Unusable {
+        /// Whose.
+        field: &'static str,
+    },
     /// The file on disk cannot be parsed, and so is left alone.
     #[error("Existing file is not valid JSON.")]
     Unparsable,

@@ -14,7 +14,11 @@ pub const FILE: &str = "server_settings.json";
 /// Keys that the file may hold and that are never written by us (spec §2.1: legacy, runtime state, secrets).
 pub const NEVER_WRITTEN: [&str; 4] = ["Rooms", "extensionRooms", "clientKeys", "staticResouce"];
 
-/// The server settings in memory. A key that is absent, `null` or unusable has its default.
+/// The mode of new rooms, of which the spec says what an unusable value comes to.
+const MODE: &str = "defaultRoomMessageRequestMode";
+const NETWORK_SAFE: &str = "networkSafe";
+
+/// The server settings in memory. A key that is absent or `null` has its default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSettings {
     /// `serverPort`, number or text; effective at the next start.
@@ -109,7 +113,35 @@ impl Default for ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads the keys, and names those whose value cannot be used.
+    /// Reads the keys over those that were in force: a value that cannot be used changes nothing. Returns what is in
+    /// force now, and what was wrong.
+    pub fn read_over(mut object: RawObject, before: Option<&RawObject>) -> (Self, RawObject, Vec<String>) {
+        let unusable = Self::read(&object).1;
+        for key in &unusable {
+            match before.map(|before| before.raw(key)) {
+                Some(Some(raw)) if *key != MODE => object.set_raw(key, raw.to_owned()),
+                // Whoever writes that means something by it, and the default would be to check no keys.
+                None if *key == NETWORK_SAFE => object.set(key, &false.into()),
+                _ => object.retain(|other| other != *key),
+            }
+        }
+        let settings = Self::read(&object).0;
+        let name = |key| match key {
+            NETWORK_SAFE if settings.network_safe => format!("{key} (keys are not checked)"),
+            NETWORK_SAFE => format!("{key} (keys are checked)"),
+            MODE => format!("{key} (it is {})", settings.default_room_message_request_mode),
+            _ => String::from(key),
+        };
+        let problems = unusable.into_iter().map(name).collect();
+        (settings, object, problems)
+    }
+
+    /// The keys of an object whose values could not be read back. What a mode that is none comes to is known.
+    pub fn unusable(object: &RawObject) -> impl Iterator<Item = &'static str> {
+        Self::read(object).1.into_iter().filter(|key| *key != MODE)
+    }
+
+    /// Reads the keys, and names those whose value cannot be used; they have their defaults here.
     pub fn read(object: &RawObject) -> (Self, Vec<&'static str>) {
         let mut r = Reader { object, unusable: Vec::new() };
         let min = r.millis("conversationalThinkIntervalMin", 15_000, 24 * HOUR_MS);
@@ -120,7 +152,7 @@ impl ServerSettings {
             server_port: r
                 .get("serverPort", 4000, |v| u16::try_from(integer(v)?).ok().filter(|port| *port > 0)),
             server_address: r.text("serverAddress", default_text("serverAddress")),
-            network_safe: r.flag("networkSafe", true),
+            network_safe: r.flag(NETWORK_SAFE, true),
             reconnect_attempts: r.get("reconnectAttempts", 5, |v| u32::try_from(integer(v)?.min(1000)).ok()),
             reconnect_delay: r.millis("reconnectDelay", 1000, HOUR_MS),
             timeout: r.millis("timeout", 5000, HOUR_MS),
@@ -136,11 +168,9 @@ impl ServerSettings {
                 usize::try_from(integer(v)?.min(1000)).ok().filter(|size| *size > 0)
             }),
             context_send_delay: r.millis("contextSendDelay", 100, 60_000),
-            default_room_message_request_mode: r.get(
-                "defaultRoomMessageRequestMode",
-                "Immediate".to_owned(),
-                |v| MODES.iter().find(|mode| v.as_str() == Some(mode)).map(|m| (*m).to_owned()),
-            ),
+            default_room_message_request_mode: r.get(MODE, "Immediate".to_owned(), |v| {
+                MODES.iter().find(|mode| v.as_str() == Some(mode)).map(|m| (*m).to_owned())
+            }),
             conversational_check_interval: r
                 .millis("conversationalCheckInterval", 5000, HOUR_MS)
                 .max(Duration::from_millis(100)),
@@ -194,10 +224,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn get<T>(&mut self, key: &'static str, default: T, read: impl Fn(&Value) -> Option<T>) -> T {
-        let Some(value) = self.object.value(key) else {
+        let Some(raw) = self.object.raw(key).filter(|raw| raw.get() != "null") else {
             return default;
         };
-        read(&value).unwrap_or_else(|| {
+        // Of a text that is none, too, nobody knows what it means.
+        let value = serde_json::from_str(raw.get()).ok();
+        value.as_ref().and_then(read).unwrap_or_else(|| {
             self.unusable.push(key);
             default
         })

@@ -80,6 +80,10 @@ impl TrustStore {
         if let Some(field) = first_denied(&current, &given, allowed, effective_setting) {
             return Err(SettingsError::FieldDenied { field });
         }
+        let repeats = |key: &str| current.raw(key).map(RawValue::get) == given.raw(key).map(RawValue::get);
+        if let Some(field) = ServerSettings::unusable(&given).find(|key| !repeats(key)) {
+            return Err(SettingsError::Unusable { field });
+        }
         current.merge(given);
         self.finish(&path, &current)?;
         self.rescan_locked(&mut scan);
@@ -174,15 +178,11 @@ fn json_value(raw: Option<&RawValue>) -> Option<Value> {
     raw.map(|raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| Value::from(raw.get())))
 }
 
-/// What a value of `server_settings.json` comes to: an absent `networkSafe` is `true`, as is a misspelt one.
+/// What a value of `server_settings.json` comes to: an absent `networkSafe` is `true`.
 fn effective_setting(key: &str, raw: Option<&RawValue>) -> Option<Value> {
-    let mut alone = RawObject::default();
-    if let Some(raw) = raw {
-        alone.set_raw(key, raw.to_owned());
-    }
-    match key {
-        "networkSafe" => Some(ServerSettings::read(&alone).0.network_safe.into()),
-        _ => json_value(raw),
+    match (key, json_value(raw)) {
+        ("networkSafe", None | Some(Value::Null)) => Some(true.into()),
+        (_, value) => value,
     }
 }
 

@@ -61,6 +61,38 @@ fn network_safe_changes_from_loopback_or_by_an_administrator() {
 }
 
 #[test]
+fn a_value_that_cannot_be_used_is_not_saved() {
+    let root = Root::new();
+    let file = r#"{"contextPageSize":0}"#;
+    root.write(SETTINGS, file);
+    let store = root.open();
+    for (key, value) in [
+        ("networkSafe", json!("false")),
+        ("networkSafe", json!(0)),
+        ("serverPort", json!("http")),
+        ("restrictedFiles", json!([1])),
+        ("contextPageSize", json!(-1)),
+    ] {
+        let save = json!({"timeout": 1, key: value});
+        let told = Err(format!("{key} has no usable value."));
+        let saved = store.write_server_settings(&admin(), object(&save), UnknownKeys::Refuse);
+        assert_eq!(saved.map_err(|error| error.to_string()), told);
+        if key != "restrictedFiles" {
+            let saved = store.client_settings(&extension(), &save.to_string());
+            assert_eq!(saved.map_err(|error| error.to_string()), told);
+        }
+        assert_eq!(root.text(SETTINGS), file, "nothing of a refused save is written");
+    }
+    for usable in [
+        json!({"contextPageSize": 0, "timeout": 1}),
+        json!({"networkSafe": null, "serverPort": "4001"}),
+        json!({"defaultRoomMessageRequestMode": "Loud"}),
+    ] {
+        assert_eq!(store.client_settings(&extension(), &usable.to_string()), Ok(()), "{usable}");
+    }
+}
+
+#[test]
 fn a_save_may_repeat_what_it_may_not_change() {
     let root = Root::new();
     root.write(SETTINGS, r#"{"mine":{"a":[1,2]},"restrictedFiles":["data/x.json"]}"#);

@@ -73,6 +73,8 @@ pub(super) struct Scan {
     /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
     /// folder must not cost a hash at every scan.
     unwritten: HashMap<String, (String, String)>,
+    /// What is in force of the server settings, once they could be read.
+    settings: Option<RawObject>,
     /// The last good version of each client file, which stays in force while the file is broken.
     good: HashMap<String, Client>,
 }
@@ -247,7 +249,7 @@ impl TrustStore {
         }
 
         let mut problems = HashMap::new();
-        self.read_settings(&mut problems);
+        self.read_settings(scan, &mut problems);
         let mut snapshot = TrustSnapshot::new(&self.config);
         scan.unwritten.retain(|name, _| names.binary_search(name).is_ok());
         scan.good.retain(|name, _| names.binary_search(name).is_ok());
@@ -311,11 +313,13 @@ impl TrustStore {
             .map_err(|problem: JsonProblem| Unusable::Broken(problem.to_string()))
     }
 
-    fn read_settings(&self, problems: &mut HashMap<String, String>) {
+    fn read_settings(&self, scan: &mut Scan, problems: &mut HashMap<String, String>) {
         let file = settings_file::FILE.to_owned();
         match self.read_object(&self.settings_path()) {
             Ok(object) => {
-                let (settings, unusable) = ServerSettings::read(&object);
+                let (settings, in_force, unusable) =
+                    ServerSettings::read_over(object, scan.settings.as_ref());
+                scan.settings = Some(in_force);
                 if !unusable.is_empty() {
                     problems.insert(file, format!("unusable: {}", unusable.join(", ")));
                 }

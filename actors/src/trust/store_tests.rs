@@ -108,6 +108,53 @@ fn unparsable_server_settings_are_left_alone() {
 }
 
 #[test]
+fn a_setting_that_cannot_be_used_stays_as_it_was() {
+    const FILE: &str = "settings/server_settings.json";
+    let root = Root::new();
+    root.write(FILE, r#"{"networkSafe":false,"timeout":7,"contextPageSize":9}"#);
+    let store = root.open();
+    let after = |text: &str| {
+        root.write(FILE, text);
+        store.rescan();
+        let settings = store.settings().load_full();
+        (settings.network_safe, settings.timeout.as_millis(), settings.context_page_size)
+    };
+    assert_eq!(after(r#"{"networkSafe":"false","timeout":[],"contextPageSize":10}"#), (false, 7, 10));
+    assert_eq!(after(r#"{"networkSafe":0,"timeout":"x"}"#), (false, 7, 50), "an absent one has its default");
+    assert_eq!(after(r#"{"networkSafe":"\ud83d"}"#), (false, 5000, 50), "text that is none");
+    let problem = store.files.lock().problems["server_settings.json"].clone();
+    assert_eq!(problem, "unusable: networkSafe (keys are checked)");
+    assert_eq!(after(r#"{"networkSafe":null}"#), (true, 5000, 50));
+    assert_eq!(after(r#"{"networkSafe":"false"}"#), (true, 5000, 50));
+    let problem = store.files.lock().problems["server_settings.json"].clone();
+    assert_eq!(problem, "unusable: networkSafe (keys are not checked)");
+}
+
+#[test]
+fn keys_are_checked_from_the_start_if_network_safe_cannot_be_used() {
+    for value in [json!("false"), json!("true"), json!(0), json!([])] {
+        let root = Root::new();
+        let file = json!({"networkSafe": value, "timeout": "x"});
+        root.write("settings/server_settings.json", &file.to_string());
+        let store = root.open();
+        assert!(!store.settings().load().network_safe, "{value}");
+        assert_eq!(store.settings().load().timeout.as_millis(), 5000, "the default");
+        store.rescan();
+        assert!(!store.settings().load().network_safe, "{value}");
+    }
+}
+
+#[test]
+fn a_mode_that_is_none_is_the_default_as_the_spec_says() {
+    let root = Root::new();
+    root.write("settings/server_settings.json", r#"{"defaultRoomMessageRequestMode":"MasterOnly"}"#);
+    let store = root.open();
+    root.write("settings/server_settings.json", r#"{"defaultRoomMessageRequestMode":"Loud"}"#);
+    store.rescan();
+    assert_eq!(store.settings().load().default_room_message_request_mode, "Immediate");
+}
+
+#[test]
 fn defect_8_02_runtime_state_and_odd_files_do_not_stop_the_start() {
     for text in [
         r#"{"sillyTavernPassword":{}}"#,
