@@ -18,6 +18,11 @@ pub enum Mode {
 ///
 /// After a crash the file holds the old bytes or the new ones. A symlink at `path` is replaced, not followed.
 pub fn write(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    write_if(path, bytes, mode, || true).map(drop)
+}
+
+/// The same, if `still` is true at the last moment; whether it was. Blocks.
+pub fn write_if(path: &Path, bytes: &[u8], mode: Mode, still: impl FnOnce() -> bool) -> io::Result<bool> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -28,8 +33,9 @@ pub fn write(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     temp_name.push(format!(".{:016x}.tmp", u64::from_le_bytes(random)));
     let temp = folder.join(temp_name);
 
-    let written = write_new(&temp, path, bytes, mode).and_then(|()| fs::rename(&temp, path));
-    if written.is_err() {
+    let written = write_new(&temp, path, bytes, mode)
+        .and_then(|()| if still() { fs::rename(&temp, path).map(|()| true) } else { Ok(false) });
+    if !matches!(written, Ok(true)) {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temp);
         return written;
@@ -38,7 +44,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
-    Ok(())
+    Ok(true)
 }
 
 fn write_new(temp: &Path, target: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
@@ -113,6 +119,16 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn nothing_is_written_if_it_is_too_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.json");
+        assert!(!write_if(&path, b"1", Mode::Keep, || false).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nor does a temporary file stay");
+        assert!(write_if(&path, b"1", Mode::Keep, || true).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"1");
     }
 
     #[cfg(unix)]

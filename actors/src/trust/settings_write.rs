@@ -6,12 +6,11 @@ use std::path::Path;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::atomic_file::{self, Mode};
 use super::json_text::{JsonProblem, RawObject};
 use super::messages::{Caller, ClientClass, SettingsError};
 use super::password;
 use super::settings_file::{self, NEVER_WRITTEN, ServerSettings};
-use super::store::TrustStore;
+use super::store::{ATTEMPTS, SETTINGS, TrustStore};
 
 /// What happens to keys that spec §2.1 does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +20,11 @@ pub enum UnknownKeys {
     /// They refuse the save (`saveJsonToFile`), unless the caller is an administrator.
     Refuse,
 }
+
+/// What is done to a file as it is now, and whether there is one.
+trait Edit: FnMut(&mut RawObject, bool) -> Result<(), SettingsError> {}
+
+impl<F: FnMut(&mut RawObject, bool) -> Result<(), SettingsError>> Edit for F {}
 
 /// Fields of a client file that only an administrator may change.
 const PROTECTED: [&str; 4] = ["clientId", "isTrust", "role", "clientType"];
@@ -64,9 +68,6 @@ impl TrustStore {
         mut given: RawObject,
         unknown: UnknownKeys,
     ) -> Result<(), SettingsError> {
-        let mut scan = self.files.lock();
-        let path = self.settings_path();
-        let mut current = self.read_for_merge(&path)?;
         given.retain(|key| !NEVER_WRITTEN.contains(&key));
         if unknown == UnknownKeys::Ignore {
             given.retain(settings_file::is_known);
@@ -77,15 +78,19 @@ impl TrustStore {
             "restrictedFiles" => false,
             _ => settings_file::is_known(key),
         };
-        if let Some(field) = first_denied(&current, &given, allowed, effective_setting) {
-            return Err(SettingsError::FieldDenied { field });
-        }
-        let repeats = |key: &str| current.raw(key).map(RawValue::get) == given.raw(key).map(RawValue::get);
-        if let Some(field) = ServerSettings::unusable(&given).find(|key| !repeats(key)) {
-            return Err(SettingsError::Unusable { field });
-        }
-        current.merge(given);
-        self.finish(&path, &current)?;
+        let mut scan = self.files.lock();
+        self.rewrite_shared(&self.settings_path(), |current, _| {
+            if let Some(field) = first_denied(current, &given, allowed, effective_setting) {
+                return Err(SettingsError::FieldDenied { field });
+            }
+            let repeats =
+                |key: &str| current.raw(key).map(RawValue::get) == given.raw(key).map(RawValue::get);
+            if let Some(field) = ServerSettings::unusable(&given).find(|key| !repeats(key)) {
+                return Err(SettingsError::Unusable { field });
+            }
+            current.merge(given.clone());
+            Ok(())
+        })?;
         self.rescan_locked(&mut scan);
         Ok(())
     }
@@ -93,11 +98,11 @@ impl TrustStore {
     /// Flips `debugMode` (spec §4.8), in the file and so in force, and returns what it is now. Blocks.
     pub fn toggle_debug_mode(&self) -> Result<bool, SettingsError> {
         let mut scan = self.files.lock();
-        let path = self.settings_path();
-        let mut current = self.read_for_merge(&path)?;
         let flipped = !self.settings().load().debug_mode;
-        current.set("debugMode", &flipped.into());
-        self.finish(&path, &current)?;
+        self.rewrite_shared(&self.settings_path(), |current, _| {
+            current.set("debugMode", &flipped.into());
+            Ok(())
+        })?;
         self.rescan_locked(&mut scan);
         Ok(self.settings().load().debug_mode)
     }
@@ -110,18 +115,23 @@ impl TrustStore {
         given: RawObject,
     ) -> Result<(), SettingsError> {
         let mut scan = self.files.lock();
-        let mut current = self.read_for_merge(path)?;
         let allowed = |key: &str| caller.admin || !(PROTECTED.contains(&key) || is_secret(key));
-        if let Some(field) = first_denied(&current, &given, allowed, |_, raw| json_value(raw)) {
-            return Err(SettingsError::FieldDenied { field });
-        }
-        current.merge(given);
-        // A plain password from an administrator must not reach the disk.
-        if let Some(password::Stored::Plain(plain)) = password::find(&current) {
-            let hash = bcrypt::hash(plain, self.config().bcrypt_cost).map_err(|_| SettingsError::Io)?;
-            password::replace_plain(&mut current, &hash);
-        }
-        self.finish(path, &current)?;
+        self.rewrite_shared(path, |current, exists| {
+            // Only an administrator makes client files: this one was removed.
+            if !exists && !caller.admin {
+                return Err(SettingsError::Io);
+            }
+            if let Some(field) = first_denied(current, &given, allowed, |_, raw| json_value(raw)) {
+                return Err(SettingsError::FieldDenied { field });
+            }
+            current.merge(given.clone());
+            // A plain password from an administrator must not reach the disk.
+            if let Some(password::Stored::Plain(plain)) = password::find(current) {
+                let hash = bcrypt::hash(plain, self.config().bcrypt_cost).map_err(|_| SettingsError::Io)?;
+                password::replace_plain(current, &hash);
+            }
+            Ok(())
+        })?;
         self.rescan_locked(&mut scan);
         Ok(())
     }
@@ -129,33 +139,52 @@ impl TrustStore {
     /// Merges keys into a data file. Blocks.
     pub fn write_data_file(&self, path: &Path, given: RawObject) -> Result<(), SettingsError> {
         let _one_writer = self.files.lock();
-        let mut current = self.read_for_merge(path)?;
-        current.merge(given);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|_| SettingsError::Io)?;
         }
-        self.finish(path, &current)
+        self.rewrite(path, |current, _| {
+            current.merge(given.clone());
+            Ok(())
+        })
     }
 
-    fn read_for_merge(&self, path: &Path) -> Result<RawObject, SettingsError> {
-        let config = self.config();
-        let bytes = match self.read_file(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(RawObject::default());
+    /// Changes a file in `settings/`, which no other process does at the same time.
+    fn rewrite_shared(&self, path: &Path, edit: impl Edit) -> Result<(), SettingsError> {
+        let folder = self.root().join(SETTINGS);
+        let _of_all_processes = self.lock_folder(&folder).map_err(|_| SettingsError::Busy)?;
+        self.rewrite(path, edit)
+    }
+
+    /// Changes a file, and changes it anew if somebody has written it meanwhile. One that was removed meanwhile stays
+    /// removed.
+    fn rewrite(&self, path: &Path, mut edit: impl Edit) -> Result<(), SettingsError> {
+        for _ in 0..ATTEMPTS {
+            let read = match self.read_file(path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(_) => return Err(SettingsError::Io),
+            };
+            let mut object =
+                read.as_deref().map_or_else(|| Ok(RawObject::default()), |read| self.parse(read))?;
+            edit(&mut object, read.is_some())?;
+            let text = object.to_pretty();
+            if self.is_too_long(&text) {
+                return Err(SettingsError::TooLarge);
             }
-            Err(_) => return Err(SettingsError::Io),
-        };
-        RawObject::parse_bytes(&bytes, config.max_json_bytes, config.max_json_depth)
-            .map_err(|_: JsonProblem| SettingsError::Unparsable)
+            if self.write_over(path, read.as_deref(), &text).map_err(|_| SettingsError::Io)? {
+                return Ok(());
+            }
+            if read.is_some() && !path.exists() {
+                return Err(SettingsError::Io);
+            }
+        }
+        Err(SettingsError::Busy)
     }
 
-    fn finish(&self, path: &Path, object: &RawObject) -> Result<(), SettingsError> {
-        let text = object.to_pretty();
-        if self.is_too_long(&text) {
-            return Err(SettingsError::TooLarge);
-        }
-        atomic_file::write(path, text.as_bytes(), Mode::Keep).map_err(|_| SettingsError::Io)
+    fn parse(&self, bytes: &[u8]) -> Result<RawObject, SettingsError> {
+        let config = self.config();
+        RawObject::parse_bytes(bytes, config.max_json_bytes, config.max_json_depth)
+            .map_err(|_: JsonProblem| SettingsError::Unparsable)
     }
 }
 

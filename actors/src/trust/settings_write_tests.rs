@@ -1,9 +1,12 @@
 use super::*;
-use crate::trust::fixture::{EXTENSION, Root, admin, caller, client, extension, lan};
+use crate::trust::file_lock::FolderLock;
+use crate::trust::fixture::{EXTENSION, Root, admin, caller, client, extension, lan, wait_a_little};
 use proptest::prelude::*;
 use serde_json::json;
+use std::time::Duration;
 
 const SETTINGS: &str = "settings/server_settings.json";
+const FILE: &str = "settings/SillyTavern-8000-settings.json";
 
 fn object(value: &Value) -> RawObject {
     RawObject::parse(&value.to_string(), 64).unwrap()
@@ -162,6 +165,81 @@ fn own_file_without_trust_role_or_password() {
     assert_eq!(save(&admin(), json!({"sillyTavernPassWord": "new", "role": "admin"})), Ok(()));
     assert!(!root.text(file).contains("\"new\""), "hashed before it is written");
     assert!(store.grant(&crate::trust::fixture::id(EXTENSION)).unwrap().admin, "in force at once");
+}
+
+/// Saves to the extension's file while another program holds the folder and changes the file.
+fn saved_while(change: impl FnOnce(&Path)) -> (Root, Result<(), SettingsError>) {
+    let root = Root::new();
+    let store = root.open();
+    let path = root.path(FILE);
+    let lock = FolderLock::take(&root.path("settings"), Duration::from_secs(20)).unwrap();
+    let saved = std::thread::scope(|scope| {
+        let given = object(&json!({"Remember_me": false}));
+        let save = scope.spawn(|| store.write_client_file(&extension(), &path, given));
+        wait_a_little();
+        change(&path);
+        drop(lock);
+        save.join().unwrap()
+    });
+    (root, saved)
+}
+
+#[test]
+fn a_save_changes_what_another_program_has_written_before_it() {
+    let edited = json!({"clientId": EXTENSION, "Remember_me": true, "isTrust": false}).to_string();
+    let (root, saved) = saved_while(|path| std::fs::write(path, edited).unwrap());
+    assert_eq!(saved, Ok(()));
+    assert_eq!(root.json(FILE), json!({"clientId": EXTENSION, "Remember_me": false, "isTrust": false}));
+}
+
+#[test]
+fn a_save_does_not_bring_back_a_file_that_was_removed() {
+    let (root, saved) = saved_while(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!(saved, Err(SettingsError::Io));
+    assert!(!root.path(FILE).exists());
+}
+
+#[test]
+fn a_file_that_an_editor_writes_or_removes_meanwhile_is_not_overwritten() {
+    let root = Root::new();
+    let store = root.open();
+    let path = root.path(FILE);
+    // Editors know no locks: they write whenever they like.
+    let mut edits = [r#"{"isTrust":false}"#, r#"{"isTrust":false,"more":1}"#].into_iter();
+    let saved = store.rewrite_shared(&path, |current, exists| {
+        assert!(exists);
+        if let Some(edit) = edits.next() {
+            std::fs::write(&path, edit).unwrap();
+        }
+        current.set("Remember_me", &false.into());
+        Ok(())
+    });
+    assert_eq!(saved, Ok(()));
+    assert_eq!(root.json(FILE), json!({"isTrust": false, "more": 1, "Remember_me": false}));
+
+    let mut count = 0;
+    let saved = store.rewrite_shared(&path, |_, _| {
+        count += 1;
+        std::fs::write(&path, format!("{{\"count\":{count}}}")).unwrap();
+        Ok(())
+    });
+    assert_eq!(saved, Err(SettingsError::Busy));
+    assert_eq!(root.json(FILE), json!({"count": 3}));
+
+    let saved = store.rewrite_shared(&path, |_, _| {
+        std::fs::remove_file(&path).unwrap();
+        Ok(())
+    });
+    assert_eq!((saved, path.exists()), (Err(SettingsError::Io), false));
+}
+
+#[test]
+fn a_save_does_not_wait_for_ever_for_another_program() {
+    let mut root = Root::new();
+    root.config.lock_timeout = Duration::ZERO;
+    let store = root.open();
+    let _held = FolderLock::take(&root.path("settings"), Duration::from_secs(20)).unwrap();
+    assert_eq!(store.client_settings(&extension(), r#"{"timeout":1}"#), Err(SettingsError::Busy));
 }
 
 #[test]

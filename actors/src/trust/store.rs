@@ -27,6 +27,9 @@ use crate::metrics::Metrics;
 /// The folder of the settings files inside the root.
 pub const SETTINGS: &str = "settings";
 
+/// How often a file is read again that somebody changes between its reading and its writing.
+pub(super) const ATTEMPTS: usize = 3;
+
 const MAX_JSON_BYTES: &str = "trust.max_json_bytes";
 
 /// Why the store cannot be opened.
@@ -70,8 +73,8 @@ pub(super) struct Scan {
     started: Option<Instant>,
     /// File → problem, so that each is logged once.
     problems: HashMap<String, String>,
-    /// Hashes of plain passwords that could not be replaced on disk, by file and plain text: a read-only
-    /// folder must not cost a hash at every scan.
+    /// Hashes of plain passwords that are still on disk, by file and plain text: a read-only folder must not cost
+    /// a hash at every scan.
     unwritten: HashMap<String, (String, String)>,
     /// What is in force of the server settings, once they could be read.
     settings: Option<RawObject>,
@@ -304,19 +307,41 @@ impl TrustStore {
         Ok(())
     }
 
-    fn read_object(&self, path: &Path) -> Result<RawObject, Unusable> {
+    /// The right to write in a folder; none where there are no locks, for nothing can be written there. Blocks.
+    pub(super) fn lock_folder(&self, folder: &Path) -> io::Result<Option<FolderLock>> {
+        match FolderLock::take(folder, self.config.lock_timeout) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.metrics.limit_reached("trust.lock_timeout");
+                Err(error)
+            }
+            lock => Ok(lock.ok()),
+        }
+    }
+
+    /// Writes a file that still holds what was read of it, `None` if it was not there: editors know no locks. Whether
+    /// it did. Blocks.
+    pub(super) fn write_over(&self, path: &Path, read: Option<&[u8]>, text: &str) -> io::Result<bool> {
+        let still = || match self.read_file(path) {
+            Ok(bytes) => read == Some(&*bytes),
+            Err(error) => read.is_none() && error.kind() == io::ErrorKind::NotFound,
+        };
+        atomic_file::write_if(path, text.as_bytes(), Mode::Keep, still)
+    }
+
+    fn read_object(&self, path: &Path) -> Result<(Vec<u8>, RawObject), Unusable> {
         let bytes = self.read_file(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Unusable::Gone,
             kind => Unusable::Broken(kind.to_string()),
         })?;
-        RawObject::parse_bytes(&bytes, self.config.max_json_bytes, self.config.max_json_depth)
-            .map_err(|problem: JsonProblem| Unusable::Broken(problem.to_string()))
+        let object = RawObject::parse_bytes(&bytes, self.config.max_json_bytes, self.config.max_json_depth)
+            .map_err(|problem: JsonProblem| Unusable::Broken(problem.to_string()))?;
+        Ok((bytes, object))
     }
 
     fn read_settings(&self, scan: &mut Scan, problems: &mut HashMap<String, String>) {
         let file = settings_file::FILE.to_owned();
         match self.read_object(&self.settings_path()) {
-            Ok(object) => {
+            Ok((_, object)) => {
                 let (settings, in_force, unusable) =
                     ServerSettings::read_over(object, scan.settings.as_ref());
                 scan.settings = Some(in_force);
@@ -345,59 +370,61 @@ impl TrustStore {
     }
 
     fn read_client(&self, path: &Path, name: &str, scan: &mut Scan) -> Result<Client, Unusable> {
-        let mut object = self.read_object(path)?;
-        let file = ClientFile::read(&object).map_err(|error| Unusable::NoClient(error.to_string()))?;
-        let hash = match &file.password {
-            None => None,
-            Some(Stored::Hash(hash)) if !password::holds_plain(&object) => Some(hash.clone()),
-            Some(Stored::Hash(hash)) => {
-                let hash = hash.clone();
-                self.replace_password(path, name, &mut object, &hash);
-                Some(hash)
+        for _ in 0..ATTEMPTS {
+            let (read, object) = self.read_object(path)?;
+            let file = ClientFile::read(&object).map_err(|error| Unusable::NoClient(error.to_string()))?;
+            let Some(stored) = &file.password else {
+                return Ok(Client { file, password: None });
+            };
+            let hash = self.hash_of(stored, name, scan)?;
+            if !password::holds_plain(&object)
+                || self.replace_password(path, name, (&read, object), &hash, scan)?
+            {
+                return Ok(Client { file, password: Some(Arc::from(hash)) });
             }
-            Some(Stored::Plain(plain)) => {
-                let known = scan.unwritten.get(name).filter(|(text, _)| text == plain);
-                let hash = match known {
-                    Some((_, hash)) => Ok(hash.clone()),
-                    None => bcrypt::hash(plain, self.config.bcrypt_cost)
-                        .map_err(|_| Unusable::Broken("password cannot be hashed".to_owned())),
-                }?;
-                if self.replace_password(path, name, &mut object, &hash) {
-                    scan.unwritten.remove(name);
-                } else {
-                    scan.unwritten.insert(name.to_owned(), (plain.clone(), hash.clone()));
-                }
-                Some(hash)
-            }
-        };
-        Ok(Client { file, password: hash.map(Arc::from) })
+        }
+        Err(Unusable::Broken("it changes all the time".to_owned()))
     }
 
-    fn replace_password(&self, path: &Path, name: &str, object: &mut RawObject, hash: &str) -> bool {
-        password::replace_plain(object, hash);
-        // Only a folder that cannot be written has no lock, and that shows below.
-        let folder = path.parent().unwrap_or(&self.root);
-        let _of_all_processes = match FolderLock::take(folder, self.config.lock_timeout) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.metrics.limit_reached("trust.lock_timeout");
-                error!(file = name; "plain password stays in the file, another process holds the folder");
-                return false;
-            }
-            // A folder that cannot be written has no lock; that shows below.
-            lock => lock.ok(),
+    fn hash_of(&self, stored: &Stored, name: &str, scan: &mut Scan) -> Result<String, Unusable> {
+        let plain = match stored {
+            Stored::Hash(hash) => return Ok(hash.clone()),
+            Stored::Plain(plain) => plain,
         };
-        // Whoever removed the file meanwhile must not find it again.
-        if !path.exists() {
-            return true;
+        if let Some((_, hash)) = scan.unwritten.get(name).filter(|(text, _)| text == plain) {
+            return Ok(hash.clone());
         }
-        match atomic_file::write(path, object.to_pretty().as_bytes(), Mode::Keep) {
-            Ok(()) => {
+        let hash = bcrypt::hash(plain, self.config.bcrypt_cost)
+            .map_err(|_| Unusable::Broken("password cannot be hashed".to_owned()))?;
+        scan.unwritten.insert(name.to_owned(), (plain.clone(), hash.clone()));
+        Ok(hash)
+    }
+
+    /// Writes the hash into what was read of a file. Whether the file is still that, written or not: hashing takes
+    /// long, and whoever has edited the file meanwhile must find it as he left it.
+    fn replace_password(
+        &self,
+        path: &Path,
+        name: &str,
+        (read, mut object): (&[u8], RawObject),
+        hash: &str,
+        scan: &mut Scan,
+    ) -> Result<bool, Unusable> {
+        password::replace_plain(&mut object, hash);
+        let Ok(_of_all_processes) = self.lock_folder(path.parent().unwrap_or(&self.root)) else {
+            error!(file = name; "plain password stays in the file, another process holds the folder");
+            return Ok(true);
+        };
+        match self.write_over(path, Some(read), &object.to_pretty()) {
+            Ok(true) => {
+                scan.unwritten.remove(name);
                 info!(file = name; "plain password replaced by its hash");
-                true
+                Ok(true)
             }
+            Ok(false) => Ok(false),
             Err(error) => {
                 error!(file = name, error:% = error.kind(); "plain password stays in the file");
-                false
+                Ok(true)
             }
         }
     }

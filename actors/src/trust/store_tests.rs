@@ -1,8 +1,9 @@
 use super::*;
 use crate::trust::SettingsError;
-use crate::trust::fixture::{EXTENSION, Root, id};
+use crate::trust::fixture::{EXTENSION, Root, id, wait_a_little};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn trusted(store: &TrustStore, name: &str) -> bool {
     store.grant(&id(name)).is_some()
@@ -312,6 +313,38 @@ fn debug_mode_is_switched_in_the_file_and_each_change_is_told() {
     assert_eq!(root.text(FILE), "{", "left alone");
     assert!(store.settings().load().debug_mode, "and nothing changed");
     assert_eq!(told.lock().len(), 3);
+}
+
+/// What becomes of a file with a plain password that is changed between its reading and its writing.
+fn changed_while_hashed(change: impl FnOnce(&Path)) -> (Root, Arc<TrustStore>) {
+    let root = Root::new();
+    let store = root.open();
+    root.write("settings/app.json", r#"{"clientId":"app","isTrust":true,"sillyTavernPassWord":"secret"}"#);
+    let lock = FolderLock::take(&root.path("settings"), Duration::from_secs(20)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| store.rescan());
+        wait_a_little();
+        change(&root.path("settings/app.json"));
+        drop(lock);
+    });
+    (root, store)
+}
+
+#[test]
+fn what_somebody_writes_while_a_password_is_hashed_is_kept() {
+    let edited = r#"{"clientId":"app","isTrust":false,"sillyTavernPassWord":"secret"}"#;
+    let (root, store) = changed_while_hashed(|path| fs::write(path, edited).unwrap());
+    let file = root.json("settings/app.json");
+    assert_eq!(file["isTrust"], false);
+    assert!(password::verify("secret", file["sillyTavernPassWord"].as_str().unwrap(), 15), "hashed as well");
+    assert!(!trusted(&store, "app"));
+}
+
+#[test]
+fn a_file_that_is_removed_while_its_password_is_hashed_stays_removed() {
+    let (root, store) = changed_while_hashed(|path| fs::remove_file(path).unwrap());
+    assert!(!root.path("settings/app.json").exists());
+    assert!(!trusted(&store, "app"), "at once");
 }
 
 proptest! {
