@@ -65,6 +65,28 @@ async fn without_an_ack_a_failure_is_an_error_event_and_success_is_silent() {
     assert!(app.events.is_empty(), "{:?}", app.events);
 }
 
+/// An extension that has not said its dialect is sent a request under both names, the second time with the request in
+/// it twice.
+#[tokio::test]
+async fn a_request_that_is_too_large_for_the_extension_ends_no_other() {
+    let broker = Broker::start(|config| config.limits.outbox_bytes = 65_536);
+    let undeclared = json!({"clientId": EXTENSION, "clientType": "test", "streamEvent": "streamed_data"});
+    let mut extension = App::join_as(&broker, undeclared).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "small").await;
+    extension.gets("small").await;
+    extension.expect("LLM_REQUEST").await;
+    extension.token(Some("small"), "o", "o-0", "still ", true).await;
+    app.reads("still ").await;
+    let large = json!({"target": EXTENSION, "requestId": "large", "message": "x".repeat(25_000)});
+    assert_eq!(app.ask_with(large).await["status"], "ok");
+    assert_eq!(app.expect(21).await, error("Request too large.", "large"));
+    extension.token(Some("small"), "o", "o-1", "here", false).await;
+    app.reads("still here").await;
+    assert_eq!(broker.metric("newage_outbox_overflows_total"), 0);
+    assert_eq!(broker.limit_reached("limits.outbox_bytes"), 1);
+}
+
 /// `clientId` and `source` are replaced, wherever and however often the sender wrote them; everything
 /// else travels as it was written.
 #[tokio::test]

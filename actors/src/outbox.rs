@@ -21,6 +21,7 @@ use std::{
 use framing::{close::CloseReason, encoded::Encoded};
 use futures::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 pub use turns::{Overlap, PollAnswer, PollTurn, PostTurn};
 
@@ -162,6 +163,34 @@ impl Outbox {
         Ok(())
     }
 
+    /// Queues packets that belong together, all or none, in a turn of the session's own actor. False if they are too
+    /// large for what is free: that is no fault of the peer's, and the session stays. Whoever is behind by half of the
+    /// bounds is slow all the same.
+    ///
+    /// # Errors
+    /// As [`Outbox::push`].
+    pub(crate) fn push_together(&self, packets: SmallVec<[Encoded; 2]>) -> Result<bool, PushError> {
+        let mut state = self.state.lock();
+        let bytes = packets.iter().map(Encoded::bytes).sum();
+        let count = packets.iter().map(Encoded::packets).sum();
+        let one_alone = state.packets.is_empty() && packets.len() == 1;
+        if !state.is_over() && !one_alone && !self.has_room(&state, bytes, count) {
+            let OutboxLimits { max_bytes, max_packets } = self.limits;
+            let behind = state.queued_bytes >= max_bytes / 2 || state.queued_packets >= max_packets / 2;
+            if !behind || bytes > max_bytes || count > max_packets {
+                self.metrics.limit_reached("limits.outbox_bytes");
+                return Ok(false);
+            }
+        }
+        for packet in packets {
+            state = self.queue(state, packet)?;
+        }
+        if state.drain == Drain::Polling {
+            wake(state);
+        }
+        Ok(true)
+    }
+
     /// Queues one whole packet; what others push because of `notices` comes behind it. `notices` must not
     /// touch this outbox itself.
     ///
@@ -179,13 +208,11 @@ impl Outbox {
         mut state: MutexGuard<'a, State>,
         packet: Encoded,
     ) -> Result<MutexGuard<'a, State>, PushError> {
-        if state.end.is_some() || state.fault.is_some() {
+        if state.is_over() {
             return Err(PushError::Closed);
         }
         let (bytes, packets) = (packet.bytes(), packet.packets());
-        let fits = state.queued_bytes + bytes <= self.limits.max_bytes
-            && state.queued_packets + packets <= self.limits.max_packets;
-        if !fits && !state.packets.is_empty() {
+        if !self.has_room(&state, bytes, packets) && !state.packets.is_empty() {
             state.fault = Some(CloseReason::SlowConsumer);
             drop(state);
             self.metrics.outbox_overflows.inc();
@@ -196,6 +223,11 @@ impl Outbox {
         state.queued_packets += packets;
         state.packets.push_back(packet);
         Ok(state)
+    }
+
+    fn has_room(&self, state: &State, bytes: usize, packets: usize) -> bool {
+        state.queued_bytes + bytes <= self.limits.max_bytes
+            && state.queued_packets + packets <= self.limits.max_packets
     }
 
     /// Queues a heartbeat in the control lane.
@@ -321,6 +353,10 @@ impl Outbox {
 }
 
 impl State {
+    fn is_over(&self) -> bool {
+        self.end.is_some() || self.fault.is_some()
+    }
+
     /// Leaves the memory of `batch`, which has no packets, for the next ones; not much of it, because most outboxes
     /// are empty most of the time.
     fn take(&mut self, batch: &mut Batch) {

@@ -221,6 +221,42 @@ fn a_full_queue_does_not_silence_the_heartbeat() {
     assert_eq!(batch.packets.len(), 1);
 }
 
+/// What is too large is not the peer's fault; that much waits is.
+#[test]
+fn packets_that_belong_together_enter_all_or_none() {
+    let small = packet(0, &[0]).bytes();
+    let queued = |bytes: usize| {
+        let (outbox, metrics) = outbox(1000, 10, Drain::WebSocket);
+        if bytes > 0 {
+            outbox.push(packet(0, &[bytes - small])).unwrap();
+        }
+        (outbox, metrics)
+    };
+    let two = |bytes: usize| {
+        SmallVec::from_vec(vec![packet(1, &[bytes / 2 - small]), packet(2, &[bytes / 2 - small])])
+    };
+    for (waits, bytes, expected, waiting) in [
+        (0, 1000, Ok(true), 1000),
+        (0, 1002, Ok(false), 0),
+        (400, 600, Ok(true), 1000),
+        (400, 700, Ok(false), 400),
+        (900, 1002, Ok(false), 900),
+        (600, 500, Err(PushError::Full), 850),
+    ] {
+        let (outbox, metrics) = queued(waits);
+        assert_eq!(outbox.push_together(two(bytes)), expected, "{bytes} behind {waits}");
+        assert_eq!(outbox.queued_bytes(), waiting, "{bytes} behind {waits}");
+        assert_eq!(fault(&outbox).is_some(), expected.is_err(), "{bytes} behind {waits}");
+        let refused = metrics.text().contains("limits.outbox_bytes");
+        assert_eq!(refused, expected == Ok(false), "{bytes} behind {waits}");
+    }
+    // One alone may have any size, as ever.
+    let (outbox, _) = queued(0);
+    assert_eq!(outbox.push_together(SmallVec::from_iter([packet(1, &[5000])])), Ok(true));
+    outbox.end(CloseReason::ClientClosed, false);
+    assert_eq!(outbox.push_together(two(5000)), Err(PushError::Closed));
+}
+
 #[test]
 fn an_overflow_wakes_the_session_and_a_push_wakes_the_transport() {
     let (outbox, _) = outbox(10, 1, Drain::WebSocket);

@@ -165,9 +165,12 @@ impl Broker {
             ToTarget::Ask { socket, route, request } if socket == answers.socket => {
                 if !answers.fan_out.admits(route.route) {
                     warn!(request:% = route.request_id; "extension holds too many routes");
-                    return self.refused(route.route, socket);
+                    return self.refused(route.route, socket, "Too many pending requests.");
                 }
-                self.forward(cx, &route, &request);
+                if !self.forward(cx, &route, &request) {
+                    warn!(request:% = route.request_id; "request is too large for the extension's outbox");
+                    return self.refused(route.route, socket, "Request too large.");
+                }
                 if let Some(answers) = &mut self.answers {
                     answers.open(route);
                 }
@@ -214,8 +217,7 @@ impl Broker {
         }
     }
 
-    fn refused(&self, route: RouteId, socket: SocketKey) {
-        let message = "Too many pending requests.";
+    fn refused(&self, route: RouteId, socket: SocketKey, message: &'static str) {
         #[expect(clippy::disallowed_methods, reason = "once per route")]
         self.directory.router.do_send(RouteNotice::Refused { route, socket, message });
     }

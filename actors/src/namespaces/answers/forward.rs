@@ -4,6 +4,7 @@ use framing::{
     encoded::Encoded,
     json::{RawJson, quoted},
 };
+use smallvec::SmallVec;
 
 use super::super::{Broker, Cx};
 use crate::{
@@ -16,11 +17,17 @@ use crate::{
 
 impl Broker {
     /// Emits the request under the names of the extension's dialect; dialect 2 gets the superset of
-    /// spec §4.9.4.
-    pub(super) fn forward(&self, cx: &mut Cx<'_, '_>, route: &OpenedRoute, request: &ForwardedRequest) {
+    /// spec §4.9.4. False if it is too large: one request must not end the answers to all others.
+    pub(super) fn forward(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        route: &OpenedRoute,
+        request: &ForwardedRequest,
+    ) -> bool {
         let Some((ns, socket)) = self.llm_socket() else {
-            return;
+            return true;
         };
+        let mut events = SmallVec::new();
         for dialect in socket.emit().dialects() {
             let Some(name) = MsgType::LlmRequest.wire(dialect) else {
                 continue;
@@ -29,10 +36,11 @@ impl Broker {
                 Dialect::Numeric => request.payload.clone(),
                 Dialect::Named => superset(route, request, socket.identity.as_str()),
             };
-            let event =
-                Encoded::event(ns, None, &emit::wire_name(name), &[payload.as_str()], &request.attachments);
-            cx.session().push(event);
+            let name = emit::wire_name(name);
+            events.push(Encoded::event(ns, None, &name, &[payload.as_str()], &request.attachments));
         }
+        // A session that is closing tells the router so itself.
+        cx.session().outbox().push_together(events).unwrap_or(true)
     }
 }
 
