@@ -230,6 +230,7 @@ async fn mute_and_unmute_member() {
             (MANAGER, of(MASTER), "Permission denied."),
             (MASTER, of("nobody"), "Member not found"),
             (MASTER, of(OUTSIDER), "Member not found"),
+            (MASTER, of("SillyTavern-made-up"), "Member not found"),
             (MASTER, tea(json!({})), "Member not found"),
             (MASTER, json!({"roomName": "milk", "targetIdentity": GUEST}), "Member not found"),
         ] {

@@ -248,7 +248,8 @@ impl Room {
             }
             Command::Mute { identity, seconds } => self.mute(caller, &identity, seconds, now),
             Command::Unmute(identity) => {
-                let decision = self.state.unmute(caller, &identity, now);
+                let may = self.may_mute(caller, &identity);
+                let decision = may.and_then(|()| self.state.unmute(caller, &identity, now));
                 if decision.is_ok() && self.mutes().unmute(identity.as_str(), now) {
                     self.thinks_again(&identity, ctx);
                 }
@@ -363,12 +364,23 @@ impl Room {
         let _ = self.carry_out(effects);
     }
 
+    /// A mute holds in every room (Q15), and everybody is host of a room of his own: the extension must be one that
+    /// is assigned to this room. An administrator may name any.
+    fn may_mute(&self, caller: &Caller, who: &Identity) -> Result<(), RoomRefusal> {
+        self.state.may_mute(caller, who)?;
+        let is_it = |id: &ClientId| id.as_str() == who.as_str() || self.presence.instances(id).contains(who);
+        let is_here = caller.admin || self.is_member(who) || self.available.iter().any(is_it);
+        is_here.then_some(()).ok_or(RoomRefusal::MemberNotFound)
+    }
+
     fn mute(&mut self, caller: &Caller, who: &Identity, seconds: Option<u64>, now: Timestamp) -> Answer {
         let until =
             seconds.map(|seconds| now.after(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)));
         // Before the room says so: what it has said is part of it.
-        let may = self.state.may_mute(caller, who);
-        if may.is_ok() && self.mutes().mute(who, until, now).is_err() {
+        if let Err(refusal) = self.may_mute(caller, who) {
+            return done(Err(refusal));
+        }
+        if self.mutes().mute(who, until, now).is_err() {
             self.shared.metrics.limit_reached("rooms.max_mutes");
             return done(Err(RoomRefusal::Busy));
         }

@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use framing::json::RawJson;
 
 use super::{
-    ChatRequest, Command, Extensions, Reply, RoomCommand, RoomRefusal, Rooms,
+    ChatRequest, Command, Extensions, ExtensionsOf, Reply, RoomCommand, RoomRefusal, Rooms,
     fixture::{ask, caller, idle, present},
 };
 use crate::{
     history::HistoryLink,
-    ids::{Identity, RequestId, RoomName},
+    ids::{ClientId, Identity, RequestId, RoomName},
     lobby::{ListRooms, Lobby, RoomListed},
     metrics::Metrics,
     protocol::{RequestMode, Role},
@@ -244,4 +244,29 @@ async fn what_a_room_bounds() {
     let said = f.run("monitor", "tea", Command::Context { since: None, page_size: 100, page: 1 }).await;
     assert!(!format!("{said:?}").contains("SillyTavern-3"), "what was refused was not said");
     assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-1")).await), Ok(()), "again");
+}
+
+/// A mute holds in every room, and each client is host of one.
+#[actix::test]
+async fn only_extensions_of_the_room_are_muted_and_unmuted() {
+    let f = Fixture::new(10, &["a", "monitor"]).await;
+    f.create("monitor", "tea").await.unwrap();
+    let host = Command::Add { identity: id("a"), role: Some(Role::Master) };
+    f.run("monitor", "tea", host).await.unwrap();
+    let mute = |who: &str| Command::Mute { identity: id(who), seconds: None };
+    let unmute = |who: &str| Command::Unmute(id(who));
+    let not_found = Err(RoomRefusal::MemberNotFound);
+    for who in ["SillyTavern-1", "SillyTavern-made-up"] {
+        assert_eq!(outcome(f.run("a", "tea", mute(who)).await), not_found);
+        assert_eq!(outcome(f.run("a", "tea", unmute(who)).await), not_found);
+    }
+    assert_eq!(outcome(f.run("monitor", "tea", mute("SillyTavern-1")).await), Ok(()), "an administrator");
+    let extensions: Arc<[ClientId]> = Arc::from([ClientId::new("SillyTavern-1").unwrap()]);
+    for supervisor in f.rooms.all() {
+        let told = ExtensionsOf { room: None, extensions: Arc::clone(&extensions) };
+        supervisor.send(told).await.unwrap();
+    }
+    assert_eq!(outcome(f.run("a", "tea", unmute("SillyTavern-1")).await), Ok(()));
+    assert_eq!(outcome(f.run("a", "tea", mute("SillyTavern-1")).await), Ok(()));
+    assert_eq!(outcome(f.run("a", "tea", mute("SillyTavern-made-up")).await), not_found);
 }
