@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use llm_world::App;
 use room_world::{ADMIN, EXTENSION, ROOMS, World, named};
-use support::{Broker, Peer, Setup};
+use support::{Broker, Frame, Peer, Setup};
 
 const GUEST: &str = "frontendExample";
 
@@ -250,6 +250,40 @@ async fn an_extension_that_is_lost_leaves_the_room_free() {
     tea.extension.answers(Some("r1"), "o2", "whole").await;
     let status = until(&mut tea.members[0], "REQUEST_STATUS_UPDATE").await;
     assert_eq!(status["status"], "completed");
+}
+
+/// Its last word and its goodbye come together: the room keeps the answer, and is free again.
+#[tokio::test]
+async fn an_extension_that_leaves_with_its_last_word_has_answered() {
+    let mut tea = Tea::with(Broker::setup(), &["app-a"]).await;
+    for request in ["r1", "r2"] {
+        // Beside its other socket, the first time: that one takes what is not over.
+        tea.extension = App::join_polling(&tea.world.broker, named(EXTENSION)).await;
+        tea.asks(request).await;
+        tea.extension.tokens(Some(request), request, &["whole"]).await;
+        tea.extension.begins(None, request, "end", 1).await;
+        let end = json!({"type": 3, "streamId": "end", "outputId": request, "final": true});
+        let last = format!("42/llm,[\"CLIENT_STREAM_END\",{end}]");
+        tea.extension.peer.send_all(&[Frame::Text(last), Frame::Text("41/llm,".to_owned())]).await;
+        let status = until(&mut tea.members[0], "REQUEST_STATUS_UPDATE").await;
+        assert_eq!((&status["requestId"], &status["status"]), (&json!(request), &json!("completed")));
+    }
+    assert_eq!(tea.kept().await, [entry("r1", "r1", "whole"), entry("r2", "r2", "whole")]);
+}
+
+/// An answer that does not say its end is over when the next begins, though its extension leaves with that.
+#[tokio::test]
+async fn an_extension_that_leaves_with_its_next_answer_has_given_the_one_before() {
+    let mut tea = Tea::with(Broker::setup(), &["app-a"]).await;
+    tea.extension = App::join_polling(&tea.world.broker, named(EXTENSION)).await;
+    tea.asks("r1").await;
+    tea.extension.tokens(Some("r1"), "o1", &["whole"]).await;
+    tea.members[0].reads("whole").await;
+    let start = json!({"type": 1, "streamId": "next", "outputId": "o2", "numStreams": 1});
+    let next = format!("42/llm,[\"CLIENT_STREAM_START\",{start}]");
+    tea.extension.peer.send_all(&[Frame::Text(next), Frame::Text("41/llm,".to_owned())]).await;
+    until_kept(&mut tea.members[0], "o1").await;
+    assert_eq!(tea.kept().await, [entry("r1", "o1", "whole")]);
 }
 
 #[tokio::test]

@@ -107,6 +107,19 @@ pub struct LlmSocketOpened {
 pub struct LlmSocketClosed {
     /// The socket.
     pub socket: SocketKey,
+    /// Those that it, as a target, was to tell of the end of an answer.
+    pub rooms: Vec<LeftRoom>,
+}
+
+/// A room that was sent an answer by a socket that has closed.
+#[derive(Debug)]
+pub struct LeftRoom {
+    /// The answer.
+    pub route: RouteId,
+    /// The request.
+    pub request_id: RequestId,
+    /// The room.
+    pub room: Peer,
 }
 
 /// Its session has moved to another worker.
@@ -279,7 +292,8 @@ impl Handler<Leftovers> for LlmRouter {
 impl Handler<LlmSocketClosed> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, LlmSocketClosed { socket }: LlmSocketClosed, _: &mut Self::Context) {
+    fn handle(&mut self, LlmSocketClosed { socket, rooms }: LlmSocketClosed, _: &mut Self::Context) {
+        self.book.rooms_left(socket, rooms);
         self.book.socket_closed(socket, Instant::now());
     }
 }

@@ -34,7 +34,9 @@ use stream_event::{Kind, StreamEventIn, read_stream_event, stringified};
 use super::{Broker, BrokerLimits, BrokerSession, Cx, deliveries::message_json, payload};
 use crate::{
     ids::MAX_OUTPUT_ID,
-    llm_router::{Delivery, Failure, Leftovers, OpenedRoute, RouteId, RouteNotice, RouteState, ToTarget},
+    llm_router::{
+        Delivery, Failure, LeftRoom, Leftovers, OpenedRoute, RouteId, RouteNotice, RouteState, ToTarget,
+    },
     metrics::{Metrics, Share},
     protocol::StreamEvent,
     registry::SocketKey,
@@ -233,8 +235,15 @@ impl Broker {
 
     /// Ends what is over, once no output waits for its attribution.
     fn end_routes(&mut self, cx: &mut Cx<'_, '_>) {
+        if self.answers.as_ref().is_some_and(|answers| !answers.outputs.any_asked()) {
+            self.end_all(cx);
+        }
+    }
+
+    /// Ends what is over, whatever waits for its attribution.
+    fn end_all(&mut self, cx: &mut Cx<'_, '_>) {
         let now = cx.now();
-        let Some(answers) = self.answers.as_mut().filter(|answers| !answers.outputs.any_asked()) else {
+        let Some(answers) = self.answers.as_mut() else {
             return;
         };
         let mut errored = Vec::new();
@@ -411,20 +420,25 @@ impl Broker {
     }
 
     /// The extension's socket is gone: open streams end as errors, its requests wait for the grace, and
-    /// what it has not delivered waits with the router.
-    pub(super) fn answers_end(&mut self, cx: &mut Cx<'_, '_>) {
+    /// what it has not delivered waits with the router. Returns the rooms in which it was to answer.
+    pub(super) fn answers_end(&mut self, cx: &mut Cx<'_, '_>) -> Vec<LeftRoom> {
         let now = cx.now();
-        if let Some(mut answers) = self.answers.take() {
-            let Answers { streams, emits, .. } = &mut *answers;
-            streams.abort(|_| true, "Target client disconnected", emits);
-            answers.flush(now);
-            answers.fan_out.flush(now);
-            let leftovers = answers.fan_out.into_leftovers();
-            if !leftovers.is_empty() {
-                #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-                self.directory.router.do_send(Leftovers(leftovers));
-            }
+        // What waits for its attribution is lost with the socket; what is over is not.
+        self.end_all(cx);
+        let Some(mut answers) = self.answers.take() else {
+            return Vec::new();
+        };
+        let Answers { streams, emits, .. } = &mut *answers;
+        streams.abort(|_| true, "Target client disconnected", emits);
+        answers.flush(now);
+        answers.fan_out.flush(now);
+        let rooms = answers.fan_out.leave_rooms();
+        let leftovers = answers.fan_out.into_leftovers();
+        if !leftovers.is_empty() {
+            #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
+            self.directory.router.do_send(Leftovers(leftovers));
         }
+        rooms
     }
 }
 

@@ -274,10 +274,10 @@ impl Broker {
         socket.admission.withdraw();
         if socket.ns == Namespace::Llm {
             // While the router still knows those who asked and those who answer.
-            self.answers_end(cx);
+            let rooms = self.answers_end(cx);
             // Before what comes back from it, which would be sent to it again otherwise.
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-            self.directory.router.do_send(LlmSocketClosed { socket: socket.key });
+            self.directory.router.do_send(LlmSocketClosed { socket: socket.key, rooms });
             self.deliveries_end(&socket);
         }
         self.closed_in_registry(socket.key);

@@ -264,7 +264,7 @@ impl Registry {
         }
         if let SocketLink::Llm { .. } = link {
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-            self.router.do_send(LlmSocketClosed { socket: key });
+            self.router.do_send(LlmSocketClosed { socket: key, rooms: Vec::new() });
         }
         let mut last = false;
         if let Some(client) = self.clients.get_mut(&entry.client) {

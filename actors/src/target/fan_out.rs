@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     ids::RequestId,
-    llm_router::{Delivery, Leftover, OpenedRoute, Origin, Peers, Requester, RouteId, RouteState},
+    llm_router::{Delivery, LeftRoom, Leftover, OpenedRoute, Origin, Peers, Requester, RouteId, RouteState},
     maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
@@ -268,6 +268,20 @@ impl FanOut {
             }
         }
         leftovers
+    }
+
+    /// The target's socket is gone: a room has no other way to what waits for it. Returns the rooms that it was to
+    /// tell of the end.
+    pub fn leave_rooms(&mut self) -> Vec<LeftRoom> {
+        let mut left = Vec::new();
+        for (id, route) in &mut self.routes {
+            if let Some(room) = &mut route.listener {
+                room.leave();
+                let request_id = route.request_id.clone();
+                left.push(LeftRoom { route: *id, request_id, room: room.peer.clone() });
+            }
+        }
+        left
     }
 
     /// When [`FanOut::flush`] is due.

@@ -78,6 +78,18 @@ impl PeerLane {
         }
     }
 
+    /// Sends all that waits: nothing comes behind it, and nobody is left to wait with it.
+    pub(super) fn leave(&mut self) {
+        while let Some(delivery) = self.backlog.pop() {
+            let deliver = Deliver { socket: self.peer.socket, origin: self.origin, delivery };
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "bounded by streams.max_waiting_bytes of one peer"
+            )]
+            self.peer.deliver.do_send(deliver);
+        }
+    }
+
     /// Sends what fits. True if the mailbox is full.
     pub(super) fn flush(&mut self) -> bool {
         while let Some(part) = self.backlog.pop() {

@@ -381,6 +381,26 @@ fn what_waits_for_a_full_mailbox_survives_the_end_of_the_request() {
     });
 }
 
+/// Nobody else has it, and nobody comes back for it.
+#[test]
+fn what_waits_for_a_room_leaves_with_the_target() {
+    run(async {
+        let room = Socket::new(1);
+        let mut f = Fixture::new(10_000, Vec::new());
+        let listener = Some(room.peer.clone());
+        assert!(f.fan_out.open(OpenedRoute { route: RouteId(2), listener, ..opened(Vec::new()) }));
+        let info = stream();
+        for word in ["1", "2", "3", "4"] {
+            f.fan_out.send(RouteId(2), &Delivery::Text(text(&info, word, word == "4")), f.now);
+        }
+        f.fan_out.room_is_done(RouteId(2), f.now);
+        let left = f.fan_out.leave_rooms();
+        assert_eq!(left.iter().map(|left| left.route).collect::<Vec<_>>(), [RouteId(2)]);
+        room.read().await;
+        assert_eq!(room.got(), [Got::Text(info.key, "1234".into()), Got::End(info.key), Got::Finished]);
+    });
+}
+
 #[test]
 fn routes_are_bounded_found_by_request_and_opened_once() {
     run(async {

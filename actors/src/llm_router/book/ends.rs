@@ -3,10 +3,10 @@
 use framing::ByteString;
 use log::debug;
 
-use super::Book;
+use super::{Book, Route};
 use crate::{
     ids::{ClientId, RequestId},
-    llm_router::{Delivery, Failure, Leftover, Requester, RouteId, ToTarget},
+    llm_router::{Deliver, Delivery, Failure, LeftRoom, Leftover, Origin, Requester, RouteId, ToTarget},
     registry::SocketKey,
 };
 
@@ -43,6 +43,21 @@ impl Book {
         }
         for holder in holders {
             self.tell(holder, ToTarget::RoomIsDone { route: id });
+        }
+    }
+
+    /// The socket that was to tell these rooms of an end has closed, perhaps before it heard of one. An answer that
+    /// is not over, or that another socket was told is over, has its end told there.
+    pub(in crate::llm_router) fn rooms_left(&self, socket: SocketKey, rooms: Vec<LeftRoom>) {
+        for LeftRoom { route, request_id, room } in rooms {
+            let told_otherwise =
+                |route: &Route| !route.finished || route.holders.iter().any(|holder| *holder != socket);
+            if !self.routes.get(&route).is_some_and(told_otherwise) {
+                let (origin, delivery) =
+                    (Origin { route, holder: SocketKey::NONE }, Delivery::Finished(request_id));
+                #[expect(clippy::disallowed_methods, reason = "once per route and socket")]
+                room.deliver.do_send(Deliver { socket: room.socket, origin, delivery });
+            }
         }
     }
 

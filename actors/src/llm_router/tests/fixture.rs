@@ -27,6 +27,7 @@ pub(super) enum Told {
     Returned(SocketKey, RouteId, Vec<String>),
     Failed(SocketKey, String, String),
     Text(SocketKey, String),
+    Finished(SocketKey, String),
 }
 
 type Log = Arc<Mutex<Vec<Told>>>;
@@ -80,6 +81,7 @@ impl Handler<Deliver> for Recorder {
             Delivery::Failed(failure) => {
                 Told::Failed(self.socket, failure.request_id.to_string(), failure.message.to_string())
             }
+            Delivery::Finished(request) => Told::Finished(self.socket, request.to_string()),
             other => Told::Text(self.socket, text_of(other)),
         };
         self.log.lock().push(told);
@@ -210,6 +212,12 @@ impl Fixture {
         let (socket, address) = self.recorder(1000);
         self.book.requester_opened(requester(client), Peer { socket, deliver: address.recipient().into() });
         socket
+    }
+
+    /// Somebody who is told what is said, and is no requester.
+    pub(super) fn room(&mut self) -> Peer {
+        let (socket, address) = self.recorder(1000);
+        Peer { socket, deliver: address.recipient().into() }
     }
 
     pub(super) fn close(&mut self, socket: SocketKey) {

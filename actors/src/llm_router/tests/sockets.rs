@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::fixture::{A, B, Fixture, ME, OTHER, SECOND, Told, limits, not_found, requester};
 use crate::{
-    llm_router::{Delivery, Leftover, Origin, Refusal, RouteId, RouterLimits},
+    ids::RequestId,
+    llm_router::{Delivery, LeftRoom, Leftover, Origin, Peer, Refusal, RouteId, RouterLimits},
     registry::SocketKey,
     stream::{StreamInfo, StreamText},
 };
@@ -56,6 +57,36 @@ fn only_orphans_are_adopted() {
         f.target(A);
         assert_eq!(f.told().await, []);
     });
+}
+
+/// What the closing socket was to say of an end nobody else says: of one that comes, somebody will.
+#[test]
+fn the_rooms_of_a_socket_that_is_gone_are_told_of_the_ends_that_were() {
+    Fixture::run(limits(), |mut f| async move {
+        f.peer(ME);
+        let (tab, room) = (f.target(A), f.room());
+        let [over, goes_on] = ["over", "goes on"].map(|request| f.opened(ME, request, A));
+        f.book.complete(over, None);
+        f.told().await;
+        f.book.rooms_left(tab, vec![left(over, "over", &room), left(goes_on, "goes on", &room)]);
+        assert_eq!(f.told().await, [Told::Finished(room.socket, "over".into())]);
+        // Another socket was told of it, and tells the room behind what it has sent there.
+        let second = f.target(A);
+        let unread = f.opened(OTHER, "unread", A);
+        assert!(f.attribute(tab, A, "o", Some("unread")).is_some());
+        f.book.complete(unread, None);
+        f.told().await;
+        f.book.rooms_left(tab, vec![left(unread, "unread", &room)]);
+        assert_eq!(f.told().await, []);
+        f.close(tab);
+        f.told().await;
+        f.book.rooms_left(second, vec![left(unread, "unread", &room)]);
+        assert_eq!(f.told().await, [Told::Finished(room.socket, "unread".into())]);
+    });
+}
+
+fn left(route: RouteId, request: &str, room: &Peer) -> LeftRoom {
+    LeftRoom { route, request_id: RequestId::new(request).unwrap(), room: room.clone() }
 }
 
 #[test]
