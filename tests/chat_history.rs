@@ -133,6 +133,23 @@ async fn delete_message() {
     assert_eq!(history(&mut world, MASTER, "tea").await, Vec::<Value>::new());
 }
 
+/// No room has as many: whoever names more is refused before any is looked for.
+#[tokio::test]
+async fn no_more_messages_are_deleted_at_once_than_a_room_can_have() {
+    const TOO_MANY: &str = "Too many messages to delete.";
+    let mut world = World::full_of(Broker::setup(), |config| config.history.messages_per_room = 40).await;
+    let (question, _) = talked(&mut world).await;
+    let ids = |count: usize| -> Vec<String> { (0..count).map(|at| format!("none-{at}")).collect() };
+    world.refuses(GUEST, "DELETE_MESSAGE", tea(json!({"messageIds": ids(41)})), TOO_MANY).await;
+    assert_eq!(world.broker.limit_reached("history.messages_per_room"), 2);
+    // The same one many times is one.
+    let mut repeated = vec![question; 100];
+    repeated.extend(ids(39).into_iter().map(Value::from));
+    let told = all_hear("MESSAGES_DELETED", json!({"roomName": "tea", "messageIds": ["<id>"]}));
+    world.row(GUEST, "DELETE_MESSAGE", tea(json!({"messageIds": repeated})), ok(), told).await;
+    assert_eq!(world.broker.limit_reached("history.messages_per_room"), 2);
+}
+
 #[tokio::test]
 async fn clear_messages() {
     const DENIED: &str = "Permission denied to clear messages.";

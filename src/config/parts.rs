@@ -176,6 +176,7 @@ impl Config {
             // As many as one packet may have.
             max_unattributed_bytes: self.limits.max_payload,
             max_outputs: self.limits.max_outputs,
+            max_named_messages: self.history.messages_per_room,
         }
     }
 

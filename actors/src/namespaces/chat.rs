@@ -1,7 +1,6 @@
 //! Chat on `/llm` (spec §4.9.4): requests that are made in a room, and what is done to its messages.
 
 use framing::{
-    ByteString,
     json::{Kind, RawJson},
     socket::{Event, Namespace as WireNamespace},
 };
@@ -16,6 +15,7 @@ use super::{
 use crate::{
     ids::{RoomName, SERVER},
     lobby::AssignedTo,
+    maps::FastSet,
     protocol::{MsgType, payload as payloads},
     registry::SocketKey,
     rooms::{ChatRequest, Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
@@ -127,7 +127,15 @@ impl Broker {
         let (object, room) = (payload::object(event), room_field(event));
         let (command, missing) = match message {
             MsgType::EditMessage => (edited(object), RoomRefusal::EditFieldsMissing),
-            MsgType::DeleteMessage => (deleted(object), RoomRefusal::DeleteFieldsMissing),
+            MsgType::DeleteMessage => match deleted(object, self.directory.limits.max_named_messages) {
+                Ok(command) => (Some(command), RoomRefusal::DeleteFieldsMissing),
+                Err(refusal) => {
+                    if refusal == RoomRefusal::DeleteTooMany {
+                        cx.session().metrics().limit_reached("history.messages_per_room");
+                    }
+                    (None, refusal)
+                }
+            },
             _ => {
                 let (requests, responses) = (flag(object, "clearRequests"), flag(object, "clearResponses"));
                 (Some(Command::Clear { requests, responses }), RoomRefusal::ClearFieldsMissing)
@@ -225,16 +233,24 @@ fn edited(object: &RawJson) -> Option<Command> {
     Some(Command::Edit { id, updated })
 }
 
-/// `messageIds`, one or several (documents: `messageId`, `responseId`).
-fn deleted(object: &RawJson) -> Option<Command> {
+/// `messageIds`, one or several (documents: `messageId`, `responseId`), each of them once.
+fn deleted(object: &RawJson, max: usize) -> Result<Command, RoomRefusal> {
     let [many, one, response] = object.fields(["messageIds", "messageId", "responseId"]);
-    let field = [many, one, response].into_iter().find_map(payload::present)?;
-    let ids: Vec<ByteString> = match field.kind() {
-        Kind::String => vec![payload::text(Some(&field))?],
-        Kind::Array => field.elements().map(|id| payload::text(Some(&id))).collect::<Option<_>>()?,
-        _ => return None,
+    let field = [many, one, response].into_iter().find_map(payload::present);
+    let mut ids = FastSet::default();
+    let mut take = |id: &RawJson| {
+        ids.insert(payload::text(Some(id)).ok_or(RoomRefusal::DeleteFieldsMissing)?);
+        if ids.len() > max { Err(RoomRefusal::DeleteTooMany) } else { Ok(()) }
     };
-    (!ids.is_empty()).then_some(Command::DeleteMessages(ids))
+    match field {
+        Some(id) if id.kind() == Kind::String => take(&id)?,
+        Some(list) if list.kind() == Kind::Array => list.elements().try_for_each(|id| take(&id))?,
+        _ => (),
+    }
+    if ids.is_empty() {
+        return Err(RoomRefusal::DeleteFieldsMissing);
+    }
+    Ok(Command::DeleteMessages(ids.into_iter().collect()))
 }
 
 /// A flag that is on unless it says otherwise.

@@ -156,6 +156,8 @@ pub struct BrokerLimits {
     pub max_unattributed_bytes: usize,
     /// Outputs whose request a session remembers.
     pub max_outputs: usize,
+    /// Messages that one command may name: as many as a room can have.
+    pub max_named_messages: usize,
 }
 
 /// The broker's namespace handler: one per session.

@@ -89,6 +89,7 @@ impl Stage {
             max_unattributed: 8,
             max_unattributed_bytes: 1 << 20,
             max_outputs: 8,
+            max_named_messages: 8,
         };
         let logs = Logs::new(root.dir.path(), 1, metrics.clone()).start();
         let server = ServerInfo::new("", String::new());

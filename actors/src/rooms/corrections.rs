@@ -6,8 +6,9 @@ use framing::{
 };
 
 use super::{
-    Caller, Effects, RoomRefusal, RoomState, Timestamp,
+    Caller, Effects, Message, RoomRefusal, RoomState, Timestamp,
     effects::{Audience, Place},
+    message_log::Ids,
 };
 use crate::{history::Change, ids::Identity, protocol::MsgType};
 
@@ -23,10 +24,10 @@ impl RoomState {
         updated: &RawJson,
         now: Timestamp,
     ) -> Result<Effects, RoomRefusal> {
-        self.may_correct(caller, id)
-            .ok_or(RoomRefusal::NotEdited)?
-            .then_some(())
-            .ok_or(RoomRefusal::EditDenied)?;
+        let message = self.log.find(id).ok_or(RoomRefusal::NotEdited)?;
+        if !self.may_correct(caller, message) {
+            return Err(RoomRefusal::EditDenied);
+        }
         let room = self.name().clone();
         let message = self.log.edit(id, updated, now).ok_or(RoomRefusal::NotEdited)?;
         let mut effects = Effects::default();
@@ -37,11 +38,10 @@ impl RoomState {
         Ok(effects)
     }
 
-    /// Whether the caller may change a message; none: there is no such message.
-    fn may_correct(&self, caller: &Caller, id: &str) -> Option<bool> {
-        let message = self.log.find(id)?;
-        let member = self.members().role(caller.identity.as_str()).is_some();
-        Some(self.is_host(caller) || (member && *message.author == *caller.identity.as_str()))
+    /// Whether the caller may change a message.
+    fn may_correct(&self, caller: &Caller, message: &Message) -> bool {
+        let member = || self.members().role(caller.identity.as_str()).is_some();
+        self.is_host(caller) || (*message.author == *caller.identity.as_str() && member())
     }
 
     /// `DELETE_MESSAGE`: the author of all of them, and hosts. The effects are empty if there was none.
@@ -50,11 +50,12 @@ impl RoomState {
     /// The caller may not.
     pub fn delete_messages(&mut self, caller: &Caller, ids: &[ByteString]) -> Result<Effects, RoomRefusal> {
         let member = self.members().role(caller.identity.as_str()).is_some();
-        let denied = ids.iter().any(|id| self.may_correct(caller, id) == Some(false));
+        let ids: Ids<'_> = ids.iter().map(|id| &**id).collect();
+        let denied = self.log.called(&ids).any(|message| !self.may_correct(caller, message));
         if denied || !(member || caller.admin) {
             return Err(RoomRefusal::DeleteDenied);
         }
-        let removed = self.log.remove(ids);
+        let removed = self.log.remove(&ids);
         let mut effects = Effects::default();
         if !removed.is_empty() {
             let list = removed.iter().map(|message| quoted(&message.id)).collect::<Vec<_>>().join(",");
@@ -164,5 +165,40 @@ impl RoomState {
         }
         let mine = self.members().role(caller.identity.as_str());
         if caller.admin || theirs < mine { Ok(()) } else { Err(RoomRefusal::PermissionDenied) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::{
+        chat::Answered,
+        fixture::{caller, empty_room, room_limits},
+    };
+
+    /// One that looked at each message for each id would take minutes.
+    #[test]
+    fn many_ids_are_looked_up_in_one_pass() {
+        let mut room = empty_room(room_limits(2000));
+        for _ in 0..2000 {
+            let answered =
+                Answered { request_id: "r", responder: "SillyTavern-1", output_id: "o", counts: true };
+            room.answered(&answered, "\"text\"", Timestamp(0));
+        }
+        let known: Vec<Message> = room.messages().iter().cloned().collect();
+        let unknown = (0..200_000).map(|at| ByteString::from(format!("none-{at}")));
+        // Each of those that are there, by one name or both.
+        let by_answer = known.iter().filter_map(|message| message.response_id.clone());
+        let by_id = known.iter().step_by(2).map(|message| message.id.clone());
+        let ids: Vec<ByteString> = unknown.chain(by_answer).chain(by_id).collect();
+        assert_eq!(
+            room.delete_messages(&caller("app-a", true), &ids),
+            Err(RoomRefusal::DeleteDenied),
+            "not one of them is its own"
+        );
+        let effects = room.delete_messages(&caller("monitor", true), &ids).unwrap();
+        let seqs = known.iter().map(|message| message.seq).collect();
+        assert_eq!(effects.changes, [Change::MessagesRemoved { room: room.name().clone(), seqs }]);
+        assert!(room.messages().is_empty());
     }
 }

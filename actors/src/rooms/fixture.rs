@@ -6,7 +6,8 @@ use actix::prelude::*;
 use arc_swap::ArcSwap;
 
 use super::{
-    Caller, InRoom, Line, Present, Reply, RoomCommand, RoomLimits, RoomRefusal, Rooms, RoomsConfig, Shared,
+    Caller, InRoom, Line, Members, Present, Reply, RoomCommand, RoomHead, RoomLimits, RoomRefusal, RoomState,
+    Rooms, RoomsConfig, Shared, Timestamp,
 };
 use crate::{
     history::{History, HistoryConfig, HistoryLink, Retention},
@@ -14,6 +15,7 @@ use crate::{
     llm_router::LlmRouter,
     lobby::{Lobby, Supervisors},
     metrics::Metrics,
+    protocol::RequestMode,
     seat::Place,
     trust::{ServerSettings, TrustSnapshot},
 };
@@ -35,12 +37,7 @@ pub(crate) fn idle(
         think_per_hour: bound,
         max_answer_bytes: 1 << 20,
         mailbox: 1000,
-        room: RoomLimits {
-            members: bound,
-            queued: bound,
-            open_requests: bound,
-            log: Retention { messages: 100, bytes: 1 << 20 },
-        },
+        room: RoomLimits { log: Retention { messages: 100, bytes: 1 << 20 }, ..room_limits(bound) },
     };
     let shared =
         Shared::new(history.clone(), router, lobby.clone(), settings, known, config, metrics.clone());
@@ -84,4 +81,25 @@ pub(crate) async fn ask(
 ) -> Result<Reply, RoomRefusal> {
     let ask = InRoom { room: RoomName::new(room).unwrap(), caller, command };
     rooms.of(room).unwrap().send(ask).await.unwrap()
+}
+
+/// A room of nobody's, with nobody in it.
+pub(super) fn empty_room(limits: RoomLimits) -> RoomState {
+    let head = RoomHead {
+        name: RoomName::new("tea").unwrap(),
+        owner: None,
+        creator: None,
+        mode: RequestMode::Immediate,
+        created_at: Timestamp(0),
+    };
+    RoomState::new(head, Members::default(), Vec::new(), limits)
+}
+
+pub(super) fn room_limits(bound: usize) -> RoomLimits {
+    RoomLimits {
+        members: bound,
+        queued: bound,
+        open_requests: bound,
+        log: Retention { messages: bound, bytes: 1 << 20 },
+    }
 }

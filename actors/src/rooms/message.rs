@@ -24,6 +24,8 @@ pub struct Message {
     pub author: ByteString,
     /// The `requestId` that it asked or answered, if any.
     pub request_id: Option<ByteString>,
+    /// The `responseId` of an answer.
+    pub response_id: Option<ByteString>,
     /// The object as members see it.
     pub json: RawJson,
 }
@@ -31,10 +33,11 @@ pub struct Message {
 impl Message {
     /// A message as it was kept.
     pub fn kept(seq: u64, id: ByteString, kind: MessageKind, json: RawJson) -> Self {
-        let [identity, request_id] = json.fields(["identity", "requestId"]);
+        let [identity, request_id, response_id] = json.fields(["identity", "requestId", "responseId"]);
         let text = |field: Option<RawJson>| field?.as_text();
         let author = text(identity).unwrap_or(ByteString::from_static(SYSTEM));
-        Self { seq, id, kind, author, request_id: text(request_id), json }
+        let response_id = text(response_id).filter(|_| kind == MessageKind::Response);
+        Self { seq, id, kind, author, request_id: text(request_id), response_id, json }
     }
 
     /// A member's request: its payload, and who and when (spec §4.9.1).
@@ -48,7 +51,8 @@ impl Message {
         ]);
         // Of the text that is kept, and not of the packet that it came in.
         let request_id = json.get("requestId").and_then(|id| id.as_text());
-        Self { seq, id, kind: MessageKind::Request, author: author.as_str().into(), request_id, json }
+        let author = author.as_str().into();
+        Self { seq, id, kind: MessageKind::Request, author, request_id, response_id: None, json }
     }
 
     /// An extension's answer. `text` is JSON text of a string.
@@ -71,8 +75,15 @@ impl Message {
             quoted(responder),
             quoted(&at.to_string()),
         );
-        let request_id = Some(request_id.into());
-        Self { seq, id, kind: MessageKind::Response, author: responder.into(), request_id, json: ours(json) }
+        Self {
+            seq,
+            id,
+            kind: MessageKind::Response,
+            author: responder.into(),
+            request_id: Some(request_id.into()),
+            response_id: Some(response_id),
+            json: ours(json),
+        }
     }
 
     /// A notice of the room itself.
@@ -86,8 +97,8 @@ impl Message {
             quoted(text),
             quoted(&at.to_string()),
         );
-        let author = ByteString::from_static(SYSTEM);
-        Self { seq, id, kind: MessageKind::System, author, request_id: None, json: ours(json) }
+        let (author, kind) = (ByteString::from_static(SYSTEM), MessageKind::System);
+        Self { seq, id, kind, author, request_id: None, response_id: None, json: ours(json) }
     }
 
     /// Its cost against the bound of a room's history, in bytes.
@@ -95,10 +106,14 @@ impl Message {
         self.json.as_str().len()
     }
 
-    /// Whether one of these is its id: `messageId`, or `responseId` of an answer.
+    /// Whether that is an id of it: `messageId`, or `responseId` of an answer.
     pub fn is_called(&self, id: &str) -> bool {
-        let response_id = || self.json.get("responseId")?.as_text();
-        *self.id == *id || (self.kind == MessageKind::Response && response_id().as_deref() == Some(id))
+        self.ids().any(|own| own == id)
+    }
+
+    /// What it is called.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.id).chain(self.response_id.as_deref())
     }
 
     /// Replaces its text (spec §4.9.4 `EDIT_MESSAGE`): only the fields of `updated` that are texts of a

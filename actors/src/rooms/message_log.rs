@@ -3,10 +3,16 @@
 
 use std::collections::VecDeque;
 
-use framing::{ByteString, json::RawJson};
+use framing::json::RawJson;
 
 use super::{Message, Timestamp};
-use crate::history::{MessageKind, Retention};
+use crate::{
+    history::{MessageKind, Retention},
+    maps::FastSet,
+};
+
+/// What messages are called, each name once.
+pub(super) type Ids<'a> = FastSet<&'a str>;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -106,9 +112,14 @@ impl MessageLog {
         edited.then_some(&*message)
     }
 
+    /// Those of these that are there, found in one pass, however many ids there are.
+    pub fn called<'a>(&'a self, ids: &'a Ids<'_>) -> impl Iterator<Item = &'a Message> {
+        self.messages.iter().filter(|message| message.ids().any(|id| ids.contains(id)))
+    }
+
     /// Removes messages; those that were there.
-    pub fn remove(&mut self, ids: &[ByteString]) -> Vec<Message> {
-        self.remove_where(|message| ids.iter().any(|id| message.is_called(id)))
+    pub fn remove(&mut self, ids: &Ids<'_>) -> Vec<Message> {
+        self.remove_where(|message| message.ids().any(|id| ids.contains(id)))
     }
 
     /// Removes all requests, all answers, or both; notices go with both.
@@ -268,7 +279,7 @@ mod tests {
         log.push(Message::response(2, "x", "r", "o", "\"t\"", Timestamp(0)));
         let response = log.iter().last().unwrap().clone();
         let called = response.json.get("responseId").unwrap().as_text().unwrap();
-        let removed = log.remove(&[called, "unknown".into()]);
+        let removed = log.remove(&Ids::from_iter([&*called, "unknown"]));
         assert_eq!(removed.iter().map(|message| &message.id).collect::<Vec<_>>(), [&response.id]);
         assert_eq!(seqs(&log), [1]);
     }

@@ -99,6 +99,9 @@ pub enum RoomRefusal {
     /// `DELETE_MESSAGE` without its fields.
     #[error("Missing required fields for deleting messages.")]
     DeleteFieldsMissing,
+    /// `DELETE_MESSAGE` of more than a room can have.
+    #[error("Too many messages to delete.")]
+    DeleteTooMany,
     /// Not the author of all of them, and no host.
     #[error("Permission denied to delete these messages.")]
     DeleteDenied,
