@@ -150,6 +150,21 @@ async fn no_more_messages_are_deleted_at_once_than_a_room_can_have() {
     assert_eq!(world.broker.limit_reached("history.messages_per_room"), 2);
 }
 
+/// A text that was made longer counts as one that was written so.
+#[tokio::test]
+async fn an_edit_does_not_go_round_the_bound_of_a_room() {
+    let mut world = World::full_of(Broker::setup(), |config| config.history.bytes_per_room = 4096).await;
+    let (question, answer) = talked(&mut world).await;
+    let payload = tea(json!({"messageId": answer, "updatedFields": {"message": "x".repeat(1900)}}));
+    world.does(MASTER, "EDIT_MESSAGE", payload).await;
+    let kept = history(&mut world, MASTER, "tea").await;
+    assert_eq!(kept.len(), 1, "the older one had to go");
+    assert_eq!(kept[0]["messageId"], answer);
+    world.quiet().await;
+    let payload = tea(json!({"messageId": question, "updatedFields": {"message": "late"}}));
+    world.refuses(GUEST, "EDIT_MESSAGE", payload, "Failed to edit message. It might not exist.").await;
+}
+
 #[tokio::test]
 async fn clear_messages() {
     const DENIED: &str = "Permission denied to clear messages.";

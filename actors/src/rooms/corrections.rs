@@ -29,11 +29,12 @@ impl RoomState {
             return Err(RoomRefusal::EditDenied);
         }
         let room = self.name().clone();
-        let message = self.log.edit(id, updated, now).ok_or(RoomRefusal::NotEdited)?;
+        let (message, trimmed) = self.log.edit(id, updated, now).ok_or(RoomRefusal::NotEdited)?;
         let mut effects = Effects::default();
         let (seq, json) = (message.seq, message.json.text());
         let payload = format!("{{\"roomName\":{},\"message\":{json}}}", quoted(room.as_str()));
-        effects.changes.push(Change::MessageUpdated { room, seq, json });
+        effects.changes.push(Change::MessageUpdated { room: room.clone(), seq, json });
+        effects.changes.extend(trimmed.map(|through_seq| Change::MessagesTrimmed { room, through_seq }));
         effects.push(Audience::MembersAndExtensions, Place::Llm, MsgType::MessageUpdated, payload);
         Ok(effects)
     }

@@ -136,6 +136,10 @@ impl Message {
         fields.push(("lastEdited", quoted(&at.to_string())));
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.json = self.json.replacing(&fields);
+        // These may be parts of the text that it had.
+        self.author = own(&self.author);
+        self.request_id = self.request_id.as_deref().map(own);
+        self.response_id = self.response_id.as_deref().map(own);
         true
     }
 }
@@ -157,6 +161,11 @@ pub(crate) fn text_of(payload: &RawJson) -> Option<RawJson> {
 /// transaction writes one page of the index then, and not one for each of them.
 fn fresh_id() -> ByteString {
     uuid::Uuid::now_v7().to_string().into()
+}
+
+/// A copy that keeps nothing else.
+fn own(text: &str) -> ByteString {
+    text.into()
 }
 
 /// JSON that this module wrote.
@@ -184,6 +193,18 @@ mod tests {
         drop(payload);
         assert_eq!(request.request_id.as_deref(), Some("r"));
         assert!(packet.into_bytes().is_unique());
+    }
+
+    #[test]
+    fn an_edited_message_keeps_nothing_of_the_text_that_it_had() {
+        let text = r#"{"messageId":"m","responseId":"a","requestId":"r","identity":"app-a","data":"long"}"#;
+        let text = ByteString::from(text.to_owned());
+        let json = RawJson::parse(text.clone(), 8).unwrap();
+        let mut kept = Message::kept(1, "m".into(), MessageKind::Response, json);
+        assert!(
+            kept.is_called("a") && kept.edit(&RawJson::from_static("{\"data\":\"short\"}"), Timestamp(1))
+        );
+        assert!(text.into_bytes().is_unique());
     }
 
     #[test]

@@ -79,6 +79,10 @@ impl MessageLog {
         self.bytes += message.bytes();
         self.messages.push_back(message);
         self.trim();
+        self.many_gone()
+    }
+
+    fn many_gone(&mut self) -> Option<u64> {
         let Gone { messages, bytes, through } = self.gone;
         let enough = messages > 0
             && (messages >= self.retention.messages / SLACK || bytes >= self.retention.bytes / SLACK);
@@ -103,13 +107,18 @@ impl MessageLog {
         self.messages.iter().rev().find(|message| message.is_called(id))
     }
 
-    /// Replaces a message's text. None: there is no such message, or no text in `updated`.
-    pub fn edit(&mut self, id: &str, updated: &RawJson, at: Timestamp) -> Option<&Message> {
+    /// Replaces a message's text: what it is now, and the place of the last message that had to go for a longer text,
+    /// as of [`MessageLog::push`]. Those before it go first. None: there is no such message, or no text in `updated`.
+    pub fn edit(&mut self, id: &str, updated: &RawJson, at: Timestamp) -> Option<(Message, Option<u64>)> {
         let message = self.messages.iter_mut().rev().find(|message| message.is_called(id))?;
         let before = message.bytes();
-        let edited = message.edit(updated, at);
+        if !message.edit(updated, at) {
+            return None;
+        }
         self.bytes = self.bytes - before + message.bytes();
-        edited.then_some(&*message)
+        let edited = message.clone();
+        self.trim();
+        Some((edited, self.many_gone()))
     }
 
     /// Those of these that are there, found in one pass, however many ids there are.
@@ -230,6 +239,29 @@ mod tests {
         // Each of them is more than that part of the bytes.
         let large = Retention { messages: 4 * SLACK, bytes: 4 << 10 };
         assert_eq!(told(large, &[], &"x".repeat(3 << 10))[..3], [None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn an_edit_is_bounded_as_a_new_message_is() {
+        let mut log = log(Retention { messages: 10, bytes: 4 << 10 }, &["a", "b", "c", "d"]);
+        let id = |log: &MessageLog, at: usize| log.iter().nth(at).unwrap().id.clone();
+        let text = |length: usize| {
+            RawJson::parse(format!("{{\"message\":\"\",\"data\":\"{}\"}}", "x".repeat(length)).into(), 8)
+                .unwrap()
+        };
+        let mut edit = |at: usize, length: usize| {
+            let of = id(&log, at);
+            let (message, gone) = log.edit(&of, &text(length), Timestamp(1)).unwrap();
+            assert!(message.bytes() > length);
+            assert_eq!(log.bytes, log.iter().map(Message::bytes).sum::<usize>());
+            (gone, seqs(&log))
+        };
+        assert_eq!(edit(0, 2 << 10), (None, vec![1, 2, 3, 4]));
+        assert_eq!(edit(2, 3 << 10), (Some(1), vec![2, 3, 4]));
+        // It is the oldest then.
+        assert_eq!(edit(1, 5 << 10), (Some(3), vec![4]));
+        assert_eq!(edit(0, 5 << 10), (None, vec![4]), "the newest stays whatever its length");
+        assert!(log.edit(&id(&log, 0), &RawJson::from_static("{}"), Timestamp(2)).is_none());
     }
 
     #[test]
