@@ -269,6 +269,32 @@ async fn defect_8_54_lists_carry_no_markup_of_clients() {
     assert_eq!(ack["clients"][0]["clientId"], "app-a-1", "{ack}");
 }
 
+/// It would have the roles, the rooms and the answers of an instance of that client.
+#[tokio::test]
+async fn an_instance_is_not_called_like_one_of_another_client() {
+    let setup = ["web", "web-admin", "monitor-r"]
+        .into_iter()
+        .fold(Broker::setup(), |setup, id| setup.client(json!({"clientId": id, "isTrust": true})));
+    let broker = setup.start(|_| ());
+    for (client, identity, listed) in [
+        ("web", "web-7f", "web-7f"),
+        ("web", "web-admi", "web-admi"),
+        ("web", "web-admin", "web"),
+        ("web", "web-admin-7f", "web"),
+        ("web", "web-administration", "web"),
+        ("web-admin", "web-admin-7f", "web-admin-7f"),
+        ("monitor-r", "monitor-room", "monitor-r"),
+        ("monitor-r", "monitor-room-2", "monitor-room-2"),
+    ] {
+        let mut peer = Peer::connect_ws(&broker).await;
+        let auth = json!({"clientId": client, "identity": identity, "dialect": 2, "clientType": "web"});
+        peer.join("/rooms", auth).await;
+        let ack = peer.emit_with_ack("/rooms", json!("GET_ROOMS"), json!({})).await;
+        assert_eq!(ack["rooms"], json!([listed]), "{client} as {identity}");
+        peer.vanish().await;
+    }
+}
+
 // Rejection and goodbye.
 
 #[tokio::test]

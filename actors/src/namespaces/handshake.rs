@@ -16,11 +16,12 @@ use serde_json::Value;
 use super::{Broker, BrokerSession, Cx, Socket, Standing, payload};
 use crate::{
     emit,
-    ids::{ClientId, Identity},
+    ids::{ClientId, Identity, MONITOR},
     protocol::{Dialect, MsgType, Namespace, SocketDialect, description, payload as payloads},
     registry::{
         Admission, Admitted, NotAdmitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketMoved,
     },
+    rooms::MONITOR_ROOM,
     session::NoAnswer,
     trust::{CheckAuth, ClientClass, Grant, Handshake, KeyPushes, Rejection, Verdict},
 };
@@ -95,17 +96,18 @@ impl Broker {
         }
     }
 
-    /// An instance may only call itself by its client's id and a suffix, and not by another client's id:
-    /// it would get that client's requests and answers. The suffix is shown in lists, unescaped.
+    /// An instance may only call itself by its client's id and a suffix, and not by the id of another client, nor by
+    /// what an instance of that one may be called: it would get its requests and answers. Nor is anybody but the monitor
+    /// called like the monitor's room. The suffix is shown in lists, unescaped.
     fn identity_of(&self, client: &ClientId, declared: Option<ByteString>) -> Identity {
         let clients = self.directory.clients.load();
         let declared = declared.and_then(|text| Identity::new(text).ok());
         let own = |identity: &Identity| {
-            let suffix = identity.as_str().strip_prefix(client.as_str());
-            suffix.is_some_and(|suffix| {
-                suffix.is_empty()
-                    || (!description::has_markup(suffix) && clients.entry(identity.as_str()).is_none())
-            })
+            let name = identity.as_str();
+            let mut longer = (client.as_str().len() + 1..=name.len()).filter_map(|end| name.get(..end));
+            name.strip_prefix(client.as_str()).is_some_and(|suffix| {
+                !description::has_markup(suffix) && !longer.any(|id| clients.entry(id).is_some())
+            }) && (name != MONITOR_ROOM || *client == MONITOR)
         };
         declared.filter(own).unwrap_or_else(|| Identity::from(client.clone()))
     }

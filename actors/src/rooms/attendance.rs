@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::{Audience, Effects, Place, Push, Timestamp, room::Room, supervisor::Stop};
+use super::{Audience, Effects, MONITOR_ROOM, Place, Push, Timestamp, room::Room, supervisor::Stop};
 use crate::{
     history::Change,
-    ids::{ClientId, Identity},
+    ids::{ClientId, Identity, MONITOR},
     launch::expendable,
     protocol::MsgType,
 };
@@ -16,7 +16,8 @@ use crate::{
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum Attendance {
-    /// The owner of a personal room is there.
+    /// Somebody whose name this room has is there, or who has the monitor's rights in it: its owner, unless somebody
+    /// else has made it.
     Owner(Identity),
     /// It has joined `/rooms`.
     Looks(Identity),
@@ -39,14 +40,19 @@ impl Handler<Attendance> for Room {
         let now = Timestamp::now();
         match attendance {
             Attendance::Owner(identity) => {
-                if self.state.members().role(identity.as_str()).is_none() {
+                if self.is_member(&identity) {
+                    return;
+                }
+                let owns = self.is_owned_by(&identity);
+                if owns {
                     let effects = self.state.own(&identity);
-                    self.membership_changed(&identity, true);
                     let _ = self.carry_out(effects);
                 }
+                // Who is not is on the lobby's list: of that name alone, a room is one's own.
+                self.membership_changed(&identity, owns);
             }
             Attendance::Looks(identity) => {
-                if !self.available.is_empty() {
+                if !self.available.is_empty() && self.is_member(&identity) {
                     self.show_available(Audience::Only(vec![identity]));
                 }
             }
@@ -85,6 +91,15 @@ impl Handler<Available> for Room {
 }
 
 impl Room {
+    /// A name can be chosen, so it makes nobody an owner: the room was made for somebody, or is the monitor's.
+    fn is_owned_by(&self, identity: &Identity) -> bool {
+        let client_is = |id: &str| self.presence.with(identity.as_str(), |known| known.client.as_str() == id);
+        match &self.state.head().owner {
+            Some(owner) => owner == identity,
+            None => self.state.name().as_str() == MONITOR_ROOM && client_is(MONITOR) == Some(true),
+        }
+    }
+
     fn show_available(&self, to: Audience) {
         let list = self.available.iter().map(|id| framing::json::quoted(id.as_str())).collect::<Vec<_>>();
         let room = framing::json::quoted(self.state.name().as_str());

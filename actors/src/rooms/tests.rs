@@ -151,6 +151,30 @@ async fn the_monitors_room_is_the_monitors_alone() {
     }
 }
 
+/// A name is chosen; what somebody else has made is not had by it.
+#[actix::test]
+async fn nobody_owns_a_room_by_its_name_alone() {
+    let f = Fixture::new(8, &["app", "monitor"]).await;
+    f.create("monitor", "app-lounge").await.unwrap();
+    f.run("monitor", "app-lounge", add("app")).await.unwrap();
+    for room in ["app-lounge", "monitor-room"] {
+        let before = f.members(room).await;
+        f.comes(room).await;
+        assert_eq!(f.members(room).await, before);
+        let pages = f.run(room, room, Command::Context { since: None, page_size: 100 }).await;
+        assert_eq!(outcome(pages), Err(RoomRefusal::NotAMember(room.to_owned())));
+        assert_eq!(f.run(room, room, Command::IsMember).await.err(), Some(RoomRefusal::Unauthorized));
+        let listed = f.lobby.send(ListRooms(Some(id(room)))).await.unwrap();
+        assert!(listed.is_empty(), "{listed:?}");
+    }
+    // As a member it is one like others.
+    f.run("monitor", "app-lounge", add("app-lounge")).await.unwrap();
+    assert_eq!(
+        f.members("app-lounge").await,
+        [("app".to_owned(), Role::Guest), ("app-lounge".to_owned(), Role::Guest)]
+    );
+}
+
 #[actix::test]
 async fn whoever_is_gone_leaves_every_room_and_its_own_sleeps() {
     let f = Fixture::new(8, &["a", "b", "monitor"]).await;
