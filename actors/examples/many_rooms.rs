@@ -47,6 +47,7 @@ fn config(supervisors: usize, size: Size) -> RoomsConfig {
         max_mutes: 1,
         think_per_hour: 0,
         max_answer_bytes: 1 << 20,
+        max_answer_outputs: 8,
         mailbox: 4096,
         room: RoomLimits {
             members: size.members + 1,

@@ -121,6 +121,7 @@ impl Config {
             max_mutes,
             think_per_hour,
             max_answer_bytes: self.streams.max_output_bytes,
+            max_answer_outputs: self.limits.max_outputs,
             mailbox,
             room: RoomLimits {
                 members: self.limits.members_per_room,

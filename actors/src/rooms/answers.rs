@@ -14,10 +14,19 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     routes: BTreeMap<RouteId, Answer>,
-    /// Bytes of text that are kept.
+    /// Bytes of text that are kept, and of the ids of outputs.
     bytes: usize,
-    /// Text was left out since somebody looked.
-    cut: bool,
+    /// The bound for which text was left out since somebody looked.
+    cut: Option<&'static str>,
+}
+
+/// What is kept of the answers that are under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerLimits {
+    /// Bytes, of all answers to a room.
+    pub(super) bytes: usize,
+    /// Outputs of one answer; each becomes a message.
+    pub(super) outputs: usize,
 }
 
 #[derive(Debug)]
@@ -30,17 +39,19 @@ struct Answer {
     cut: bool,
     /// Text of each output, in the order begun.
     outputs: Vec<(Arc<str>, String)>,
+    /// Bytes of these.
+    bytes: usize,
 }
 
 impl Answers {
-    /// Takes a part of an answer. `max_bytes` bounds the text that is kept for history; the readers have
-    /// had it all the same.
+    /// Takes a part of an answer. `limits` bound what is kept of it for history; the readers have had it all the
+    /// same.
     pub(super) fn take(
         &mut self,
         room: &mut RoomState,
         route: RouteId,
         delivery: Delivery,
-        max_bytes: usize,
+        limits: AnswerLimits,
         now: Timestamp,
     ) -> Effects {
         match delivery {
@@ -52,12 +63,11 @@ impl Answers {
                 // What comes behind a gap is no part of what is kept.
                 if let Some(answer) = self.routes.get_mut(&route).filter(|answer| !answer.cut) {
                     let text = String::from_utf8_lossy(&part.text);
-                    let room_left = max_bytes.saturating_sub(self.bytes);
-                    let fits = cut(&text, room_left);
-                    answer.cut = fits.len() < text.len();
-                    self.cut |= answer.cut;
-                    self.bytes += fits.len();
-                    answer.append(&part.info.output_id, fits);
+                    let before = answer.bytes;
+                    let reached = answer.append(&part.info.output_id, &text, limits, self.bytes);
+                    self.bytes += answer.bytes - before;
+                    answer.cut = reached.is_some();
+                    self.cut = reached.or(self.cut);
                 }
             }
             Delivery::Message { payload, .. } => {
@@ -99,8 +109,8 @@ impl Answers {
         Effects::default()
     }
 
-    /// Whether text was left out of what is kept since this was asked last.
-    pub(super) fn was_cut(&mut self) -> bool {
+    /// The bound for which text was left out of what is kept since this was asked last.
+    pub(super) fn was_cut(&mut self) -> Option<&'static str> {
         std::mem::take(&mut self.cut)
     }
 
@@ -111,7 +121,7 @@ impl Answers {
 
     fn close(&mut self, route: RouteId) -> Option<Answer> {
         let answer = self.routes.remove(&route)?;
-        self.bytes -= answer.outputs.iter().map(|(_, text)| text.len()).sum::<usize>();
+        self.bytes -= answer.bytes;
         Some(answer)
     }
 }
@@ -124,6 +134,7 @@ impl Answer {
             counted: false,
             cut: false,
             outputs: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -131,16 +142,89 @@ impl Answer {
         Answered { request_id: self.request_id.as_str(), responder: &self.responder, output_id, counts }
     }
 
-    fn append(&mut self, output: &Arc<str>, text: &str) {
-        match self.outputs.iter_mut().rev().find(|(known, _)| known == output) {
-            Some((_, known)) => known.push_str(text),
-            None => self.outputs.push((output.clone(), text.to_owned())),
+    /// Keeps as much of a text as may be kept beside `kept` bytes. Returns the bound that the rest is beyond.
+    fn append(
+        &mut self,
+        output: &Arc<str>,
+        text: &str,
+        limits: AnswerLimits,
+        kept: usize,
+    ) -> Option<&'static str> {
+        let mut room_left = limits.bytes.saturating_sub(kept);
+        let at = match self.outputs.iter().rposition(|(known, _)| known == output) {
+            Some(at) => at,
+            None if self.outputs.len() >= limits.outputs => return Some("limits.max_outputs"),
+            None if output.len() > room_left => return Some(TOO_LONG),
+            None => {
+                self.outputs.push((output.clone(), String::new()));
+                self.bytes += output.len();
+                room_left -= output.len();
+                self.outputs.len() - 1
+            }
+        };
+        let fits = cut(text, room_left);
+        if let Some((_, known)) = self.outputs.get_mut(at) {
+            known.push_str(fits);
+            self.bytes += fits.len();
         }
+        (fits.len() < text.len()).then_some(TOO_LONG)
     }
 }
+
+const TOO_LONG: &str = "streams.max_output_bytes";
 
 /// As much of a text as fits, whole characters only.
 fn cut(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        protocol::MsgType,
+        rooms::fixture::{empty_room, room_limits},
+        stream::{StreamInfo, StreamText},
+    };
+
+    fn text(output: &str, text: &'static str) -> Delivery {
+        let info = Arc::new(StreamInfo::new("s".into(), output.into(), "r".into()));
+        Delivery::Text(StreamText { info, text: bytes::Bytes::from_static(text.as_bytes()), end: true })
+    }
+
+    const LIMITS: AnswerLimits = AnswerLimits { bytes: 1 << 20, outputs: 8 };
+
+    #[test]
+    fn an_answer_has_only_so_many_outputs() {
+        let (mut answers, mut room) = (Answers::default(), empty_room(room_limits(100)));
+        let route = RouteId(1);
+        let mut take =
+            |answers: &mut Answers, delivery| answers.take(&mut room, route, delivery, LIMITS, Timestamp(0));
+        let (request_id, target) = (RequestId::new("r").unwrap(), ClientId::new("SillyTavern-1").unwrap());
+        take(&mut answers, Delivery::Opened { request_id: request_id.clone(), target });
+        for at in 0..10_000 {
+            take(&mut answers, text(&format!("o{at}"), "x"));
+            assert_eq!(answers.was_cut(), (at == 8).then_some("limits.max_outputs"));
+        }
+        assert_eq!(answers.bytes, 8 * 3, "ids are kept, too");
+        let effects = take(&mut answers, Delivery::Finished(request_id));
+        let said = effects.pushes.iter().filter(|push| push.event == MsgType::NewMessage).count();
+        assert_eq!((said, answers.bytes), (8, 0));
+    }
+
+    #[test]
+    fn an_id_that_does_not_fit_is_not_kept() {
+        let (mut answers, mut room) = (Answers::default(), empty_room(room_limits(100)));
+        let mut take = |answers: &mut Answers, delivery| {
+            let limits = AnswerLimits { bytes: 5, ..LIMITS };
+            answers.take(&mut room, RouteId(1), delivery, limits, Timestamp(0))
+        };
+        let (request_id, target) = (RequestId::new("r").unwrap(), ClientId::new("SillyTavern-1").unwrap());
+        take(&mut answers, Delivery::Opened { request_id, target });
+        take(&mut answers, text("o1", "ab"));
+        assert_eq!((answers.was_cut(), answers.bytes), (None, 4));
+        take(&mut answers, text("o2", "c"));
+        assert_eq!((answers.was_cut(), answers.bytes), (Some(TOO_LONG), 4));
+    }
 }

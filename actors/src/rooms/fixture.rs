@@ -36,6 +36,7 @@ pub(crate) fn idle(
         max_mutes: bound,
         think_per_hour: bound,
         max_answer_bytes: 1 << 20,
+        max_answer_outputs: 8,
         mailbox: 1000,
         room: RoomLimits { log: Retention { messages: 100, bytes: 1 << 20 }, ..room_limits(bound) },
     };

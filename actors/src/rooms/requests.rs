@@ -5,7 +5,8 @@ use framing::Bytes;
 use log::debug;
 
 use super::{
-    Caller, ChatRequest, Extensions, Outgoing, Reply, RoomRefusal, Timestamp,
+    Caller, ChatRequest, Extensions, Outgoing, Reply, RoomRefusal, RoomsConfig, Timestamp,
+    answers::AnswerLimits,
     room::{Answer, Room, done},
 };
 use crate::{
@@ -111,10 +112,11 @@ impl Handler<Deliver> for Room {
 
     fn handle(&mut self, Deliver { origin, delivery, .. }: Deliver, _: &mut Self::Context) {
         let _room = expendable();
-        let max = self.shared.limits.max_answer_bytes;
-        let effects = self.answers.take(&mut self.state, origin.route, delivery, max, Timestamp::now());
-        if self.answers.was_cut() {
-            self.shared.metrics.limit_reached("streams.max_output_bytes");
+        let RoomsConfig { max_answer_bytes: bytes, max_answer_outputs: outputs, .. } = self.shared.limits;
+        let limits = AnswerLimits { bytes, outputs };
+        let effects = self.answers.take(&mut self.state, origin.route, delivery, limits, Timestamp::now());
+        if let Some(bound) = self.answers.was_cut() {
+            self.shared.metrics.limit_reached(bound);
         }
         if let Err(error) = self.carry_out(effects) {
             debug!(room:% = self.state.name(), error:%; "an answer is not kept");

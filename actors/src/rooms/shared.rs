@@ -58,6 +58,8 @@ pub struct RoomsConfig {
     pub think_per_hour: usize,
     /// `streams.max_output_bytes`: text of answers that a room puts together.
     pub max_answer_bytes: usize,
+    /// `limits.max_outputs`: outputs of one answer that a room puts together.
+    pub max_answer_outputs: usize,
     /// Messages that wait for one room, or one supervisor.
     pub mailbox: usize,
     /// Of each room.
