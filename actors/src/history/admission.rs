@@ -25,7 +25,8 @@ struct Amount {
 }
 
 /// Room for changes that wait; dropped, it is free again.
-pub(super) struct Permit {
+#[must_use = "the room is free again when it is dropped"]
+pub struct Permit {
     size: Amount,
     admission: Arc<Admission>,
 }
@@ -38,8 +39,15 @@ impl Admission {
     /// Takes a permit for changes that belong together. If nothing waits they get one whatever their
     /// size, so that what is legal can always be stored.
     pub(super) fn admit(self: &Arc<Self>, changes: &[Change]) -> Result<Permit, HistoryError> {
-        // Nothing at all waits like a change: its answer says that what came before is committed.
-        let size = Amount { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() };
+        self.take(Amount::of(changes))
+    }
+
+    /// Takes a permit for what something that is asked of a room will change, which brings so many bytes.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Permit, HistoryError> {
+        self.take(Amount { changes: CHANGES_OF_A_COMMAND, bytes })
+    }
+
+    fn take(self: &Arc<Self>, size: Amount) -> Result<Permit, HistoryError> {
         let mut waiting = self.waiting.lock();
         let sum = Amount { changes: waiting.changes + size.changes, bytes: waiting.bytes + size.bytes };
         if let Some(limit) = self.limits.reached(*waiting, sum) {
@@ -51,18 +59,21 @@ impl Admission {
         self.metrics.history_waiting.inc_by(as_gauge(size.changes));
         Ok(Permit { size, admission: self.clone() })
     }
+
+    /// What waits has another size.
+    fn resize(&self, from: Amount, to: Amount) {
+        let mut waiting = self.waiting.lock();
+        waiting.changes = waiting.changes - from.changes + to.changes;
+        waiting.bytes = waiting.bytes - from.bytes + to.bytes;
+        drop(waiting);
+        self.metrics.history_waiting.inc_by(as_gauge(to.changes) - as_gauge(from.changes));
+    }
 }
 
-impl Admission {
-    /// Whether what is asked of a room might not get a permit.
-    pub(super) fn is_full(&self) -> bool {
-        let waiting = *self.waiting.lock();
-        let one_more = Amount { changes: waiting.changes + CHANGES_OF_A_COMMAND, bytes: waiting.bytes };
-        let reached = self.limits.reached(waiting, one_more);
-        if let Some(limit) = reached {
-            self.metrics.limit_reached(limit);
-        }
-        reached.is_some()
+impl Amount {
+    fn of(changes: &[Change]) -> Self {
+        // Nothing at all waits like a change: its answer says that what came before is committed.
+        Self { changes: changes.len().max(1), bytes: changes.iter().map(Change::bytes).sum() }
     }
 }
 
@@ -82,6 +93,12 @@ impl WaitingLimits {
 }
 
 impl Permit {
+    /// It is for these, whatever it was taken for: a little more than that is let in.
+    pub(super) fn fit(&mut self, changes: &[Change]) {
+        let size = Amount::of(changes);
+        self.admission.resize(std::mem::replace(&mut self.size, size), size);
+    }
+
     /// Changes that it covers.
     pub(super) fn changes(&self) -> usize {
         self.size.changes
@@ -90,11 +107,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut waiting = self.admission.waiting.lock();
-        waiting.changes -= self.size.changes;
-        waiting.bytes -= self.size.bytes;
-        drop(waiting);
-        self.admission.metrics.history_waiting.dec_by(as_gauge(self.size.changes));
+        self.admission.resize(self.size, Amount::default());
     }
 }
 

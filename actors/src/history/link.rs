@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Change, Close, History, HistoryError,
-    admission::Admission,
+    admission::{Admission, Permit},
     messages::ChangesWait,
     waiting::{Asked, Waiting},
 };
@@ -46,6 +46,28 @@ impl HistoryLink {
     /// ended. Nothing was sent then.
     pub fn persist(&self, changes: Vec<Change>) -> Result<Persisted, HistoryError> {
         let permit = self.admission.admit(&changes)?;
+        self.send(changes, permit)
+    }
+
+    /// Takes room for what something that is asked of a room will change, which brings so many bytes: asked before
+    /// it is decided, so that nothing is said that cannot be kept. Give it back to [`HistoryLink::persist_in`].
+    ///
+    /// # Errors
+    /// As of [`HistoryLink::persist`].
+    pub fn reserve(&self, bytes: usize) -> Result<Permit, HistoryError> {
+        self.admission.reserve(bytes)
+    }
+
+    /// As [`HistoryLink::persist`], in the room that was taken for them.
+    ///
+    /// # Errors
+    /// The history has ended.
+    pub fn persist_in(&self, mut permit: Permit, changes: Vec<Change>) -> Result<Persisted, HistoryError> {
+        permit.fit(&changes);
+        self.send(changes, permit)
+    }
+
+    fn send(&self, changes: Vec<Change>, permit: Permit) -> Result<Persisted, HistoryError> {
         let (answer, answered) = oneshot::channel();
         if !self.addr.connected() {
             return Err(HistoryError::Closed);
@@ -55,11 +77,6 @@ impl HistoryLink {
             self.addr.do_send(ChangesWait);
         }
         Ok(Persisted(answered))
-    }
-
-    /// Whether changes might be refused now (`history.max_waiting`, `history.max_waiting_bytes`).
-    pub fn is_full(&self) -> bool {
-        self.admission.is_full()
     }
 
     /// Ends the history: what was sent before is committed, and the file is complete by itself.

@@ -48,6 +48,7 @@ pub(crate) mod model_tests;
 mod open_tests;
 
 pub use actor::History;
+pub use admission::Permit;
 pub use change::{Change, MessageKind};
 pub use config::{BatchLimits, HistoryConfig, Place, Synchronous, WaitingLimits};
 pub use contents::{Contents, Mute, Page, StoredMessage, StoredRoom};

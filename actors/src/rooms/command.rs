@@ -107,6 +107,16 @@ impl Command {
         }
     }
 
+    /// Bytes of what it brings to be kept.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Request { request: Some(request), .. } => request.payload.as_str().len(),
+            Self::Edit { updated, .. } => updated.as_str().len(),
+            Self::DeleteMessages(ids) => size_of::<u64>() * ids.len(),
+            _ => 0,
+        }
+    }
+
     /// What it means that there is no such room.
     pub(super) fn without_room(&self, room: &RoomName, caller: &Caller) -> RoomRefusal {
         let unless = |allowed: bool, refusal| if allowed { refusal } else { RoomRefusal::Unauthorized };

@@ -28,7 +28,19 @@ pub(crate) fn idle(
     bound: usize,
     metrics: &Arc<Metrics>,
 ) -> (Rooms, Addr<Lobby>, HistoryLink) {
-    let history = History::start(HistoryConfig::default(), metrics.clone(), &Arbiter::current()).unwrap();
+    kept_by(HistoryConfig::default(), router, settings, known, bound, metrics)
+}
+
+/// The same, with such a history.
+pub(super) fn kept_by(
+    history: HistoryConfig,
+    router: Addr<LlmRouter>,
+    settings: Arc<ArcSwap<ServerSettings>>,
+    known: Arc<ArcSwap<TrustSnapshot>>,
+    bound: usize,
+    metrics: &Arc<Metrics>,
+) -> (Rooms, Addr<Lobby>, HistoryLink) {
+    let history = History::start(history, metrics.clone(), &Arbiter::current()).unwrap();
     let lobby = Lobby::new(history.clone()).start();
     let config = RoomsConfig {
         supervisors: 2,

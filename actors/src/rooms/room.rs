@@ -6,8 +6,8 @@ use actix::{WeakAddr, prelude::*};
 use log::{error, warn};
 
 use super::{
-    Audience, Caller, Command, Effects, MemberInfo, Mutes, Place, Push, Reply, RoomRefusal, RoomState,
-    Timestamp,
+    Audience, Caller, Command, Effects, MemberInfo, Message, Mutes, Place, Push, Reply, RoomRefusal,
+    RoomState, Timestamp,
     answers::Answers,
     presence::Presence,
     shared::Shared,
@@ -15,7 +15,7 @@ use super::{
     think::Thinking,
 };
 use crate::{
-    history::{LoadMessages, Persisted},
+    history::{Change, LoadMessages, Permit, Persisted},
     ids::{ClientId, Identity, RequestId},
     launch::expendable,
     llm_router::{AudienceChanged, Requester},
@@ -43,6 +43,8 @@ pub(super) struct Room {
     pub(super) stop: Stop,
     /// Its messages are still to be read.
     kept: bool,
+    /// Room in the history for what is being decided.
+    reserved: Option<Permit>,
     pub(super) thinking: Thinking,
 }
 
@@ -68,6 +70,7 @@ impl Room {
             processing: BTreeMap::new(),
             stop: Stop::Unasked,
             kept,
+            reserved: None,
             thinking: Thinking::default(),
         }
     }
@@ -109,15 +112,24 @@ impl Room {
         let Effects { changes, pushes } = effects;
         let persisted = match changes.is_empty() {
             true => None,
-            false => Some(self.shared.history.persist(changes).map_err(|error| {
-                warn!(room:% = self.state.name(), error:%; "a change of a room is not kept");
-                RoomRefusal::Busy
-            })),
+            false => Some(self.persist(changes)),
         };
         for push in &pushes {
             self.push(push);
         }
         persisted.transpose()
+    }
+
+    fn persist(&mut self, changes: Vec<Change>) -> Result<Persisted, RoomRefusal> {
+        let persisted = match self.reserved.take() {
+            Some(reserved) => self.shared.history.persist_in(reserved, changes),
+            // Nobody has asked for it, so that nobody can be refused it.
+            None => self.shared.history.persist(changes),
+        };
+        persisted.map_err(|error| {
+            warn!(room:% = self.state.name(), error:%; "a change of a room is not kept");
+            RoomRefusal::Busy
+        })
     }
 
     pub(super) fn push(&self, Push { to, place, event, payload }: &Push) {
@@ -196,11 +208,29 @@ impl Room {
     }
 
     fn run(&mut self, caller: &Caller, command: Command, ctx: &mut Context<Self>) -> Answer {
-        let now = Timestamp::now();
         // Before anything is decided: what could not be kept does not happen.
-        if command.changes_something() && self.shared.history.is_full() {
-            return done(Err(RoomRefusal::Busy));
+        if command.changes_something() {
+            match self.shared.history.reserve(self.bytes_of(&command)) {
+                Ok(reserved) => self.reserved = Some(reserved),
+                Err(_) => return done(Err(RoomRefusal::Busy)),
+            }
         }
+        let answer = self.decide(caller, command, ctx);
+        self.reserved = None;
+        answer
+    }
+
+    /// What a command brings for the history; what the room adds is little.
+    fn bytes_of(&self, command: &Command) -> usize {
+        let edited = match command {
+            Command::Edit { id, .. } => self.state.messages().find(id).map_or(0, Message::bytes),
+            _ => 0,
+        };
+        command.bytes() + edited
+    }
+
+    fn decide(&mut self, caller: &Caller, command: Command, ctx: &mut Context<Self>) -> Answer {
+        let now = Timestamp::now();
         match command {
             Command::Delete => {
                 let decision = self.state.delete(caller);

@@ -1,6 +1,6 @@
 //! Rooms as actors: made, filled, emptied, deleted, bounded, and back after they stopped.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
@@ -9,10 +9,10 @@ use framing::json::RawJson;
 
 use super::{
     ChatRequest, Command, Extensions, ExtensionsOf, Reply, RoomCommand, RoomRefusal, Rooms,
-    fixture::{ask, caller, idle, present},
+    fixture::{ask, caller, kept_by, present},
 };
 use crate::{
-    history::HistoryLink,
+    history::{BatchLimits, HistoryConfig, HistoryLink, WaitingLimits},
     ids::{ClientId, Identity, RequestId, RoomName},
     lobby::{ListRooms, Lobby, RoomListed},
     metrics::Metrics,
@@ -31,10 +31,14 @@ struct Fixture {
 
 impl Fixture {
     async fn new(bound: usize, here: &[&str]) -> Self {
+        Self::kept_by(HistoryConfig::default(), bound, here).await
+    }
+
+    async fn kept_by(history: HistoryConfig, bound: usize, here: &[&str]) -> Self {
         let metrics = Arc::new(Metrics::default());
         let settings = Arc::new(ArcSwap::default());
         let router = crate::registry::tests::router(settings.clone(), &metrics);
-        let (rooms, lobby, history) = idle(router, settings, Arc::default(), bound, &metrics);
+        let (rooms, lobby, history) = kept_by(history, router, settings, Arc::default(), bound, &metrics);
         let f = Self { rooms, lobby, metrics, _history: history };
         for client in here {
             f.comes(client).await;
@@ -242,6 +246,36 @@ fn request(id: &str, targets: &[&str]) -> Command {
         attachments: Vec::new(),
         extensions: Extensions::default(),
     }
+}
+
+/// Everybody would read it, its sender would say it again, and after a restart one of the two is gone.
+#[actix::test]
+async fn what_cannot_be_kept_was_not_said() {
+    let default = HistoryConfig::default();
+    let history = HistoryConfig {
+        // Long enough for all that is asked here to wait for the same commit.
+        batch: BatchLimits { pause: Duration::from_millis(300), ..default.batch },
+        waiting: WaitingLimits { bytes: 4 << 10, ..default.waiting },
+        ..default
+    };
+    let f = Fixture::kept_by(history, 8, &["a", "monitor"]).await;
+    f.create("monitor", "tea").await.unwrap();
+    f.run("monitor", "tea", Command::Add { identity: id("a"), role: Some(Role::Master) }).await.unwrap();
+    f.run("a", "tea", Command::SetMode(RequestMode::Conversational)).await.unwrap();
+    let long = "x".repeat(240);
+    let asked = (0..6).map(|at| f.run("a", "tea", request(&format!("{at}-{long}"), &[])));
+    let said = futures::future::join_all(asked).await;
+    let kept = said.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!((1..6).contains(&kept), "{said:?}");
+    assert!(
+        said.iter().all(|said| said.is_ok() || said.as_ref().is_err_and(|why| *why == RoomRefusal::Busy))
+    );
+    let pages = f.run("a", "tea", Command::Context { since: None, page_size: 100 }).await;
+    let Ok(Reply::Pages(pages)) = pages else { panic!("{pages:?}") };
+    let messages: Vec<serde_json::Value> = serde_json::from_str(&pages[0]).unwrap();
+    let requests = messages.iter().filter(|message| message["fromClient"] == true).count();
+    assert_eq!(requests, kept);
+    assert!(f.metrics.text().contains("limit_reached_total{limit=\"history.max_waiting_bytes\"}"));
 }
 
 #[actix::test]
