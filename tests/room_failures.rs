@@ -120,6 +120,45 @@ async fn what_a_room_cannot_keep_fails_in_words() {
     world.does(ADMIN, "CREATE_ROOM", json!({"roomName": "juice"})).await;
 }
 
+/// It was there, and its name taken, for as long as the broker ran; nothing could be kept in it.
+#[tokio::test]
+async fn a_room_that_could_not_be_made_is_none() {
+    let mut world = impatient().await;
+    let milk = |more: Value| {
+        let mut payload = tea(more);
+        payload["roomName"] = json!("milk");
+        payload
+    };
+    let writer = Writer::begin(&world.broker).await;
+    assert_eq!(world.ask(ADMIN, "CREATE_ROOM", milk(json!({}))).await, refused(BUSY));
+    writer.end();
+    let add = milk(json!({"identity": OUTSIDER}));
+    assert_eq!(
+        world.ask(ADMIN, "ADD_CLIENT_TO_ROOM", add.clone()).await,
+        refused("Failed to add client to room")
+    );
+    let listed = world.ask(ADMIN, "GET_ROOMS", json!({})).await;
+    assert!(!listed["rooms"].as_array().unwrap().contains(&json!("milk")), "{listed}");
+    world.does(ADMIN, "CREATE_ROOM", milk(json!({}))).await;
+    world.does(ADMIN, "ADD_CLIENT_TO_ROOM", add).await;
+}
+
+/// It was gone, and back after a restart.
+#[tokio::test]
+async fn a_room_that_could_not_be_deleted_stays() {
+    let mut world = impatient().await;
+    let members = json!({"roomName": "tea"});
+    let before = world.ask(ADMIN, "GET_CLIENTS_IN_ROOM", members.clone()).await;
+    let writer = Writer::begin(&world.broker).await;
+    world.row(ADMIN, "DELETE_ROOM", members.clone(), refused(BUSY), json!({})).await;
+    assert_eq!(world.ask(ADMIN, "GET_CLIENTS_IN_ROOM", members.clone()).await, before);
+    writer.end();
+    world.does(GUEST, "LLM_REQUEST", json!({"requestId": "r", "targetRoom": "tea", "message": "hi"})).await;
+    world.does(ADMIN, "DELETE_ROOM", members.clone()).await;
+    assert_eq!(world.ask(ADMIN, "GET_CLIENTS_IN_ROOM", members.clone()).await, refused("Room not found"));
+    world.does(ADMIN, "CREATE_ROOM", members).await;
+}
+
 /// A request that the room could not record: an ack and an `ERROR`, or an `ERROR` alone.
 #[tokio::test]
 async fn a_request_that_cannot_be_recorded_is_refused() {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use actix::{WeakAddr, prelude::*};
 use log::{error, warn};
+use tokio::sync::oneshot;
 
 use super::{
     Audience, Caller, Command, Effects, MemberInfo, Message, Mutes, Place, Push, Reply, RoomRefusal,
@@ -41,11 +42,21 @@ pub(super) struct Room {
     pub(super) processing: BTreeMap<Identity, ClientId>,
     /// How it ends, if it does.
     pub(super) stop: Stop,
-    /// Its messages are still to be read.
-    kept: bool,
+    /// What it waits for before anything is asked of it.
+    begins: Option<Begins>,
+    /// Who waits for it to be deleted.
+    deleted: Option<oneshot::Sender<Result<Reply, RoomRefusal>>>,
     /// Room in the history for what is being decided.
     reserved: Option<Permit>,
     pub(super) thinking: Thinking,
+}
+
+/// How a room begins.
+pub(super) enum Begins {
+    /// It is made now: there is none before that is kept.
+    New(Persisted),
+    /// It was there before: its messages are read first.
+    Kept,
 }
 
 pub(super) type Answer = ResponseFuture<Result<Reply, RoomRefusal>>;
@@ -53,7 +64,7 @@ pub(super) type Answer = ResponseFuture<Result<Reply, RoomRefusal>>;
 impl Room {
     pub(super) fn new(
         state: RoomState,
-        kept: bool,
+        begins: Begins,
         presence: Rc<Presence>,
         shared: Arc<Shared>,
         supervisor: WeakAddr<super::RoomSupervisor>,
@@ -69,7 +80,8 @@ impl Room {
             available: Vec::new(),
             processing: BTreeMap::new(),
             stop: Stop::Unasked,
-            kept,
+            begins: Some(begins),
+            deleted: None,
             reserved: None,
             thinking: Thinking::default(),
         }
@@ -232,14 +244,10 @@ impl Room {
     fn decide(&mut self, caller: &Caller, command: Command, ctx: &mut Context<Self>) -> Answer {
         let now = Timestamp::now();
         match command {
-            Command::Delete => {
-                let decision = self.state.delete(caller);
-                if decision.is_ok() {
-                    self.stop = Stop::Deleted;
-                    ctx.stop();
-                }
-                self.decided(decision)
-            }
+            Command::Delete => match self.state.delete(caller) {
+                Ok(effects) => self.delete(effects, ctx),
+                Err(refusal) => done(Err(refusal)),
+            },
             Command::Add { identity, role } => {
                 let Some(identity) = self.known(&identity) else {
                     // Who sits in the monitor's room would see what it sees (spec §8.1 8-06).
@@ -337,6 +345,27 @@ impl Room {
         }
     }
 
+    /// It is deleted once that is kept, and otherwise nothing has happened. What is asked meanwhile waits in the
+    /// mailbox.
+    fn delete(&mut self, Effects { changes, pushes }: Effects, ctx: &mut Context<Self>) -> Answer {
+        let persisted = match self.persist(changes) {
+            Ok(persisted) => persisted,
+            Err(refusal) => return done(Err(refusal)),
+        };
+        let (answer, answered) = oneshot::channel();
+        ctx.wait(persisted.into_actor(self).map(move |kept, room, ctx| match kept {
+            Ok(()) => {
+                pushes.iter().for_each(|push| room.push(push));
+                room.stop = Stop::Deleted;
+                room.deleted = Some(answer);
+                ctx.stop();
+            }
+            // Whoever asked may be gone.
+            Err(_) => _ = answer.send(Err(RoomRefusal::NotRecorded)),
+        }));
+        Box::pin(async move { answered.await.unwrap_or(Err(RoomRefusal::Busy)) })
+    }
+
     /// Who may be added: somebody who is here. A client that runs under another instance's name is that
     /// instance, if it has one only.
     fn known(&self, identity: &Identity) -> Option<Identity> {
@@ -429,16 +458,27 @@ impl Actor for Room {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if self.kept {
-            let question = LoadMessages { room: self.state.name().clone() };
-            let messages = self.shared.history.addr.send(question).into_actor(self);
-            // Whatever is asked meanwhile waits in the mailbox.
-            ctx.wait(messages.map(|messages, room, _| match messages {
-                Ok(Ok(messages)) => room.state.remember(messages),
-                other => {
-                    error!(room:% = room.state.name(), answer:? = other.err(); "messages could not be read")
-                }
-            }));
+        // Whatever is asked meanwhile waits in the mailbox.
+        match self.begins.take() {
+            Some(Begins::New(persisted)) => {
+                ctx.wait(persisted.into_actor(self).map(|kept, room, ctx| {
+                    if kept.is_err() {
+                        room.stop = Stop::NotMade;
+                        ctx.stop();
+                    }
+                }));
+            }
+            Some(Begins::Kept) => {
+                let question = LoadMessages { room: self.state.name().clone() };
+                let messages = self.shared.history.addr.send(question).into_actor(self);
+                ctx.wait(messages.map(|messages, room, _| match messages {
+                    Ok(Ok(messages)) => room.state.remember(messages),
+                    other => {
+                        error!(room:% = room.state.name(), answer:? = other.err(); "messages could not be read")
+                    }
+                }));
+            }
+            None => (),
         }
         self.begin_thinking(ctx);
     }
@@ -452,7 +492,22 @@ impl Drop for Room {
             #[expect(clippy::disallowed_methods, reason = "once per room and life")]
             supervisor.do_send(stopped);
         }
+        // Behind that: there is no such room for who asks when it knows.
+        if let Some(answer) = self.deleted.take() {
+            let _ = answer.send(Ok(Reply::Done));
+        }
     }
+}
+
+/// Asks whether the room has begun. One that could not be kept does not answer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct HasBegun;
+
+impl Handler<HasBegun> for Room {
+    type Result = ();
+
+    fn handle(&mut self, _: HasBegun, _: &mut Self::Context) {}
 }
 
 /// What a supervisor hands on.

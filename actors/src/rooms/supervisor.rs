@@ -13,12 +13,12 @@ use super::{
     Absent, Caller, Command, Members, Present, Reply, RoomHead, RoomRefusal, RoomState, Timestamp,
     attendance::{Attendance, Available},
     presence::{Line, Presence},
-    room::{Room, Run},
+    room::{Begins, HasBegun, Room, Run},
     shared::Shared,
     supervisors::place_of,
 };
 use crate::{
-    history::{Change, LoadRooms, Persisted, StoredRoom},
+    history::{Change, LoadRooms, StoredRoom},
     ids::{ClientId, Identity, MONITOR, RoomName},
     lobby::RoomListed,
     maps::FastMap,
@@ -86,6 +86,8 @@ pub(super) enum Stop {
     Unasked,
     /// It is gone.
     Deleted,
+    /// It could not be kept, so that there has been none.
+    NotMade,
     /// Its owner is gone; what was written there waits for it.
     Asleep(Box<RoomState>),
 }
@@ -137,12 +139,11 @@ impl RoomSupervisor {
         if state.head().owner.is_some() && state.members().is_empty() {
             self.asleep.insert(name.clone(), state);
         } else {
-            self.start(state, true, ctx);
+            self.start(state, Begins::Kept, ctx);
         }
     }
 
-    /// `kept`: it was there before, and its messages are read first.
-    fn start(&mut self, state: RoomState, kept: bool, ctx: &mut Context<Self>) {
+    fn start(&mut self, state: RoomState, begins: Begins, ctx: &mut Context<Self>) {
         let name = state.name().clone();
         let made = state.head().owner.is_none();
         let members: Vec<Identity> = state.members().identities().cloned().collect();
@@ -151,7 +152,7 @@ impl RoomSupervisor {
         let capacity = self.shared.limits.mailbox;
         let room = Room::create(move |ctx| {
             ctx.set_mailbox_capacity(capacity);
-            Room::new(state, kept, presence, shared, supervisor)
+            Room::new(state, begins, presence, shared, supervisor)
         });
         let listed = RoomListed { room: name.clone(), members: Some(members) };
         #[expect(clippy::disallowed_methods, reason = "once per room and life")]
@@ -173,7 +174,7 @@ impl RoomSupervisor {
         }
     }
 
-    /// A new room, kept before anything can be kept of what happens in it.
+    /// A new room, which begins once it is kept; until then its name is taken.
     fn create(
         &mut self,
         name: RoomName,
@@ -181,7 +182,7 @@ impl RoomSupervisor {
         creator: Option<ClientId>,
         master: Option<Identity>,
         ctx: &mut Context<Self>,
-    ) -> Result<Persisted, RoomRefusal> {
+    ) -> Result<(), RoomRefusal> {
         let now = Timestamp::now();
         let mode = RequestMode::parse(&self.shared.settings.load().default_room_message_request_mode)
             .unwrap_or_default();
@@ -201,8 +202,9 @@ impl RoomSupervisor {
         }
         let persisted = self.shared.history.persist(changes).map_err(|_| RoomRefusal::Busy)?;
         let head = RoomHead { name, owner, creator, mode, created_at: now };
-        self.start(RoomState::new(head, members, Vec::new(), self.shared.limits.room), false, ctx);
-        Ok(persisted)
+        let state = RoomState::new(head, members, Vec::new(), self.shared.limits.room);
+        self.start(state, Begins::New(persisted), ctx);
+        Ok(())
     }
 
     /// 13 / `CREATE_ROOM`
@@ -212,7 +214,7 @@ impl RoomSupervisor {
         caller: Caller,
         master: bool,
         ctx: &mut Context<Self>,
-    ) -> Result<Persisted, RoomRefusal> {
+    ) -> Result<(), RoomRefusal> {
         if !caller.privileged {
             return Err(RoomRefusal::Unauthorized);
         }
@@ -242,7 +244,7 @@ impl RoomSupervisor {
             return;
         }
         match self.asleep.remove(&name) {
-            Some(state) => self.start(state, true, ctx),
+            Some(state) => self.start(state, Begins::Kept, ctx),
             None => {
                 let personal = (name.as_str() == owner.as_str()).then(|| owner.clone());
                 if let Err(error) = self.create(name.clone(), personal, None, None, ctx) {
@@ -319,9 +321,11 @@ impl Handler<InRoom> for RoomSupervisor {
     fn handle(&mut self, InRoom { room, caller, command }: InRoom, ctx: &mut Self::Context) -> Self::Result {
         match command {
             RoomCommand::Create { master } => {
-                let persisted = self.create_by(room, caller, master, ctx);
+                let made = self.create_by(room.clone(), caller, master, ctx);
+                let begun = self.rooms.get(&room).map(|seat| seat.room.send(HasBegun));
                 Box::pin(async move {
-                    persisted?.await.map_err(|_| RoomRefusal::Busy)?;
+                    made?;
+                    begun.ok_or(RoomRefusal::Busy)?.await.map_err(|_| RoomRefusal::Busy)?;
                     Ok(Reply::Done)
                 })
             }
@@ -438,6 +442,13 @@ impl Handler<RoomStopped> for RoomSupervisor {
             }
             Stop::Asleep(state) => _ = self.asleep.insert(room.clone(), *state),
             Stop::Deleted => info!(room:%; "room deleted"),
+            Stop::NotMade => {
+                warn!(room:%; "a room could not be kept, and is none");
+                if self.owner_of(&room).is_some() {
+                    // It is listed as long as its owner is there, and made when somebody asks for it.
+                    return;
+                }
+            }
         }
         self.rooms_of.values_mut().for_each(|rooms| _ = rooms.remove(&room));
         #[expect(clippy::disallowed_methods, reason = "once per room and life")]
