@@ -293,12 +293,12 @@ mod tests {
         let mut log = log(Retention { messages: 10, ..RETENTION }, &["a", "b", "c", "d"]);
         let pages = log.pages(None, 2);
         let ids: Vec<_> = log.iter().map(|message| message.id.clone()).collect();
-        let shown = |log: &MessageLog, page: usize| -> Vec<ByteString> {
+        let shown = |log: &MessageLog, page: usize| -> Vec<framing::ByteString> {
             let page = serde_json::from_str::<Vec<serde_json::Value>>(&log.page(pages[page])).unwrap();
             page.iter().map(|message| message["messageId"].as_str().unwrap().into()).collect()
         };
         assert_eq!(shown(&log, 1), ids[2..]);
-        log.remove(&ids[2..3]);
+        log.remove(&Ids::from_iter([&*ids[2]]));
         log.push(Message::system(log.next_seq(), "e", Timestamp(0)));
         assert_eq!((shown(&log, 0), shown(&log, 1)), (ids[..2].to_vec(), ids[3..].to_vec()));
         log.clear(true, true);

@@ -20,6 +20,7 @@ mod members;
 mod message;
 mod message_log;
 mod mutes;
+mod muting;
 mod placeholders;
 mod refusal;
 mod state;

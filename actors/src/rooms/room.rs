@@ -167,7 +167,7 @@ impl Room {
     }
 
     /// Answers `reply` once what was decided is kept.
-    fn kept(&mut self, effects: Effects, reply: Reply) -> Answer {
+    pub(super) fn kept(&mut self, effects: Effects, reply: Reply) -> Answer {
         match self.carry_out(effects) {
             Ok(None) => done(Ok(reply)),
             Ok(Some(persisted)) => Box::pin(async move {
@@ -178,7 +178,7 @@ impl Room {
         }
     }
 
-    fn decided(&mut self, decision: Result<Effects, RoomRefusal>) -> Answer {
+    pub(super) fn decided(&mut self, decision: Result<Effects, RoomRefusal>) -> Answer {
         match decision {
             Ok(effects) => self.kept(effects, Reply::Done),
             Err(refusal) => done(Err(refusal)),
@@ -285,14 +285,7 @@ impl Room {
                 self.decided(decision)
             }
             Command::Mute { identity, seconds } => self.mute(caller, &identity, seconds, now),
-            Command::Unmute(identity) => {
-                let may = self.may_mute(caller, &identity);
-                let decision = may.and_then(|()| self.state.unmute(caller, &identity, now));
-                if decision.is_ok() && self.mutes().unmute(identity.as_str(), now) {
-                    self.thinks_again(&identity, ctx);
-                }
-                self.decided(decision)
-            }
+            Command::Unmute(identity) => self.unmute(caller, &identity, now, ctx),
             Command::Members => done(self.members(caller)),
             Command::IsMember => {
                 let member = self.state.members().role(caller.identity.as_str()).is_some();
@@ -421,32 +414,6 @@ impl Room {
         let mut effects = Effects::default();
         effects.status(self.state.name().as_str(), identity.as_str(), status, now);
         let _ = self.carry_out(effects);
-    }
-
-    /// A mute holds in every room (Q15), and everybody is host of a room of his own: the extension must be one that
-    /// is assigned to this room. An administrator may name any.
-    fn may_mute(&self, caller: &Caller, who: &Identity) -> Result<(), RoomRefusal> {
-        self.state.may_mute(caller, who)?;
-        let is_it = |id: &ClientId| id.as_str() == who.as_str() || self.presence.instances(id).contains(who);
-        let is_here = caller.admin || self.is_member(who) || self.available.iter().any(is_it);
-        is_here.then_some(()).ok_or(RoomRefusal::MemberNotFound)
-    }
-
-    fn mute(&mut self, caller: &Caller, who: &Identity, seconds: Option<u64>, now: Timestamp) -> Answer {
-        let until =
-            seconds.map(|seconds| now.after(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)));
-        // Before the room says so: what it has said is part of it.
-        if let Err(refusal) = self.may_mute(caller, who) {
-            return done(Err(refusal));
-        }
-        if self.mutes().mute(who, until, now).is_err() {
-            self.shared.metrics.limit_reached("rooms.max_mutes");
-            return done(Err(RoomRefusal::Busy));
-        }
-        match self.state.mute(caller, who, until, seconds, now) {
-            Ok(effects) => self.kept(effects, Reply::Muted(until)),
-            Err(refusal) => done(Err(refusal)),
-        }
     }
 }
 

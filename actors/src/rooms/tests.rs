@@ -165,7 +165,7 @@ async fn nobody_owns_a_room_by_its_name_alone() {
         let before = f.members(room).await;
         f.comes(room).await;
         assert_eq!(f.members(room).await, before);
-        let pages = f.run(room, room, Command::Context { since: None, page_size: 100 }).await;
+        let pages = f.run(room, room, Command::Context { since: None, page_size: 100, page: 1 }).await;
         assert_eq!(outcome(pages), Err(RoomRefusal::NotAMember(room.to_owned())));
         assert_eq!(f.run(room, room, Command::IsMember).await.err(), Some(RoomRefusal::Unauthorized));
         let listed = f.lobby.send(ListRooms(Some(id(room)))).await.unwrap();
@@ -270,9 +270,9 @@ async fn what_cannot_be_kept_was_not_said() {
     assert!(
         said.iter().all(|said| said.is_ok() || said.as_ref().is_err_and(|why| *why == RoomRefusal::Busy))
     );
-    let pages = f.run("a", "tea", Command::Context { since: None, page_size: 100 }).await;
-    let Ok(Reply::Pages(pages)) = pages else { panic!("{pages:?}") };
-    let messages: Vec<serde_json::Value> = serde_json::from_str(&pages[0]).unwrap();
+    let pages = f.run("a", "tea", Command::Context { since: None, page_size: 100, page: 1 }).await;
+    let Ok(Reply::Pages(_, Some(page))) = pages else { panic!("{pages:?}") };
+    let messages: Vec<serde_json::Value> = serde_json::from_str(&page).unwrap();
     let requests = messages.iter().filter(|message| message["fromClient"] == true).count();
     assert_eq!(requests, kept);
     assert!(f.metrics.text().contains("limit_reached_total{limit=\"history.max_waiting_bytes\"}"));
