@@ -263,6 +263,7 @@ EDIT_MESSAGE         | ok                                              | 2 | cha
                      | "Failed to edit message. It might not exist."   | 2 | chat_history::edit_message room_failures::what_a_room_cannot_keep_fails_in_words
 MESSAGE_UPDATED      | ok                                              | 2 | chat_history::edit_message
 DELETE_MESSAGE       | ok                                              | 2 | chat_history::delete_message
+                     | "Too many messages to delete."                  | 2 | chat_history::no_more_messages_are_deleted_at_once_than_a_room_can_have
                      | "No matching messages found to delete or operation failed." | 2 | chat_history::delete_message room_failures::what_a_room_cannot_keep_fails_in_words
                      | "Missing required fields for deleting messages." | 2 | chat_history::delete_message
                      | "Permission denied to delete these messages."   | 2 | chat_history::delete_message
