@@ -1,6 +1,6 @@
 //! Which requests of a target are over: an answer that names one of them is nobody else's.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, hash_map::Entry};
 
 use crate::{
     ids::{ClientId, RequestId},
@@ -28,8 +28,10 @@ impl Ended {
             && let Some((oldest, end)) = self.order.pop_front()
         {
             // It may have been asked, and have ended, again.
-            if self.known.get(&oldest) == Some(&end) {
-                self.known.remove(&oldest);
+            if let Entry::Occupied(known) = self.known.entry(oldest)
+                && *known.get() == end
+            {
+                known.remove();
             }
         }
     }
