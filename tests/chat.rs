@@ -6,10 +6,10 @@ mod support;
 use serde_json::{Value, json};
 
 use room_world::{
-    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, new_message, received, refused, response,
+    ADMIN, EXTENSION, LLM, SECOND, World, asked, everybody, named, new_message, received, refused, response,
     status_update,
 };
-use support::Broker;
+use support::{Broker, Frame, Peer};
 
 const GUEST: &str = "frontendExample";
 
@@ -298,4 +298,17 @@ async fn requests_that_are_refused() {
     world.row(GUEST, "LLM_REQUEST", ask(json!({})), received(), json!({})).await;
     let duplicate = world.ask("app-a", "LLM_REQUEST", ask(json!({}))).await;
     assert_eq!(duplicate, refused("Duplicate requestId."));
+}
+
+/// A script says something and ends.
+#[tokio::test]
+async fn what_is_said_on_leaving_is_heard() {
+    let mut world = World::full(Broker::setup()).await;
+    let said = json!({"requestId": "r1", "targetRoom": "tea", "message": "I am off"});
+    let packet = format!("42/llm,[\"LLM_REQUEST\",{said}]");
+    let mut script = Peer::open_polling(&world.broker).await;
+    script.join(LLM, named(GUEST)).await;
+    // Both in one POST: it has left before anybody has answered.
+    script.send_all(&[Frame::Text(packet), Frame::Text("1".into())]).await;
+    world.peer("app-a").wait_for("its last words", |packet| packet.contains("I am off")).await;
 }

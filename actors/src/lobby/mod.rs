@@ -5,10 +5,12 @@ mod assignments;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    future::ready,
     sync::Arc,
 };
 
 use actix::prelude::*;
+use framing::Bytes;
 use log::{error, warn};
 
 pub use assignments::{Assignments, NotAssigned, Policy};
@@ -16,7 +18,10 @@ pub use assignments::{Assignments, NotAssigned, Policy};
 use crate::{
     history::{Change, HistoryLink, LoadRooms},
     ids::{ClientId, EXTENSION_PREFIX, Identity, RoomName},
-    rooms::{Extensions, ExtensionsOf, MONITOR_ROOM, Rooms},
+    rooms::{
+        Caller, ChatRequest, Command, Extensions, ExtensionsOf, InRoom, MONITOR_ROOM, Reply, RoomCommand,
+        RoomRefusal, Rooms,
+    },
 };
 
 /// See the module's documentation.
@@ -67,14 +72,20 @@ pub struct ExtensionsChanged(pub Vec<ClientId>);
 #[rtype(result = "Vec<RoomName>")]
 pub struct ListRooms(pub Option<Identity>);
 
-/// Asks for the extensions of a room.
+/// `LLM_REQUEST` in a room. It goes there by way of the lobby, which knows who can answer.
 #[derive(Message)]
-#[rtype(result = "Extensions")]
-pub struct AssignedTo {
+#[rtype(result = "Result<Reply, RoomRefusal>")]
+pub struct RequestInRoom {
     /// Which room.
     pub room: RoomName,
-    /// Who asks them, if it may not ask all of them (spec §5.2).
+    /// Who asks.
+    pub caller: Caller,
+    /// The same, if it may not ask all extensions (spec §5.2).
     pub asker: Option<Identity>,
+    /// The request; none: it is malformed.
+    pub request: Option<ChatRequest>,
+    /// Its attachments.
+    pub attachments: Vec<Bytes>,
 }
 
 /// Asks for the extensions of rooms: of all, or of those that somebody is in.
@@ -149,6 +160,16 @@ impl Lobby {
             }
             self.told.insert(room.clone(), extensions);
         }
+    }
+
+    /// Which extensions a room may ask, and which somebody may.
+    fn extensions_for(&self, room: &RoomName, asker: Option<&Identity>) -> Extensions {
+        let connected = self.assignments.extensions().to_vec();
+        let may_ask = asker.map(|asker| {
+            let rooms = self.rooms.keys().filter(|room| self.is_in(room, Some(asker)));
+            rooms.filter_map(|room| ClientId::new(room.as_str()).ok()).collect()
+        });
+        Extensions { assigned: self.assignments.of(room), connected, may_ask }
     }
 
     fn is_in(&self, room: &RoomName, who: Option<&Identity>) -> bool {
@@ -269,16 +290,19 @@ impl Handler<ListRooms> for Lobby {
     }
 }
 
-impl Handler<AssignedTo> for Lobby {
-    type Result = MessageResult<AssignedTo>;
+impl Handler<RequestInRoom> for Lobby {
+    type Result = ResponseFuture<Result<Reply, RoomRefusal>>;
 
-    fn handle(&mut self, AssignedTo { room, asker }: AssignedTo, _: &mut Self::Context) -> Self::Result {
-        let connected = self.assignments.extensions().to_vec();
-        let may_ask = asker.map(|asker| {
-            let rooms = self.rooms.keys().filter(|room| self.is_in(room, Some(&asker)));
-            rooms.filter_map(|room| ClientId::new(room.as_str()).ok()).collect()
-        });
-        MessageResult(Extensions { assigned: self.assignments.of(&room), connected, may_ask })
+    fn handle(&mut self, asked: RequestInRoom, _: &mut Self::Context) -> Self::Result {
+        let RequestInRoom { room, caller, asker, request, attachments } = asked;
+        let extensions = self.extensions_for(&room, asker.as_ref());
+        let Some(supervisor) = self.supervisors.as_ref().and_then(|rooms| rooms.of(room.as_str())) else {
+            return Box::pin(ready(Err(RoomRefusal::Busy)));
+        };
+        let command = RoomCommand::Run(Command::Request { request, attachments, extensions });
+        // Sent now: whoever asks may be gone before its session hears of anything.
+        let answer = supervisor.send(InRoom { room, caller, command });
+        Box::pin(async move { answer.await.unwrap_or(Err(RoomRefusal::Busy)) })
     }
 }
 

@@ -14,10 +14,9 @@ use super::{
 };
 use crate::{
     ids::{RoomName, SERVER},
-    lobby::AssignedTo,
+    lobby::RequestInRoom,
     maps::FastSet,
     protocol::{MsgType, payload as payloads},
-    registry::SocketKey,
     rooms::{ChatRequest, Command, InRoom, Reply as RoomReply, RoomCommand, RoomRefusal},
 };
 
@@ -57,37 +56,10 @@ impl Broker {
         let attachments = event.attachments;
         let lobby = self.directory.lobby.clone();
         let asker = (self.directory.limits.llm_policy == LlmPolicy::Rooms).then(|| caller.identity.clone());
-        let assigned = AssignedTo { room: room.clone(), asker };
+        let ask = RequestInRoom { room, caller, asker, request, attachments };
         let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(&lobby, assigned, move |layer, session, extensions| {
-            layer.with_handler(session, |broker, cx| match extensions {
-                Ok(extensions) => {
-                    let command = Command::Request { request, attachments, extensions };
-                    let ask = InRoom { room, caller, command: RoomCommand::Run(command) };
-                    broker.ask_chat(cx, &joined, key, later, ask);
-                }
-                Err(_) => broker.refuse_chat(cx, &joined, &later, BUSY),
-            });
-            Ok(())
-        });
-        if outcome.is_err() {
-            self.refuse_chat(cx, ns, &reply, "Too many requests.");
-        }
-    }
-
-    fn ask_chat(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        ns: &WireNamespace,
-        key: SocketKey,
-        reply: Reply,
-        ask: InRoom,
-    ) {
-        let Some(supervisor) = self.directory.rooms.of(ask.room.as_str()).cloned() else {
-            return;
-        };
-        let (joined, later) = (ns.clone(), reply.clone());
-        let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
+        // One question, and not a second one behind its answer: its sender may have left by then.
+        let outcome = cx.session().ask(&lobby, ask, move |layer, session, outcome| {
             layer.with_handler(session, |broker, cx| {
                 if !broker.still(&joined, key) {
                     return;
