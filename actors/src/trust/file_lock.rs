@@ -43,6 +43,8 @@ impl FolderLock {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 Err(TryLockError::WouldBlock) => {
+                    #[cfg(test)]
+                    AWAITED.lock().insert(folder.to_owned());
                     #[expect(
                         clippy::disallowed_methods,
                         reason = "on the blocking pool or the command line"
@@ -51,6 +53,21 @@ impl FolderLock {
                 }
             }
         }
+    }
+}
+
+/// Folders for which somebody has had to wait.
+#[cfg(test)]
+static AWAITED: std::sync::LazyLock<parking_lot::Mutex<std::collections::HashSet<std::path::PathBuf>>> =
+    std::sync::LazyLock::new(Default::default);
+
+/// Returns once another thread waits for the folder.
+#[cfg(test)]
+pub(super) fn until_awaited(folder: &Path) {
+    let began = Instant::now();
+    while !AWAITED.lock().contains(folder) {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody waits for {}", folder.display());
+        std::thread::yield_now();
     }
 }
 

@@ -50,12 +50,6 @@ pub(crate) fn caller(name: &str, admin: bool) -> Caller {
     Caller { client_id, class, admin, peer: loopback() }
 }
 
-/// Time for another thread to come to the lock that it waits for.
-pub(crate) fn wait_a_little() {
-    #[expect(clippy::disallowed_methods, reason = "a test's own thread")]
-    std::thread::sleep(std::time::Duration::from_millis(200));
-}
-
 /// The root of a broker with an extension, a client and the monitor; passwords hash fast.
 pub(crate) struct Root {
     pub(crate) dir: TempDir,

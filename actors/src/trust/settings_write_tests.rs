@@ -1,6 +1,7 @@
 use super::*;
 use crate::trust::file_lock::FolderLock;
-use crate::trust::fixture::{EXTENSION, Root, admin, caller, client, extension, lan, wait_a_little};
+use crate::trust::file_lock::until_awaited;
+use crate::trust::fixture::{EXTENSION, Root, admin, caller, client, extension, lan};
 use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
@@ -176,7 +177,7 @@ fn saved_while(change: impl FnOnce(&Path)) -> (Root, Result<(), SettingsError>) 
     let saved = std::thread::scope(|scope| {
         let given = object(&json!({"Remember_me": false}));
         let save = scope.spawn(|| store.write_client_file(&extension(), &path, given));
-        wait_a_little();
+        until_awaited(&root.path("settings"));
         change(&path);
         drop(lock);
         save.join().unwrap()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::trust::SettingsError;
-use crate::trust::fixture::{EXTENSION, Root, id, wait_a_little};
+use crate::trust::file_lock::until_awaited;
+use crate::trust::fixture::{EXTENSION, Root, id};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -323,7 +324,7 @@ fn changed_while_hashed(change: impl FnOnce(&Path)) -> (Root, Arc<TrustStore>) {
     let lock = FolderLock::take(&root.path("settings"), Duration::from_secs(20)).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| store.rescan());
-        wait_a_little();
+        until_awaited(&root.path("settings"));
         change(&root.path("settings/app.json"));
         drop(lock);
     });
