@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Broker, newage } from './support/broker.mjs';
 import { text } from './support/client.mjs';
 import { connect, openPanel, openSeraphina, openTavern, part, ready, stateIs, stream } from './support/page.mjs';
@@ -505,7 +504,7 @@ export function scenarios(alias, install) {
       await part(answering, 'state').filter({ hasText: 'Generating for app' }).waitFor({ state: 'attached' });
       await world.idle(idle);
       // A tab that is back tells whoever waits that it has given up what it was asked; then it is asked anew.
-      await delay(1_500);
+      await answering.waitForFunction(() => sessionStorage.getItem('newage-broker.unfinished') === '[]');
       // The tab that connects last is the one that the broker asks: the one that is not answering.
       await idle.evaluate(async () => {
         const press = () => document.querySelector('#newage-broker [data-newage=connect]').click();
