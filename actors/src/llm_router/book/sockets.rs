@@ -114,16 +114,21 @@ impl Book {
                 left.push(*id);
             }
         }
+        let mut adopted: Vec<(SocketKey, Vec<RouteId>)> = Vec::new();
         for id in left {
-            let Some(asked) = self.routes.get(&id).map(|route| route.instance.clone()) else { continue };
             // A target that came back before its old socket was found dead. Another instance was never asked.
-            let next = self
-                .targets
-                .iter()
-                .rfind(|next| next.owner.client == owner.client && next.owner.identity == asked);
-            if let Some(socket) = next.map(|next| next.socket) {
-                self.adopt(vec![id], socket);
+            let asked = self.routes.get(&id).map(|route| &route.instance);
+            let is_it = |next: &&TargetSocket| {
+                next.owner.client == owner.client && Some(&next.owner.identity) == asked
+            };
+            let Some(next) = self.targets.iter().rfind(is_it).map(|next| next.socket) else { continue };
+            match adopted.iter_mut().find(|(socket, _)| *socket == next) {
+                Some((_, ids)) => ids.push(id),
+                None => adopted.push((next, vec![id])),
             }
+        }
+        for (socket, ids) in adopted {
+            self.adopt(ids, socket);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Targets and requesters that write down what they are told.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -37,6 +40,8 @@ type Log = Arc<Mutex<Vec<Told>>>;
 struct Recorder {
     socket: SocketKey,
     log: Log,
+    /// Messages with which routes were taken over, by whomever.
+    adoptions: Arc<AtomicUsize>,
 }
 
 impl Actor for Recorder {
@@ -51,6 +56,7 @@ impl Handler<ToTarget> for Recorder {
         let told = match message {
             ToTarget::Ask { route, .. } => Told::Ask(socket, route.route),
             ToTarget::Adopt { routes, .. } => {
+                self.adoptions.fetch_add(1, Relaxed);
                 let told = routes.iter().map(|route| Told::Adopt(socket, route.route));
                 return self.log.lock().extend(told);
             }
@@ -139,13 +145,15 @@ pub(super) struct Fixture {
     pub(super) book: Book,
     pub(super) now: Instant,
     log: Log,
+    adoptions: Arc<AtomicUsize>,
     recorders: Vec<(SocketKey, Addr<Recorder>)>,
 }
 
 impl Fixture {
     pub(super) fn new(limits: RouterLimits) -> Self {
         let now = Instant::now();
-        Self { book: Book::new(limits, now), now, log: Log::default(), recorders: Vec::new() }
+        let (log, adoptions) = (Log::default(), Arc::default());
+        Self { book: Book::new(limits, now), now, log, adoptions, recorders: Vec::new() }
     }
 
     /// Runs a test in an actix system.
@@ -158,10 +166,10 @@ impl Fixture {
     }
 
     fn recorder(&mut self, capacity: usize) -> (SocketKey, Addr<Recorder>) {
-        let (socket, log) = (SocketKey::next(), self.log.clone());
+        let (socket, log, adoptions) = (SocketKey::next(), self.log.clone(), self.adoptions.clone());
         let address = Recorder::create(|ctx| {
             ctx.set_mailbox_capacity(capacity);
-            Recorder { socket, log }
+            Recorder { socket, log, adoptions }
         });
         self.recorders.push((socket, address.clone()));
         (socket, address)
@@ -174,16 +182,17 @@ impl Fixture {
 
     /// A socket of one instance of a target.
     pub(super) fn instance(&mut self, client: &str, identity: &str) -> SocketKey {
-        let (socket, address) = self.recorder(1000);
-        let owner = Requester { identity: Identity::new(identity).unwrap(), ..requester(client) };
-        self.book.target_opened(socket, owner, address.recipient());
-        socket
+        self.target_of(Requester { identity: Identity::new(identity).unwrap(), ..requester(client) }, 1000)
     }
 
     /// One whose mailbox takes so many messages.
     pub(super) fn target_with(&mut self, client: &str, capacity: usize) -> SocketKey {
+        self.target_of(requester(client), capacity)
+    }
+
+    fn target_of(&mut self, owner: Requester, capacity: usize) -> SocketKey {
         let (socket, address) = self.recorder(capacity);
-        self.book.target_opened(socket, requester(client), address.recipient());
+        self.book.target_opened(socket, owner, address.recipient());
         socket
     }
 
@@ -201,8 +210,8 @@ impl Fixture {
 
     /// The addresses of a socket whose session has moved.
     pub(super) fn moved(&mut self, socket: SocketKey) -> (Recipient<ToTarget>, Arc<Recipient<Deliver>>) {
-        let log = self.log.clone();
-        let address = Recorder { socket, log }.start();
+        let (log, adoptions) = (self.log.clone(), self.adoptions.clone());
+        let address = Recorder { socket, log, adoptions }.start();
         self.recorders.push((socket, address.clone()));
         (address.clone().recipient(), address.recipient().into())
     }
@@ -296,6 +305,11 @@ impl Fixture {
 
     pub(super) fn sweep(&mut self) -> usize {
         self.book.sweep(self.now)
+    }
+
+    /// In how many messages routes were taken over, of those that [`Fixture::told`] has waited for.
+    pub(super) fn adoptions(&self) -> usize {
+        self.adoptions.load(Relaxed)
     }
 
     /// Everything that was said since the last call, in the order heard by each.

@@ -42,6 +42,25 @@ fn a_target_back_within_the_grace_adopts_its_requests() {
     });
 }
 
+/// Lest a reconnect fill the mailbox.
+#[test]
+fn all_that_a_target_takes_over_comes_in_one_message() {
+    Fixture::run(limits(), |mut f| async move {
+        f.peer(ME);
+        let old = f.target(A);
+        for request in ["r1", "r2", "r3"] {
+            f.opened(ME, request, A);
+        }
+        // It is back before its old socket is found dead, and after it.
+        let next = f.target(A);
+        f.close(old);
+        assert_eq!((f.told().await.len(), f.adoptions()), (3 + 3, 1));
+        f.close(next);
+        f.target(A);
+        assert_eq!((f.told().await.len(), f.adoptions()), (3, 2));
+    });
+}
+
 #[test]
 fn only_orphans_are_adopted() {
     Fixture::run(limits(), |mut f| async move {
