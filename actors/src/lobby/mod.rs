@@ -80,8 +80,8 @@ pub struct RequestInRoom {
     pub room: RoomName,
     /// Who asks.
     pub caller: Caller,
-    /// The same, if it may not ask all extensions (spec §5.2).
-    pub asker: Option<Identity>,
+    /// It may ask those alone in whose rooms it is (spec §5.2).
+    pub from_its_rooms: bool,
     /// The request; none: it is malformed.
     pub request: Option<ChatRequest>,
     /// Its attachments.
@@ -294,8 +294,8 @@ impl Handler<RequestInRoom> for Lobby {
     type Result = ResponseFuture<Result<Reply, RoomRefusal>>;
 
     fn handle(&mut self, asked: RequestInRoom, _: &mut Self::Context) -> Self::Result {
-        let RequestInRoom { room, caller, asker, request, attachments } = asked;
-        let extensions = self.extensions_for(&room, asker.as_ref());
+        let RequestInRoom { room, caller, from_its_rooms, request, attachments } = asked;
+        let extensions = self.extensions_for(&room, from_its_rooms.then_some(&caller.identity));
         let Some(supervisor) = self.supervisors.as_ref().and_then(|rooms| rooms.of(room.as_str())) else {
             return Box::pin(ready(Err(RoomRefusal::Busy)));
         };

@@ -55,8 +55,8 @@ impl Broker {
         let (caller, key) = (socket.room_caller(true), socket.key);
         let attachments = event.attachments;
         let lobby = self.directory.lobby.clone();
-        let asker = (self.directory.limits.llm_policy == LlmPolicy::Rooms).then(|| caller.identity.clone());
-        let ask = RequestInRoom { room, caller, asker, request, attachments };
+        let from_its_rooms = self.directory.limits.llm_policy == LlmPolicy::Rooms;
+        let ask = RequestInRoom { room, caller, from_its_rooms, request, attachments };
         let (joined, later) = (ns.clone(), reply.clone());
         // One question, and not a second one behind its answer: its sender may have left by then.
         let outcome = cx.session().ask(&lobby, ask, move |layer, session, outcome| {
