@@ -1,21 +1,22 @@
 # syntax=docker/dockerfile:1
 # make image; docker run --rm -p 127.0.0.1:4000:4000 -v newage:/data newage-broker
+# Bases have their full names: Podman looks nowhere for short ones, unless it is told where.
 
-FROM node:20.20-bookworm-slim AS web
+FROM docker.io/library/node:20.20-bookworm-slim AS web
 WORKDIR /build
 COPY web/package.json web/package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
 COPY web/ ./
 RUN npm run build
 
-FROM node:20.20-bookworm-slim AS extension
+FROM docker.io/library/node:20.20-bookworm-slim AS extension
 WORKDIR /build
 COPY extension/package.json extension/package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
 COPY extension/ ./
 RUN npm run build
 
-FROM rust:1.95-slim-bookworm AS broker
+FROM docker.io/library/rust:1.95-slim-bookworm AS broker
 # For the allocator, which is C.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends make \
@@ -29,7 +30,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin newage-broker \
  && install -D target/release/newage-broker /out/newage-broker
 
-FROM debian:bookworm-slim
+FROM docker.io/library/debian:bookworm-slim
 LABEL org.opencontainers.image.title="NewAge Broker" \
       org.opencontainers.image.description="A message broker between apps and SillyTavern, over Socket.IO v4" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
