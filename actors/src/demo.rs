@@ -73,7 +73,8 @@ impl Demo {
         let output_id = uuid::Uuid::new_v4().to_string();
         let stream_id = uuid::Uuid::new_v4().to_string();
         let request_id = route.request_id.as_str().into();
-        let info = Arc::new(StreamInfo::new(stream_id.into(), output_id.into(), request_id));
+        let info = StreamInfo::new(stream_id.into(), output_id.into(), request_id);
+        let info = Arc::new(info.of(&route.state.unread));
         let tokens = tokens(&answer_text(&prompt(&request.payload)));
         self.answers.insert(id, Answer { info, tokens });
         self.keep_ticking(ctx);
@@ -90,6 +91,11 @@ impl Demo {
             }
             None | Some(_) => (),
         }
+    }
+
+    fn complete(&mut self, route: RouteId, now: Instant) {
+        self.abort(route, "request is over", now);
+        self.fan_out.complete(route, true, now);
     }
 
     fn abort(&mut self, route: RouteId, reason: &'static str, now: Instant) {
@@ -154,9 +160,9 @@ impl Handler<ToTarget> for Demo {
                     self.fan_out.send(route, &Delivery::Failed(failure), now);
                 }
             }
-            ToTarget::RoomIsDone { route } => self.fan_out.room_is_done(route, now),
+            ToTarget::Complete { route } => self.complete(route, now),
             ToTarget::Close { route } => {
-                self.abort(route, "request is over", now);
+                self.complete(route, now);
                 self.fan_out.close(route, now);
             }
         }

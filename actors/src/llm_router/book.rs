@@ -10,7 +10,7 @@ mod routes_by;
 mod sockets;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -145,6 +145,10 @@ pub(super) struct Book {
     shared: FastSet<RequestId>,
     /// Finished routes that somebody who is away is still to read.
     unread: RoutesAwaiting,
+    /// Finished routes of which somebody who is there has text.
+    being_read: BTreeSet<RouteId>,
+    /// Answers that were over when somebody came back, and were handed to it: it may ask for them again.
+    handed: FastMap<Requester, Vec<(ClientId, RequestId)>>,
     /// Routes that have kept something for somebody who is away.
     keeping: RoutesAwaiting,
     /// What targets were asked, and is over: as many as may be open.
@@ -170,6 +174,8 @@ impl Book {
             by_asker: RoutesBy::default(),
             shared: FastSet::default(),
             unread: RoutesAwaiting::default(),
+            being_read: BTreeSet::new(),
+            handed: FastMap::default(),
             keeping: RoutesAwaiting::default(),
             ended: Ended::default(),
             spare: Spare::default(),
@@ -190,6 +196,7 @@ impl Book {
         self.requests.is_empty()
             && self.shared.is_empty()
             && self.unread.is_empty()
+            && self.being_read.is_empty()
             && self.keeping.is_empty()
     }
 

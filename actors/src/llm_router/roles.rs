@@ -17,7 +17,7 @@ use crate::{
     ids::{ClientId, Identity, RequestId},
     protocol::RequestMode,
     registry::SocketKey,
-    stream::{StreamInfo, StreamText},
+    stream::{StreamInfo, StreamText, Unread},
 };
 
 /// One request at one of its targets. Never used twice in a process.
@@ -56,8 +56,10 @@ pub struct RouteState {
     pub open_streams: AtomicU32,
     /// At least one stream has ended.
     pub ended_once: AtomicBool,
-    /// The request is over; the route stays for a requester that is away.
+    /// The request is over; the route stays for a requester that is away, or has text to read.
     pub finished: AtomicBool,
+    /// Whether anybody still has text of its answer.
+    pub unread: Unread,
     /// The same clock's last sign of life of the target, on any of its routes.
     pub target_activity: Arc<AtomicU64>,
 }
@@ -207,8 +209,9 @@ pub enum ToTarget {
         /// route is given it, the others are not.
         failure: Option<Failure>,
     },
-    /// Nothing more comes for the room in which the request was made; its readers may have to wait.
-    RoomIsDone {
+    /// Nothing more is taken for the request: a room has its answer. The route stays for readers who are away, or have
+    /// not read all of it.
+    Complete {
         /// The route.
         route: RouteId,
     },

@@ -20,6 +20,7 @@ enum Due {
 impl Book {
     /// Ends what is over. Returns how many requests failed.
     pub(super) fn sweep(&mut self, now: Instant) -> usize {
+        self.close_all_read();
         let mut failed = 0;
         for id in self.in_order(|route| self.due(route, now).is_some()) {
             let Some(route) = self.routes.get(&id) else { continue };

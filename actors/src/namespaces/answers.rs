@@ -64,9 +64,9 @@ pub(super) struct Answers {
 enum Ending {
     /// The router says that it has failed.
     Failed { route: RouteId, reason: &'static str, failure: Option<Failure> },
-    /// The router says that nothing more comes for its room.
-    RoomIsDone(RouteId),
-    /// The router says that nothing more is taken for it.
+    /// The router says that nothing more is taken for it; its readers may have to wait.
+    Complete(RouteId),
+    /// The router says that it needs nothing more of it.
     Closed(RouteId),
     /// The extension says that it has failed.
     Errored { route: RouteId, failure: Failure },
@@ -113,6 +113,14 @@ impl Answers {
     fn abort(&mut self, route: RouteId, reason: &'static str, now: Instant) {
         self.streams.abort(|of| *of == route, reason, &mut self.emits);
         self.flush(now);
+    }
+
+    /// Nothing more comes for those who asked.
+    fn complete(&mut self, route: RouteId, now: Instant) {
+        self.abort(route, "request is over", now);
+        // Readers keep what they are to forget now of streams alone.
+        let streamed = self.fan_out.state(route).is_some_and(RouteState::has_streamed);
+        self.fan_out.complete(route, streamed, now);
     }
 
     fn is_over(&self, route: RouteId) -> bool {
@@ -193,8 +201,8 @@ impl Broker {
                 answers.endings.push(Ending::Failed { route, reason, failure });
                 self.end_routes(cx);
             }
-            ToTarget::RoomIsDone { route } => {
-                answers.endings.push(Ending::RoomIsDone(route));
+            ToTarget::Complete { route } => {
+                answers.endings.push(Ending::Complete(route));
                 self.end_routes(cx);
             }
             ToTarget::Close { route } => {
@@ -256,14 +264,9 @@ impl Broker {
                         answers.fan_out.send(route, &Delivery::Failed(failure), now);
                     }
                 }
-                Ending::RoomIsDone(route) => answers.fan_out.room_is_done(route, now),
+                Ending::Complete(route) => answers.complete(route, now),
                 Ending::Closed(route) => {
-                    answers.abort(route, "request is over", now);
-                    // Readers keep what they are to forget now of streams alone.
-                    let streamed = answers.fan_out.state(route).is_some_and(RouteState::has_streamed);
-                    if let Some(request) = answers.fan_out.request_id(route).filter(|_| streamed).cloned() {
-                        answers.fan_out.send(route, &Delivery::Finished(request), now);
-                    }
+                    answers.complete(route, now);
                     answers.fan_out.close(route, now);
                 }
                 Ending::Errored { route, failure } => {
@@ -345,8 +348,9 @@ impl Broker {
         match kind {
             Kind::Start { num_streams } => {
                 let request_id = ByteString::from(request_id.as_str());
-                match streams.start(StreamStart { stream_id, output_id, request_id, num_streams, route }, now)
-                {
+                let unread = fan_out.state(route).map(|state| state.unread.clone()).unwrap_or_default();
+                let start = StreamStart { stream_id, output_id, request_id, unread, num_streams, route };
+                match streams.start(start, now) {
                     Ok(()) => {
                         if let Some(state) = fan_out.state(route) {
                             state.open_streams.fetch_add(1, Relaxed);

@@ -59,8 +59,8 @@ pub struct InboundStreams<R> {
     /// set anew.
     timers: BTreeSet<(Instant, u64)>,
     bytes: usize,
-    /// Metadata of the last stream: the next one usually has the same output and request.
-    last: Option<Arc<StreamInfo>>,
+    /// Output and request of the last stream: the next one usually has the same.
+    last: Option<(Arc<str>, Arc<str>)>,
     /// Buffer of a stream that has ended, for the next one.
     spare: String,
 }
@@ -258,16 +258,15 @@ impl<R: Clone> InboundStreams<R> {
         let copied = |id: &ByteString| Arc::from(&**id);
         let stream_id = copied(&start.stream_id);
         let (output_id, request_id) = match &self.last {
-            Some(last) if *last.output_id == *start.output_id => {
-                let same = *last.request_id == *start.request_id;
-                let request_id = if same { last.request_id.clone() } else { copied(&start.request_id) };
-                (last.output_id.clone(), request_id)
+            Some((output_id, request_id)) if **output_id == *start.output_id => {
+                let same = **request_id == *start.request_id;
+                let request_id = if same { request_id.clone() } else { copied(&start.request_id) };
+                (output_id.clone(), request_id)
             }
             _ => (copied(&start.output_id), copied(&start.request_id)),
         };
-        let info = Arc::new(StreamInfo::new(stream_id, output_id, request_id));
-        self.last = Some(Arc::clone(&info));
-        info
+        self.last = Some((output_id.clone(), request_id.clone()));
+        Arc::new(StreamInfo::new(stream_id, output_id, request_id).of(&start.unread))
     }
 
     /// After a change: emits what need not wait, and counts what stays. `before` is what the

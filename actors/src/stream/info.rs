@@ -5,6 +5,27 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+/// Stands for one answer in whatever has some of its text: while that is on its way, waits, or is not acked, it is not
+/// read. Counted by its clones, so nothing is said when text arrives.
+#[derive(Debug, Clone, Default)]
+pub struct Unread(Arc<()>);
+
+impl Unread {
+    /// Whether anybody but the holder of this one has text of the answer.
+    pub fn is_any(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// It tells nothing of a stream.
+impl PartialEq for Unread {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Unread {}
+
 /// The metadata of one extension stream, as its receivers see it (spec §5.5). It outlives the packet that it came in,
 /// and shares nothing with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,15 +39,22 @@ pub struct StreamInfo {
     pub output_id: Arc<str>,
     /// The request that the answer is attributed to.
     pub request_id: Arc<str>,
+    /// Of the answer: it is not read as long as this lives.
+    pub unread: Unread,
 }
 
 impl StreamInfo {
-    /// Metadata under a fresh key.
+    /// Metadata under a fresh key, of an answer that nobody asks about.
     pub fn new(stream_id: Arc<str>, output_id: Arc<str>, request_id: Arc<str>) -> Self {
         // A receiver holds streams of several extensions, so a counter per extension would
         // collide there. Only uniqueness matters, not order between threads.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { key, stream_id, output_id, request_id }
+        Self { key, stream_id, output_id, request_id, unread: Unread::default() }
+    }
+
+    /// The same, of this answer.
+    pub fn of(self, unread: &Unread) -> Self {
+        Self { unread: unread.clone(), ..self }
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Asker {
     pub(super) settles: Option<Instant>,
     /// Sockets that it had; the newest last.
     past: VecDeque<Past>,
+    /// Behind all text, once nothing more comes: a socket that is given text later is told as well.
+    finished: Option<Delivery>,
 }
 
 /// A socket that is over: it was sent the streams after `after`, up to `until`.
@@ -54,8 +56,12 @@ struct Past {
 const REMEMBERED_SOCKETS: usize = 16;
 
 impl Asker {
-    pub(super) fn new(requester: Requester, peers: SmallVec<[PeerLane; 1]>) -> Self {
-        Self { requester, peers, kept: Lane::default(), settles: None, past: VecDeque::new() }
+    pub(super) fn new(
+        requester: Requester,
+        peers: SmallVec<[PeerLane; 1]>,
+        finished: Option<Delivery>,
+    ) -> Self {
+        Self { requester, peers, kept: Lane::default(), settles: None, past: VecDeque::new(), finished }
     }
 
     /// Sends a part to all of its sockets, or keeps it for the next.
@@ -68,6 +74,17 @@ impl Asker {
         for lane in &mut self.peers {
             lane.give(delivery, sending);
         }
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(&mut self, finished: Delivery, sending: &mut Sending<'_>) {
+        if self.settled(sending.now) {
+            self.give_kept(sending);
+            for lane in &mut self.peers {
+                lane.give(&finished, sending);
+            }
+        }
+        self.finished = Some(finished);
     }
 
     /// Whether something waits for a mailbox of its, or for a moment to pass.
@@ -124,13 +141,28 @@ impl Asker {
                 lane.give(part, sending);
             }
         }
+        if !parts.is_empty() {
+            self.give_finished(sending);
+        }
     }
 
     /// What was kept goes to all of its sockets.
     pub(super) fn give_kept(&mut self, sending: &mut Sending<'_>) {
+        if self.kept.parts.is_empty() || self.peers.is_empty() {
+            return;
+        }
         while let Some(part) = self.kept.pop() {
             for lane in &mut self.peers {
                 lane.give(&part, sending);
+            }
+        }
+        self.give_finished(sending);
+    }
+
+    fn give_finished(&mut self, sending: &mut Sending<'_>) {
+        for lane in &mut self.peers {
+            if let Some(finished) = &self.finished {
+                lane.give(finished, sending);
             }
         }
     }

@@ -56,6 +56,8 @@ struct Route {
     requesters: SmallVec<[Asker; 1]>,
     /// The room in which the request was made.
     listener: Option<PeerLane>,
+    /// Nothing more is taken for it.
+    complete: bool,
     /// It is over; it stays while something waits for a full mailbox.
     closing: bool,
 }
@@ -95,11 +97,16 @@ impl FanOut {
         let (origin, joined) = (Origin { route, holder: self.holder }, self.newest);
         let lanes =
             |peers: Peers| peers.into_iter().map(|peer| PeerLane::new(peer, origin, joined)).collect();
-        let requesters =
-            requesters.into_iter().map(|(requester, peers)| Asker::new(requester, lanes(peers))).collect();
+        let complete = state.is_finished();
+        let finished = || complete.then(|| Delivery::Finished(request_id.clone()));
+        let requesters = requesters
+            .into_iter()
+            .map(|(requester, peers)| Asker::new(requester, lanes(peers), finished()))
+            .collect();
         let listener = listener.map(|peer| PeerLane::new(peer, origin, joined));
         self.by_request.insert(request_id.clone(), route);
-        self.routes.insert(route, Route { request_id, state, requesters, listener, closing: false });
+        self.routes
+            .insert(route, Route { request_id, state, requesters, listener, complete, closing: false });
         true
     }
 
@@ -140,7 +147,8 @@ impl FanOut {
         let (origin, joined) = (Origin { route: id, holder: self.holder }, self.newest);
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
-            route.requesters.push(Asker::new(requester.clone(), SmallVec::new()));
+            let finished = route.complete.then(|| Delivery::Finished(route.request_id.clone()));
+            route.requesters.push(Asker::new(requester.clone(), SmallVec::new(), finished));
             route.requesters.len() - 1
         });
         let Some(asker) = route.requesters.get_mut(at) else {
@@ -226,15 +234,23 @@ impl FanOut {
         self.send(route, &Delivery::Text(StreamText { info, text, end }), now);
     }
 
-    /// Nothing more comes for the room, behind what it was sent.
-    pub fn room_is_done(&mut self, id: RouteId, now: Instant) {
+    /// Nothing more comes: the room is told, and so are those who have read streams, behind what they were sent. Once.
+    pub fn complete(&mut self, id: RouteId, streamed: bool, now: Instant) {
+        let Some(route) = self.routes.get_mut(&id).filter(|route| !route.complete) else {
+            return;
+        };
+        route.complete = true;
+        let finished = Delivery::Finished(route.request_id.clone());
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
-        if let Some(Route { request_id, listener: Some(room), .. }) = self.routes.get_mut(&id) {
-            room.give(&Delivery::Finished(request_id.clone()), &mut sending);
+        for asker in route.requesters.iter_mut().filter(|_| streamed) {
+            asker.finish(finished.clone(), &mut sending);
+        }
+        if let Some(room) = &mut route.listener {
+            room.give(&finished, &mut sending);
         }
     }
 
-    /// The route is over: nothing more is taken for it. What waits for a full mailbox still leaves.
+    /// The route is over, and read. What waits for a full mailbox still leaves.
     pub fn close(&mut self, id: RouteId, now: Instant) {
         let Some(route) = self.routes.get_mut(&id) else {
             return;

@@ -19,7 +19,7 @@ use crate::{
     llm_router::{Deliver, Delivery, OpenedRoute, Peer, Requester, RouteId, RouteState},
     metrics::Metrics,
     registry::SocketKey,
-    stream::{StreamInfo, StreamText},
+    stream::{StreamInfo, StreamText, Unread},
 };
 
 pub(super) const ROUTE: RouteId = RouteId(1);
@@ -144,6 +144,7 @@ pub(super) fn opened(requesters: Vec<(Requester, Vec<Peer>)>) -> OpenedRoute {
         open_streams: AtomicU32::new(0),
         ended_once: AtomicBool::new(false),
         finished: AtomicBool::new(false),
+        unread: Unread::default(),
         target_activity: Arc::default(),
     });
     let requesters = requesters.into_iter().map(|(requester, peers)| (requester, peers.into())).collect();

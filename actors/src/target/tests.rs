@@ -393,7 +393,7 @@ fn what_waits_for_a_room_leaves_with_the_target() {
         for word in ["1", "2", "3", "4"] {
             f.fan_out.send(RouteId(2), &Delivery::Text(text(&info, word, word == "4")), f.now);
         }
-        f.fan_out.room_is_done(RouteId(2), f.now);
+        f.fan_out.complete(RouteId(2), false, f.now);
         let left = f.fan_out.leave_rooms();
         assert_eq!(left.iter().map(|left| left.route).collect::<Vec<_>>(), [RouteId(2)]);
         room.read().await;

@@ -12,7 +12,8 @@ use crate::{
 
 impl Book {
     /// Ends one route; a failure is told to everybody who asked. While one of them is away, and may
-    /// come back, the route stays, though nothing more is taken for it.
+    /// come back, or has not read all, the route stays, though nothing more is taken for it: what a socket
+    /// that breaks gives back goes by it.
     pub(in crate::llm_router) fn complete(
         &mut self,
         id: RouteId,
@@ -22,27 +23,30 @@ impl Book {
             return;
         };
         route.finished = true;
+        route.state.finish();
         if let Some((reason, message)) = failure {
             let failure = Failure { request_id: route.request.clone(), message, error: None };
             self.fail(id, reason, failure);
         }
-        self.room_is_done(id);
-        self.close_if_read(id);
+        let waits = self.waits_for_readers(id);
+        self.tell_complete(id, waits);
+        if !waits {
+            self.close(id);
+        }
+        self.close_those_read();
     }
 
     /// A room keeps the answer now, whoever is still to read it: behind all that the target has sent
-    /// there, as long as there is one.
-    fn room_is_done(&mut self, id: RouteId) {
+    /// there, as long as there is one. A route that is closed as well needs no telling.
+    fn tell_complete(&mut self, id: RouteId, stays: bool) {
         let Some(route) = self.routes.get(&id) else { return };
-        if self.requests.get(&route.request).is_none_or(|request| request.listener.is_none()) {
-            return;
-        }
+        let in_room = self.requests.get(&route.request).is_some_and(|request| request.listener.is_some());
         let (request, holders) = (route.request.clone(), route.holders.clone());
-        if holders.is_empty() {
+        if in_room && holders.is_empty() {
             self.tell_room(id, SocketKey::next(), Delivery::Finished(request));
         }
-        for holder in holders {
-            self.tell(holder, ToTarget::RoomIsDone { route: id });
+        for holder in holders.into_iter().filter(|_| in_room || stays) {
+            self.tell(holder, ToTarget::Complete { route: id });
         }
     }
 
@@ -90,25 +94,55 @@ impl Book {
         }
     }
 
-    /// Closes a finished route once nobody who asked is away.
-    pub(super) fn close_if_read(&mut self, id: RouteId) {
-        let Some(route) = self.routes.get(&id).filter(|route| route.finished) else {
-            return;
-        };
-        if route.holders.is_empty() && route.kept.is_empty() {
-            return self.close(id);
+    /// Closes a finished route once nobody who asked is away, or still to read it.
+    fn close_if_read(&mut self, id: RouteId) {
+        if self.routes.get(&id).is_some_and(|route| route.finished) && !self.waits_for_readers(id) {
+            self.close(id);
+        }
+    }
+
+    /// Whether somebody is still to read a route that is over, and notes for whom it waits.
+    fn waits_for_readers(&mut self, id: RouteId) -> bool {
+        let Some(route) = self.routes.get(&id) else { return false };
+        let unread = route.state.unread.is_any();
+        if route.holders.is_empty() && route.kept.is_empty() && !unread {
+            return false;
         }
         let readers = self.requests.get(&route.request).map(|request| &request.requesters[..]);
-        let mut waits = false;
+        let mut waits = unread;
+        if unread {
+            self.being_read.insert(id);
+        }
         for reader in readers.unwrap_or_default() {
             if !self.peers.contains_key(reader) {
                 self.unread.add(reader, id);
                 waits = true;
             }
         }
-        if !waits {
-            self.close(id);
+        waits
+    }
+
+    /// Closes what was over before it was read, and is read now: the oldest, which are it first, as a rule.
+    fn close_those_read(&mut self) {
+        while let Some(id) = self.being_read.first().copied()
+            && self.stop_reading(id)
+        {}
+    }
+
+    /// The same, of all.
+    pub(in crate::llm_router) fn close_all_read(&mut self) {
+        for id in self.being_read.clone() {
+            self.stop_reading(id);
         }
+    }
+
+    fn stop_reading(&mut self, id: RouteId) -> bool {
+        let read = self.routes.get(&id).is_none_or(|route| !route.state.unread.is_any());
+        if read {
+            self.being_read.remove(&id);
+            self.close_if_read(id);
+        }
+        read
     }
 
     pub(super) fn close(&mut self, id: RouteId) {
@@ -141,6 +175,7 @@ impl Book {
     /// Takes a route out; its request stays. Returns the request's id.
     pub(super) fn unlink(&mut self, id: RouteId) -> Option<RequestId> {
         let route = self.routes.remove(&id)?;
+        self.being_read.remove(&id);
         self.keeping.remove(route.kept.iter().map(|(of, _)| of), id);
         for (index, client) in [(&mut self.by_target, &route.target), (&mut self.by_asker, &route.asker)] {
             index.remove(client, id);

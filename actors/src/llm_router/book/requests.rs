@@ -19,6 +19,7 @@ use crate::{
         RouteId, RouteState, ToTarget,
     },
     registry::SocketKey,
+    stream::Unread,
 };
 
 impl Book {
@@ -52,6 +53,11 @@ impl Book {
             if !again {
                 asked.push(at);
             }
+        }
+        let unknown = known.is_none();
+        self.leave_out_handed(&from, &request_id, &mut asked);
+        if unknown && asked.is_empty() {
+            return Ok(());
         }
         self.check_room(&from, &asked)?;
         let listener = audience.listener;
@@ -91,6 +97,20 @@ impl Book {
         Ok(())
     }
 
+    /// Somebody who came back asks for an answer that was over by then, and is on its way to it. Once: after that it is
+    /// a new request.
+    fn leave_out_handed(&mut self, from: &Requester, request: &RequestId, asked: &mut Vec<usize>) {
+        let Some(handed) = self.handed.get_mut(from) else { return };
+        asked.retain(|at| {
+            let target = &self.targets[*at].owner.client;
+            let known = handed.iter().position(|(of, id)| of == target && id == request);
+            known.map(|known| handed.swap_remove(known)).is_none()
+        });
+        if handed.is_empty() {
+            self.handed.remove(from);
+        }
+    }
+
     /// Whether a client that was gone for good finds a request of its own still open: nobody is left who asked.
     fn is_back_for(&self, known: &Request, client: &ClientId) -> bool {
         let opened = |id| self.routes.get(id).is_some_and(|route| route.asker == *client);
@@ -112,6 +132,7 @@ impl Book {
             open_streams: AtomicU32::new(0),
             ended_once: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            unread: Unread::default(),
             target_activity: activity.clone(),
         });
         self.next_route += 1;

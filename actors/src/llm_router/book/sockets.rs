@@ -69,6 +69,7 @@ impl Book {
         peers.push(peer.clone());
         self.owners.insert(peer.socket, owner.clone());
         if back {
+            self.note_handed(&owner);
             // Before their targets hear of it, and send what is newer.
             self.hand_out(&owner, &peer);
         }
@@ -76,6 +77,21 @@ impl Book {
         if back {
             self.settle(&owner);
         }
+    }
+
+    /// Somebody is back who does not know which of its answers are over: those come to it now.
+    fn note_handed(&mut self, requester: &Requester) {
+        let theirs = self.by_asker.of(&requester.client).iter().filter_map(|id| self.routes.get(id));
+        let over = theirs.filter(|route| route.finished && self.is_asker(&route.request, requester));
+        let handed: Vec<_> = over.map(|route| (route.target.clone(), route.request.clone())).collect();
+        match handed.is_empty() {
+            true => drop(self.handed.remove(requester)),
+            false => drop(self.handed.insert(requester.clone(), handed)),
+        }
+    }
+
+    fn is_asker(&self, request: &RequestId, requester: &Requester) -> bool {
+        self.requests.get(request).is_some_and(|request| request.askers.contains(requester))
     }
 
     /// Thousands may leave at once: their owners, and the routes of a target, are looked up, not looked for.
@@ -190,6 +206,7 @@ impl Book {
         if self.peers.contains_key(requester) {
             return;
         }
+        self.handed.remove(requester);
         for id in self.peers_changed(requester, true) {
             let Some(request) = self.requests.get_mut(&id) else { continue };
             // With no requester left the answer is consumed and dropped until it is complete.

@@ -25,6 +25,7 @@ pub(super) enum Told {
     Ask(SocketKey, RouteId),
     Adopt(SocketKey, RouteId),
     Fail(SocketKey, RouteId, &'static str, Option<String>),
+    Complete(SocketKey, RouteId),
     Close(SocketKey, RouteId),
     Peers(SocketKey, RouteId, String, Vec<SocketKey>, bool),
     Returned(SocketKey, RouteId, Vec<String>),
@@ -64,7 +65,7 @@ impl Handler<ToTarget> for Recorder {
                 let message = failure.map(|failure| failure.message.to_string());
                 Told::Fail(socket, route, reason, message)
             }
-            ToTarget::RoomIsDone { .. } => unreachable!("no room asks here"),
+            ToTarget::Complete { route } => Told::Complete(socket, route),
             ToTarget::Close { route } => Told::Close(socket, route),
             ToTarget::Peers { route, requester, peers, gone } => {
                 let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();

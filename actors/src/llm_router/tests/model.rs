@@ -42,6 +42,11 @@ enum Act {
         open: u32,
         ended: bool,
     },
+    /// Somebody has text of a route, or has read it.
+    Text {
+        route: usize,
+        unread: bool,
+    },
     Complete(usize),
     Wait(u64),
 }
@@ -59,6 +64,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => (which.clone(), 0..OUTPUTS.len(), prop::option::of(0..=REQUESTS.len()))
             .prop_map(|(socket, output, named)| Act::Output { socket, output, named }),
         4 => (which.clone(), 0u32..2, any::<bool>()).prop_map(|(route, open, ended)| Act::Stream { route, open, ended }),
+        4 => (which.clone(), any::<bool>()).prop_map(|(route, unread)| Act::Text { route, unread }),
         2 => which.clone().prop_map(Act::Complete),
         4 => prop_oneof![Just(1u64), Just(5), Just(30), Just(60), Just(600)].prop_map(Act::Wait),
     ];
@@ -74,7 +80,7 @@ struct Route {
     outputs: Vec<String>,
     /// What those who are away are to be told.
     kept: Vec<(String, String)>,
-    /// It is over, and kept for somebody who is away.
+    /// It is over, and kept for somebody who is away, or still to read it.
     finished: bool,
 }
 
@@ -85,6 +91,7 @@ struct Life {
     ended: bool,
     open: u32,
     asker: String,
+    unread: bool,
 }
 
 #[derive(Default)]
@@ -100,6 +107,10 @@ struct Model {
     most_ended: usize,
     /// Who was away when a route was over.
     unread: BTreeSet<(String, RouteId)>,
+    /// Routes that were over before they were read.
+    being_read: BTreeSet<RouteId>,
+    /// Of a client that came back: targets and requests that were over by then, and were not asked again.
+    handed: BTreeMap<String, Vec<(String, String)>>,
     told: Vec<Told>,
     next: u64,
 }
@@ -145,7 +156,17 @@ impl Model {
                 }
             }
         }
-        self.close_if_read(id);
+        if self.waits(id) {
+            let holders = self.routes[&id].holders.iter();
+            self.told.extend(holders.map(|holder| Told::Complete(*holder, id)));
+        } else {
+            self.close(id);
+        }
+        // The oldest first, up to one that is not read.
+        while let Some(id) = self.being_read.first().copied().filter(|id| !self.lives[id].unread) {
+            self.being_read.remove(&id);
+            self.close_if_read(id);
+        }
     }
 
     fn fail(&mut self, client: &str, request: &str, message: &str) {
@@ -155,20 +176,31 @@ impl Model {
     }
 
     fn close_if_read(&mut self, id: RouteId) {
-        let Some(route) = self.routes.get(&id).filter(|route| route.finished) else { return };
+        if self.routes.get(&id).is_some_and(|route| route.finished) && !self.waits(id) {
+            self.close(id);
+        }
+    }
+
+    fn waits(&mut self, id: RouteId) -> bool {
+        let (route, unread) = (&self.routes[&id], self.lives[&id].unread);
+        if route.holders.is_empty() && route.kept.is_empty() && !unread {
+            return false;
+        }
         let away: Vec<_> =
             self.requesters[&route.request].iter().filter(|client| self.sockets(client).is_empty()).collect();
-        if away.is_empty() || (route.holders.is_empty() && route.kept.is_empty()) {
-            self.close(id);
-        } else {
-            self.unread.extend(away.into_iter().map(|client| (client.clone(), id)));
+        let waits = unread || !away.is_empty();
+        self.unread.extend(away.into_iter().map(|client| (client.clone(), id)));
+        if unread {
+            self.being_read.insert(id);
         }
+        waits
     }
 
     fn close(&mut self, id: RouteId) {
         let Some(route) = self.routes.remove(&id) else { return };
         self.lives.remove(&id).unwrap();
         self.unread.retain(|(_, unread)| *unread != id);
+        self.being_read.remove(&id);
         for holder in &route.holders {
             self.told.push(Told::Close(*holder, id));
         }
@@ -186,6 +218,16 @@ impl Model {
         for (of, ended, is_over) in &mut self.ended {
             *is_over &= (of.as_str(), ended.as_str()) != (target, request);
         }
+    }
+
+    fn note_handed(&mut self, client: &str) {
+        let theirs = |(id, route): &(&RouteId, &Route)| {
+            let asks = self.requesters[&route.request].iter().any(|other| other == client);
+            route.finished && asks && self.lives[id].asker == client
+        };
+        let over = self.routes.iter().filter(theirs);
+        let handed = over.map(|(_, route)| (route.target.clone(), route.request.clone())).collect();
+        self.handed.insert(client.to_owned(), handed);
     }
 
     /// What was kept for a client that is back is told it; of one that is gone it is forgotten.
@@ -254,6 +296,14 @@ impl Model {
                 new.push(target);
             }
         }
+        let handed = self.handed.entry(from.to_owned()).or_default();
+        new.retain(|target| {
+            let known = handed.iter().position(|(of, id)| of == target && id == request);
+            known.map(|known| handed.swap_remove(known)).is_none()
+        });
+        if new.is_empty() && asked.is_none() {
+            return Ok(());
+        }
         if !new.is_empty() {
             let all = self.routes.len();
             let fits = self.room(limits.per_client, new.len(), |_, life| life.asker == from)
@@ -290,7 +340,7 @@ impl Model {
             };
             self.routes.insert(id, route);
             let asker = from.to_owned();
-            self.lives.insert(id, Life { event: now, ended: false, open: 0, asker });
+            self.lives.insert(id, Life { event: now, ended: false, open: 0, asker, unread: false });
             self.told.push(Told::Ask(socket, id));
         }
         Ok(())
@@ -347,9 +397,15 @@ impl Model {
     }
 
     fn sweep(&mut self, limits: &RouterLimits, now: Instant) -> usize {
+        let read = self.being_read.iter().copied().filter(|id| !self.lives[id].unread);
+        for id in read.collect::<Vec<_>>() {
+            self.being_read.remove(&id);
+            self.close_if_read(id);
+        }
         let mut failed = 0;
         for id in self.routes.keys().copied().collect::<Vec<_>>() {
-            let (route, life) = (&self.routes[&id], &self.lives[&id]);
+            let Some(route) = self.routes.get(&id) else { continue };
+            let life = &self.lives[&id];
             if route.finished {
                 continue;
             }
@@ -386,6 +442,7 @@ fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
 
 async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(), TestCaseError> {
     let mut model = Model { most_ended: limits.total, ..Model::default() };
+    let mut texts = BTreeMap::new();
     for act in acts {
         match act.clone() {
             Act::TargetOpens(at) => {
@@ -430,6 +487,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 model.peers.push((socket, client.to_owned()));
                 model.peers_changed(client, false);
                 if back {
+                    model.note_handed(client);
                     model.hand_out(client);
                     model.settle(client);
                 }
@@ -447,6 +505,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let client = CLIENTS[at];
                 f.book.requester_gone(&requester(client));
                 if model.sockets(client).is_empty() {
+                    model.handed.remove(client);
                     model.peers_changed(client, true);
                     for requesters in model.requesters.values_mut() {
                         requesters.retain(|other| other != client);
@@ -505,6 +564,15 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let life = model.lives.get_mut(&id).unwrap();
                 life.open = open;
                 life.ended |= ended;
+            }
+            Act::Text { route, unread } => {
+                let ids: Vec<_> = model.routes.keys().copied().collect();
+                let Some(id) = pick(&ids, route) else { continue };
+                match unread {
+                    true => drop(texts.insert(id, f.book.routes[&id].state.unread.clone())),
+                    false => drop(texts.remove(&id)),
+                }
+                model.lives.get_mut(&id).unwrap().unread = unread;
             }
             Act::Complete(at) => {
                 let ids: Vec<_> = model.routes.keys().copied().collect();

@@ -166,7 +166,8 @@ fn an_end_waits_for_a_requester_that_is_away() {
         f.book.complete(answered, None);
         f.book.complete(failed, Some(("short", "long".into())));
         let fail = Told::Fail(tab, failed, "short", Some("long".into()));
-        assert_eq!(f.told().await, [fail], "it may still come back");
+        let complete = |route| Told::Complete(tab, route);
+        assert_eq!(f.told().await, [complete(answered), fail, complete(failed)], "it may still come back");
         let back = f.peer(ME);
         let peers = |route| Told::Peers(tab, route, ME.into(), vec![back], false);
         let mut expected =
@@ -176,6 +177,68 @@ fn an_end_waits_for_a_requester_that_is_away() {
         expected.sort();
         assert_eq!(told, expected);
         assert_eq!(f.book.len(), 0);
+    });
+}
+
+#[test]
+fn an_end_waits_until_its_text_is_read() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let socket = f.peer(ME);
+        let (slow, quick) = (f.opened(ME, "slow", A), f.opened(ME, "quick", A));
+        let text = f.book.routes[&slow].state.unread.clone();
+        f.told().await;
+        f.book.complete(slow, None);
+        f.book.complete(quick, None);
+        assert_eq!(f.told().await, [Told::Complete(tab, slow), Told::Close(tab, quick)]);
+        assert!(f.book.routes[&slow].state.is_finished(), "nothing more is taken for it");
+        // Its socket breaks: it is known whom the text goes back to.
+        f.close(socket);
+        let back = f.peer(ME);
+        let peers = |peers: &[SocketKey]| Told::Peers(tab, slow, ME.into(), peers.to_vec(), false);
+        assert_eq!(f.told().await, [peers(&[]), peers(&[back])]);
+        f.sweep();
+        assert_eq!(f.told().await, []);
+        drop(text);
+        f.sweep();
+        assert_eq!(f.told().await, [Told::Close(tab, slow)]);
+        assert!(f.book.is_empty());
+    });
+}
+
+#[test]
+fn an_end_that_is_read_is_closed_at_the_next_one() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        f.peer(ME);
+        let (first, second) = (f.opened(ME, "first", A), f.opened(ME, "second", A));
+        let text = f.book.routes[&first].state.unread.clone();
+        f.told().await;
+        f.book.complete(first, None);
+        drop(text);
+        f.book.complete(second, None);
+        let closed = [Told::Complete(tab, first), Told::Close(tab, second), Told::Close(tab, first)];
+        assert_eq!(f.told().await, closed);
+    });
+}
+
+/// Whoever comes back sends again what it waits for: it cannot know that it was over by then.
+#[test]
+fn what_was_over_when_its_client_came_back_is_not_asked_again() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let socket = f.peer(ME);
+        let route = f.opened(ME, "r", A);
+        f.close(socket);
+        f.book.complete(route, None);
+        f.peer(ME);
+        f.told().await;
+        assert_eq!(f.book.len(), 0);
+        assert_eq!(f.open(ME, "r", &[A]), Ok(()));
+        assert_eq!((f.told().await, f.book.len()), (vec![], 0), "it is on its way already");
+        // That was the repetition; now it is a new request, under the same id.
+        assert_eq!(f.open(ME, "r", &[A]), Ok(()));
+        assert!(matches!(f.told().await[..], [Told::Ask(asked, _)] if asked == tab));
     });
 }
 

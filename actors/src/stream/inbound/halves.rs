@@ -74,7 +74,7 @@ pub(super) fn emit_carry<R>(carry: Carry<R>, out: &mut Vec<Emit<R>>) {
     let Carry { mut joiner, info, route } = carry;
     if let Some(text) = joiner.finish() {
         let (stream_id, output_id) = (info.stream_id.clone(), info.output_id.clone());
-        let info = Arc::new(StreamInfo::new(stream_id, output_id, info.request_id.clone()));
+        let info = Arc::new(StreamInfo::new(stream_id, output_id, info.request_id.clone()).of(&info.unread));
         let text = text.into_bytes();
         out.push(Emit::Text { route, info, text, end: true });
     }

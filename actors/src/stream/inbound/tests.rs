@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::stream::Unread;
 use framing::json::RawJson;
 use proptest::prelude::*;
 
@@ -40,6 +41,7 @@ impl Bench {
             stream_id: id.into(),
             output_id: output.into(),
             request_id: "r".into(),
+            unread: Unread::default(),
             num_streams: (pieces > 0).then_some(pieces),
             route: 7,
         };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use thiserror::Error;
 
-use crate::stream::StreamInfo;
+use crate::stream::{StreamInfo, Unread};
 
 /// Bounds of one extension's streams (spec appendix A).
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct StreamStart<R> {
     pub output_id: ByteString,
     /// The request it was attributed to.
     pub request_id: ByteString,
+    /// Of the answer.
+    pub unread: Unread,
     /// `numStreams`: how many pieces will come, if the extension says so.
     pub num_streams: Option<u64>,
     /// Where the text goes; comes back with everything that is emitted.
