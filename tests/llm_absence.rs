@@ -5,7 +5,9 @@ mod support;
 
 use serde_json::{Value, json};
 
-use llm_world::{App, EXTENSION, Event, LLM, NOTHING_OPEN, answer, error, refused, trio, with_grace};
+use llm_world::{
+    App, EXTENSION, Event, LLM, NOTHING_OPEN, answer, error, refused, settled, trio, with_grace,
+};
 use support::{Broker, auth};
 
 #[tokio::test]
@@ -174,6 +176,84 @@ async fn an_answer_that_is_complete_while_its_requester_is_away_waits_for_it() {
     assert!(events.contains(&answer("for later", "message", "o")), "{events:?}");
     assert!(events.contains(&error("no", "failed")), "{events:?}");
     broker.until_metric_is(NOTHING_OPEN, 0).await;
+}
+
+/// One stream for the whole answer, and the word that nothing follows.
+async fn answers_in_full(extension: &mut App, request: &str, output: &str, text: &str) {
+    extension.begins(Some(request), output, output, 1).await;
+    extension.piece("FIRST", output, output, "0", &json!(text).to_string()).await;
+    let end = json!({"type": 3, "streamId": output, "outputId": output, "final": true});
+    extension.emit("CLIENT_STREAM_END", &end).await;
+    extension.settle().await;
+}
+
+/// Its socket was there when the answer was over, though nothing has come through to it since: a phone that has lost
+/// its network.
+#[tokio::test]
+async fn an_answer_that_was_over_before_its_connection_was_found_dead_is_read_on_the_next() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    for request in ["first", "second"] {
+        app.asks(EXTENSION, request).await;
+        extension.gets(request).await;
+    }
+    // It reads nothing from here on: nothing is written.
+    for request in ["first", "second"] {
+        answers_in_full(&mut extension, request, request, &format!("{request} ")).await;
+    }
+    app.peer.vanish().await;
+    broker.until_metric_is("newage_sockets", 1).await;
+    let mut back = App::join(&broker, "app-a").await;
+    // As it was told to do after a reconnect. Both answers are on their way.
+    for request in ["first", "second"] {
+        back.asks(EXTENSION, request).await;
+    }
+    back.until("both", |app| app.text.len() == 13).await;
+    let mut read: Vec<&str> = back.streams.iter().map(Stream::text).collect();
+    read.sort_unstable();
+    assert_eq!(read, ["first ", "second "]);
+    settled(&broker, NOTHING_OPEN, 0).await;
+    extension.settle().await;
+    assert!(extension.events.is_empty(), "nothing is asked twice");
+    // What has been read is over: under the same id, that is a new request.
+    back.asks(EXTENSION, "first").await;
+    extension.gets("first").await;
+}
+
+/// The same for one that is back before that.
+#[tokio::test]
+async fn an_answer_that_was_over_is_handed_to_a_socket_that_joined_later() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    answers_in_full(&mut extension, "r", "o", "all of it").await;
+    let mut back = App::join(&broker, "app-a").await;
+    back.settle().await;
+    assert_eq!(back.text, b"");
+    app.peer.vanish().await;
+    back.reads("all of it").await;
+    back.settle().await;
+    assert_eq!(back.text, b"all of it");
+    settled(&broker, NOTHING_OPEN, 0).await;
+}
+
+/// Of a connection that does not answer its ping it cannot be told whether its client reads: text is not given up
+/// before the connection is.
+#[tokio::test]
+async fn text_for_a_connection_that_is_silent_is_not_given_up() {
+    let broker = Broker::start(|config| {
+        config.session.ping_interval = 100;
+        config.session.ping_timeout = 1500;
+        config.streams.announce_stall = 0.2;
+    });
+    let mut extension = App::join(&broker, EXTENSION).await;
+    let mut app = App::join(&broker, "app-a").await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    answers_in_full(&mut extension, "r", "o", "for later").await;
+    // Neither of them answers a ping from here on.
+    settled(&broker, "newage_sockets", 0).await;
+    assert_eq!(broker.limit_reached("streams.announce_stall"), 0);
+    App::join(&broker, "app-a").await.reads("for later").await;
 }
 
 /// The answer was accepted: that its extension's tab is closed meanwhile takes nothing away.

@@ -35,6 +35,9 @@ use crate::{
 /// An ack that comes later than this after the stall it should have prevented is not waited for.
 const ACK_SLACK: Duration = Duration::from_secs(30);
 
+/// While its peer owes a pong, a reader that is late is looked at again after this time.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Outputs whose origin is known; what was not delivered of an older one is lost with its socket.
 const REMEMBERED_OUTPUTS: usize = 256;
 
@@ -207,7 +210,11 @@ impl Broker {
         let now = cx.now();
         if self.deliveries.as_ref().and_then(|deliveries| deliveries.deadline()).is_some_and(|due| due <= now)
         {
-            self.with_sender(cx, |sender, now, out| sender.poll(now, out));
+            // A connection that is dead ends with its ping, and its text is for the next one.
+            match cx.session().is_silent() {
+                true => self.with_sender(cx, |sender, now, _| sender.put_off(now, now + SILENCE)),
+                false => self.with_sender(cx, |sender, now, out| sender.poll(now, out)),
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Cx<'a, A: Application> {
     questions: &'a mut Questions<A>,
     close: Option<CloseReason>,
     now: Instant,
+    /// See [`Cx::is_silent`].
+    pub(super) silent: bool,
 }
 
 /// A session has as many questions open as it may have (`limits.max_questions`), or all sessions together have
@@ -53,7 +55,7 @@ impl<'a, A: Application> Cx<'a, A> {
         questions: &'a mut Questions<A>,
         now: Instant,
     ) -> Self {
-        Self { ctx, shared, sid, outbox, questions, close: None, now }
+        Self { ctx, shared, sid, outbox, questions, close: None, now, silent: false }
     }
 
     pub(super) fn into_close(self) -> Option<CloseReason> {
@@ -63,6 +65,11 @@ impl<'a, A: Application> Cx<'a, A> {
     /// The instant at which this call began.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Whether the peer owes a pong. It may be gone: what it does not do meanwhile says nothing of it.
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// The session's id.

@@ -241,8 +241,9 @@ impl<A: Application> SessionActor<A> {
             return;
         };
         self.stirred = true;
-        let Core { sid, app, outbox, questions, .. } = &mut **core;
+        let Core { sid, engine, app, outbox, questions, .. } = &mut **core;
         let mut cx = Cx::new(ctx, &self.shared, *sid, outbox, questions, now);
+        cx.silent = engine.awaits_pong();
         let outcome = run(app, &mut cx);
         let closing = cx.into_close();
         if let Err(reason) = outcome {

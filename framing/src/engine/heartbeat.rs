@@ -153,6 +153,11 @@ impl EngineSession {
         }
     }
 
+    /// Whether a ping is on its way that the peer has not answered.
+    pub fn awaits_pong(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingPong { .. })
+    }
+
     /// Whether the session has ended, by a close packet or by an error returned here.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })

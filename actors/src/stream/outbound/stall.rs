@@ -24,6 +24,17 @@ impl StreamSender {
         self.announce(now, out);
     }
 
+    /// Whether anything has stalled cannot be told now: what is due is looked at again then.
+    pub fn put_off(&mut self, now: Instant, until: Instant) {
+        let due = |((at, _), ()): &(&(Instant, EntryId), &())| *at <= now;
+        for id in self.timers.iter().take_while(due).map(|((_, id), ())| *id).collect::<Vec<_>>() {
+            if let Some(late) = self.entries.get_mut(&id).and_then(|entry| entry.timer.take()) {
+                self.timers.remove(&(late, id));
+            }
+            self.arm(id, until);
+        }
+    }
+
     /// When [`StreamSender::poll`] is due. It may turn out that nothing was to be done yet.
     pub fn deadline(&self) -> Option<Instant> {
         self.timers.first().map(|((at, _), ())| *at)

@@ -88,6 +88,13 @@ impl Bench {
         self
     }
 
+    /// Time passes, and it cannot be told what the receiver does.
+    fn after_silence(&mut self, seconds: u64) -> &mut Self {
+        self.now += Duration::from_secs(seconds);
+        self.sender.put_off(self.now, self.now + Duration::from_secs(1));
+        self
+    }
+
     fn expect(&mut self, want: &str) -> &mut Self {
         let names = self.show_names;
         let show = |command| match command {
@@ -335,6 +342,21 @@ fn rule_15_deaf() {
     bench.expect("s7!stream not read, a6-stream not read").push("a6", "!", true).expect("");
     bench.token("a9", "9").expect("+s8 a9").read("s8").expect("s8=9, s8., a9.").ack("s8");
     bench.token("b2", "2").token("b3", "3").expect("+s9 b2, +s10 b3");
+}
+
+#[test]
+fn what_is_put_off_stalls_later() {
+    let mut bench = Bench::new(|limits| limits.max_unread = 1);
+    bench.token("a1", "1").token("a2", "2").expect("+s1 a1").after_silence(30).expect("").after_silence(1);
+    assert_eq!(bench.sender.deadline(), Some(bench.now + Duration::from_secs(1)));
+    bench.after(0).expect("").after(1).expect("s1!stream not read, a1-stream not read, +s2 a2");
+    bench
+        .after_silence(10)
+        .after(19)
+        .expect("")
+        .after(1)
+        .expect("s2!stream not read, a2-stream not read")
+        .gone();
 }
 
 #[test]
