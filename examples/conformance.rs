@@ -131,6 +131,7 @@ fn shared<A: Application>() -> Arc<Shared<A>> {
         max_payload: MAX_PAYLOAD,
         upgrade_timeout: Duration::from_secs(10),
         close_timeout: Duration::from_secs(2),
+        proof_timeout: Duration::from_secs(3),
         outbox: OutboxLimits { max_bytes: 16 * MAX_PAYLOAD, max_packets: 4096 },
         mailbox: 256,
         max_questions: 16,

@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 
 use llm_world::{
-    App, EXTENSION, Event, LLM, NOTHING_OPEN, answer, error, refused, settled, trio, with_grace,
+    App, EXTENSION, Event, LLM, NOTHING_OPEN, Stream, answer, error, refused, settled, trio, with_grace,
 };
 use support::{Broker, auth};
 
@@ -234,6 +234,64 @@ async fn an_answer_that_was_over_is_handed_to_a_socket_that_joined_later() {
     back.settle().await;
     assert_eq!(back.text, b"all of it");
     settled(&broker, NOTHING_OPEN, 0).await;
+}
+
+/// A phone that has changed its network: the broker has not been told that the old connection is dead, and text waits
+/// there. Nothing overtakes it.
+#[tokio::test]
+async fn a_client_that_comes_back_waits_for_its_old_connection_to_be_found_dead() {
+    let (broker, mut extension, mut app) = trio(|config| config.session.proof_timeout = 300).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.begins(Some("r"), "o", "s", 100).await;
+    extension.piece("MIDDLE", "o", "s", "0", "\"one \"").await;
+    extension.settle().await;
+    // The old connection neither reads nor answers from here on, and is not closed.
+    let mut back = App::join(&broker, "app-a").await;
+    extension.piece("MIDDLE", "o", "s", "1", "\"two \"").await;
+    extension.settle().await;
+    // What is asked by the new one is answered there at once.
+    back.asks(EXTENSION, "new").await;
+    extension.gets("new").await;
+    extension.answers(Some("new"), "p", "at once").await;
+    assert_eq!(back.expect("message").await, answer("at once", "new", "p"));
+    assert_eq!(back.text, b"", "the text is not in order before the old connection is over");
+    back.reads("one two ").await;
+    extension.piece("MIDDLE", "o", "s", "2", "\"three\"").await;
+    let end = json!({"type": 3, "streamId": "s", "outputId": "o", "final": true});
+    extension.emit("CLIENT_STREAM_END", &end).await;
+    back.reads("one two three").await;
+    back.settle().await;
+    assert_eq!(back.text, b"one two three");
+    assert_eq!(broker.limit_reached("session.proof_timeout"), 1);
+    settled(&broker, NOTHING_OPEN, 0).await;
+}
+
+/// Of two tabs that both live, the second one has the rest of what was asked before it came.
+#[tokio::test]
+async fn a_second_socket_has_what_comes_once_the_first_has_answered() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.token(Some("r"), "o", "s0", "before ", true).await;
+    app.reads("before ").await;
+    let mut second = App::join(&broker, "app-a").await;
+    let mut text = String::from("before ");
+    for n in 1.. {
+        extension.token(Some("r"), "o", &format!("s{n}"), &format!("{n} "), false).await;
+        text += &format!("{n} ");
+        // It answers the ping on the way.
+        app.reads(&text).await;
+        second.settle().await;
+        if !second.text.is_empty() {
+            break;
+        }
+    }
+    let last = text.split_inclusive(' ').next_back().unwrap_or_default();
+    second.until("the last", |second| second.text.ends_with(last.as_bytes())).await;
+    let read = String::from_utf8_lossy(&second.text).into_owned();
+    assert!(text.ends_with(&read) && !read.contains("before"), "{read:?} of {text:?}");
+    assert_eq!(broker.limit_reached("session.proof_timeout"), 0);
 }
 
 /// Of a connection that does not answer its ping it cannot be told whether its client reads: text is not given up

@@ -68,6 +68,34 @@ fn pings_of_many_sessions_leave_together() {
 }
 
 #[test]
+fn a_sign_of_life_out_of_turn() {
+    let start = Instant::now();
+    let at = |millis| start + ms(millis);
+    let ping = Some(Packet::Ping { probe: false });
+    let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
+    assert_eq!(session.prove(ms(50), at(10)), ping);
+    assert!(session.awaits_pong());
+    assert_eq!(session.deadline(), at(60));
+    // Whoever asks later gives it no more time, and no second ping.
+    assert_eq!(session.prove(ms(50), at(20)), None);
+    assert_eq!(session.deadline(), at(60));
+    assert_eq!(session.receive(text("3"), at(30)), Ok(Received::Nothing));
+    assert!(!session.awaits_pong());
+    assert_eq!(session.deadline(), at(330), "the next ping comes an interval later");
+    // A ping that is due on its way has less time from then on.
+    assert!(session.poll(at(330)).unwrap().is_some());
+    assert_eq!(session.prove(ms(50), at(340)), None);
+    assert_eq!(session.deadline(), at(390));
+    assert_eq!(session.receive(text("3"), at(350)), Ok(Received::Nothing));
+    // Never more than any pong has.
+    assert_eq!(session.prove(ms(9999), at(400)), ping);
+    assert_eq!(session.deadline(), at(400) + TIMEOUT);
+    assert_eq!(session.poll(at(600)), Err(CloseReason::PingTimeout));
+    assert_eq!(session.prove(ms(50), at(700)), None);
+    assert!(session.is_closed());
+}
+
+#[test]
 fn other_frames_are_no_sign_of_life() {
     let start = Instant::now();
     let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);

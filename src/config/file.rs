@@ -76,6 +76,8 @@ section! {
         ping_interval: u64 = 25_000,
         /// Milliseconds that a pong may take.
         ping_timeout: u64 = 20_000,
+        /// Milliseconds that a pong may take when the client has come back by another connection.
+        proof_timeout: u64 = 3000,
         /// Milliseconds that a WebSocket may take to finish an upgrade.
         upgrade_timeout: u64 = 10_000,
         /// Milliseconds that a WebSocket has to end once its session has.
@@ -323,6 +325,7 @@ impl File {
         let positive = [
             ("session.ping_interval", self.session.ping_interval),
             ("session.ping_timeout", self.session.ping_timeout),
+            ("session.proof_timeout", self.session.proof_timeout),
             ("limits.max_payload", self.limits.max_payload as u64),
             ("server.body_timeout", self.server.body_timeout),
             ("server.send_timeout", self.server.send_timeout),

@@ -56,6 +56,7 @@ impl Config {
             max_payload: self.limits.max_payload,
             upgrade_timeout: millis(self.session.upgrade_timeout),
             close_timeout: millis(self.session.close_timeout),
+            proof_timeout: millis(self.session.proof_timeout),
             outbox: OutboxLimits {
                 max_bytes: self.limits.outbox_bytes,
                 max_packets: self.limits.outbox_packets,

@@ -73,12 +73,13 @@ if (EXTCHAOS) (async () => { while (chaos) { await sleep(1000 + rnd(3000)); extP
 async function client(id, index) {
   const io = [...RELEASES.values()][index % 3]; const transport = Object.keys(TRANSPORTS)[index % 3];
   const socket = io(`${proxy.url}/llm`, { transports: TRANSPORTS[transport], forceNew: true, reconnectionDelay: 30, reconnectionDelayMax: 300, randomizationFactor: 0.5, auth: { clientType: 'app', clientId: id, key: 'getKey' } });
+  let from = ''; const hook = () => { const e = socket.io.engine; const tag = Math.random().toString(36).slice(2, 5); e.on('data', () => { from = tag; }); }; socket.io.on('open', hook);
   let epoch = 0; let current = null; let waiting = new Set();
   socket.on('disconnect', () => { epoch += 1; stats.disconnects += 1; if (current) { current.breaks += 1; (current.at ??= []).push(Date.now()-current.begun); } });
   socket.on('connect', () => { if (current && !done.has(current.requestId)) send(); });
   const handle = (stream, info) => {
     const r = current?.requestId === info.requestId ? current : null;
-    stream.on('data', (c) => { if (r) { r.text.push(c); r.last = Date.now(); r.log.push(`${Date.now()-r.begun}@${epoch}:${info.streamId?.slice(0,4)}:${c.length}:${c.toString().slice(0,5)}`);} });
+    stream.on('data', (c) => { if (r) { r.text.push(c); r.last = Date.now(); r.log.push(`${Date.now()-r.begun}@${epoch}:${from}:${stream.id}:${info.streamId?.slice(0,4)}:${c.length}:${c.toString().slice(0,5)}`);} });
     stream.on('error', (e) => { if (r) { r.streamErrors.push(e.message); r.last = Date.now(); if (e.message !== 'Connection aborted') stats.streamErrors += 1; } });
   };
   ss(socket).on('streamed_data', handle);
@@ -108,7 +109,7 @@ async function client(id, index) {
     for (const n of seen) { if (n <= prev) dup = true; else if (n !== prev + 1) gaps += 1; prev = n; }
     if (prev !== COUNT - 1) gaps += 1;
     if (!dup && gaps) { const have = new Set(seen); const runs = []; let run = 0; for (let i = 0; i < COUNT; i += 1) { if (!have.has(i)) run += 1; else { if (run) runs.push(run); run = 0; } } if (run) runs.push(`tail${run}`); (stats.runs ??= []).push(`${r.target.slice(-1)}${transport[0]}:${runs.join('+')}/${r.breaks}`); if (process.env.SHOW) console.log('GAPPED', JSON.stringify({id, transport, t: r.target, breaks: r.breaks, at: r.at, acks: r.acks, n: seen.length, age: Date.now()-r.begun, log: r.log.slice(-6).join(' ')})); }
-    const note = () => JSON.stringify({ id, transport, r: r.requestId, target: r.target, breaks: r.breaks, acks: r.acks, error: r.error, se: r.streamErrors, n: seen.length, prev, gaps, dup, garbled, done: done.has(r.requestId), age: Date.now() - r.begun, log: r.log.slice(-40).join(' ') });
+    const note = () => JSON.stringify({ id, transport, r: r.requestId, target: r.target, breaks: r.breaks, acks: r.acks, error: r.error, se: r.streamErrors, n: seen.length, prev, gaps, dup, garbled, done: done.has(r.requestId), age: Date.now() - r.begun, t0: new Date(r.begun).toISOString(), sid: socket.io.engine?.id, log: r.log.slice(-60).join(' ') });
     if (r.error || r.acks.some((a) => a.startsWith('error'))) { stats.errors += 1; if (!EXTCHAOS) fails.push('ERR ' + note()); }
     else if (dup && !EXTCHAOS) { stats.dups += 1; fails.push('DUP ' + note()); }
     else if (garbled && !r.breaks && !EXTCHAOS) fails.push('GARBLED ' + note());
@@ -128,7 +129,7 @@ for (const s of sockets) s.disconnect();
 for (const e of extensions) e.stop();
 await sleep(8000);
 const m = await (await fetch(`${broker.url}/metrics`)).text();
-console.log(JSON.stringify(stats)); console.log(fails.slice(0, 12).join('\n')); console.log('fails', fails.length);
+console.log(JSON.stringify(stats)); console.log(fails.slice(0, 12).join('\n')); console.log('fails', fails.length); await (await import('node:fs/promises')).writeFile('/tmp/soak/broker.log', broker.log.join('\n'));
 console.log(m.split('\n').filter((l) => l && !l.startsWith('#') && !/ 0$/.test(l)).join('\n'));
 console.log(broker.log.filter((l) => /WARN|ERROR|panic/.test(l)).slice(0, 20).join('\n'));
 const panics = broker.log.filter((l) => /panicked|ERROR/.test(l)); console.log('alarms', panics.length);

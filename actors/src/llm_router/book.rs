@@ -1,10 +1,11 @@
 //! The router's book: who can be asked, who asks, and every open request. Pure state; what must be
 //! told to others goes out through the recipients that it holds.
 //!
-//! [`sockets`]: who comes and goes. [`requests`]: what is asked. [`ends`]: how it is over.
+//! [`sockets`]: who comes and goes. [`newcomers`]: who comes back by another connection. [`requests`]: what is asked. [`ends`]: how it is over.
 
 mod ended;
 mod ends;
+mod newcomers;
 mod requests;
 mod routes_by;
 mod sockets;
@@ -17,6 +18,7 @@ use std::{
 
 use ended::Ended;
 use framing::ByteString;
+use newcomers::Newcomer;
 use routes_by::{RoutesAwaiting, RoutesBy, Spare};
 use smallvec::SmallVec;
 
@@ -133,6 +135,8 @@ pub(super) struct Book {
     /// The way to each of them.
     lines: FastMap<SocketKey, Line>,
     pub(super) peers: FastMap<Requester, Peers>,
+    /// Those of them of which old requests are told later.
+    newcomers: Vec<Newcomer>,
     /// Whose each of those sockets is.
     owners: FastMap<SocketKey, Requester>,
     /// Owners of the sockets that closed last, for text that was on its way to one.
@@ -166,6 +170,7 @@ impl Book {
             targets: Vec::new(),
             lines: FastMap::default(),
             peers: FastMap::default(),
+            newcomers: Vec::new(),
             owners: FastMap::default(),
             closed: VecDeque::new(),
             requests: FastMap::default(),

@@ -26,9 +26,10 @@ pub use roles::{
 
 use crate::{
     ids::{ClientId, Identity, RequestId},
+    maps::FastMap,
     metrics::Metrics,
     registry::SocketKey,
-    session::HandedOn,
+    session::{HandedOn, ProveAlive},
     trust::ServerSettings,
 };
 
@@ -38,6 +39,8 @@ const MOVE_PATIENCE: Duration = Duration::from_secs(10);
 /// See the module's documentation.
 pub struct LlmRouter {
     book: Book,
+    /// Where each requester's socket is asked whether it lives.
+    provers: FastMap<SocketKey, Recipient<ProveAlive>>,
     settings: Arc<ArcSwap<ServerSettings>>,
     metrics: Arc<Metrics>,
 }
@@ -50,7 +53,7 @@ impl LlmRouter {
         epoch: Instant,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { book: Book::new(limits, epoch), settings, metrics }
+        Self { book: Book::new(limits, epoch), provers: FastMap::default(), settings, metrics }
     }
 
     /// Looks at the deadlines, and comes back after a tick that is short enough for each of them.
@@ -60,6 +63,23 @@ impl LlmRouter {
         self.metrics.requests_failed.inc_by(expired as u64);
         self.report();
         ctx.run_later(self.book.limits().tick(), Self::tick);
+    }
+
+    /// A socket that was there before `newcomer` shows that it lives, or is closed and says so by that.
+    fn prove(&self, elder: SocketKey, newcomer: SocketKey, ctx: &mut Context<Self>) {
+        let Some(prover) = self.provers.get(&elder) else {
+            return self.give_up(elder, newcomer, ctx);
+        };
+        let proof = prover.send(ProveAlive).into_actor(self);
+        ctx.spawn(proof.map(move |alive, router, ctx| match alive {
+            Ok(true) => router.book.proven(newcomer, elder),
+            _ => router.give_up(elder, newcomer, ctx),
+        }));
+    }
+
+    /// It is gone, and its end is on its way here; if not, for whatever fault, it is not waited for.
+    fn give_up(&self, elder: SocketKey, newcomer: SocketKey, ctx: &mut Context<Self>) {
+        ctx.run_later(MOVE_PATIENCE, move |router, _| router.book.proven(newcomer, elder));
     }
 
     fn report(&self) {
@@ -99,6 +119,8 @@ pub struct LlmSocketOpened {
     pub deliver: Recipient<Deliver>,
     /// Set for an extension: where requests go.
     pub target: Option<Recipient<ToTarget>>,
+    /// Whether it lives.
+    pub prove: Recipient<ProveAlive>,
 }
 
 /// It has closed.
@@ -132,6 +154,8 @@ pub struct LlmSocketMoved {
     pub deliver: Recipient<Deliver>,
     /// Set for an extension: where requests go.
     pub target: Option<Recipient<ToTarget>>,
+    /// Whether it lives.
+    pub prove: Recipient<ProveAlive>,
     /// Its old address, which hands on what it was sent.
     pub past: Recipient<HandedOn>,
 }
@@ -257,9 +281,13 @@ impl Handler<BuiltInTarget> for LlmRouter {
 impl Handler<LlmSocketOpened> for LlmRouter {
     type Result = ();
 
-    fn handle(&mut self, opened: LlmSocketOpened, _: &mut Self::Context) {
-        let LlmSocketOpened { socket, owner, deliver, target } = opened;
-        self.book.requester_opened(owner.clone(), Peer { socket, deliver: deliver.into() });
+    fn handle(&mut self, opened: LlmSocketOpened, ctx: &mut Self::Context) {
+        let LlmSocketOpened { socket, owner, deliver, target, prove } = opened;
+        let elders = self.book.requester_opened(owner.clone(), Peer { socket, deliver: deliver.into() });
+        self.provers.insert(socket, prove);
+        for elder in elders {
+            self.prove(elder, socket, ctx);
+        }
         if let Some(target) = target {
             self.book.target_opened(socket, owner, target);
         }
@@ -270,7 +298,10 @@ impl Handler<LlmSocketMoved> for LlmRouter {
     type Result = ();
 
     fn handle(&mut self, moved: LlmSocketMoved, ctx: &mut Self::Context) {
-        let LlmSocketMoved { socket, deliver, target, past } = moved;
+        let LlmSocketMoved { socket, deliver, target, prove, past } = moved;
+        if let Some(known) = self.provers.get_mut(&socket) {
+            *known = prove;
+        }
         let is_target = target.is_some();
         self.book.socket_moved(socket, &deliver.into(), target);
         if is_target {
@@ -293,6 +324,7 @@ impl Handler<LlmSocketClosed> for LlmRouter {
     type Result = ();
 
     fn handle(&mut self, LlmSocketClosed { socket, rooms }: LlmSocketClosed, _: &mut Self::Context) {
+        self.provers.remove(&socket);
         self.book.rooms_left(socket, rooms);
         self.book.socket_closed(socket, Instant::now());
     }

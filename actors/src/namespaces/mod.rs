@@ -236,7 +236,8 @@ impl Socket {
         match self.ns {
             Namespace::Llm => SocketLink::Llm {
                 deliver: session.clone().recipient(),
-                target: extension.then(|| session.recipient()),
+                target: extension.then(|| session.clone().recipient()),
+                prove: session.recipient(),
             },
             Namespace::FunctionCall if extension => SocketLink::Functions(session.recipient()),
             _ => SocketLink::Outbox,

@@ -116,6 +116,7 @@ impl Stage {
             max_payload: 1 << 20,
             upgrade_timeout: LONG,
             close_timeout: LONG,
+            proof_timeout: LONG,
             outbox: bounds,
             mailbox: 16,
             max_questions: 16,

@@ -11,7 +11,7 @@ use crate::{
     llm_router::{Deliver, ToTarget},
     outbox::Outbox,
     protocol::Namespace,
-    session::{HandedOn, socketio::AckArgs},
+    session::{HandedOn, ProveAlive, socketio::AckArgs},
 };
 
 /// One authenticated namespace socket.
@@ -56,6 +56,8 @@ pub enum SocketLink {
         deliver: Recipient<Deliver>,
         /// To the target.
         target: Option<Recipient<ToTarget>>,
+        /// Whether it lives.
+        prove: Recipient<ProveAlive>,
     },
     /// An extension's `/function_call`.
     Functions(Recipient<CallExtension>),

@@ -226,12 +226,13 @@ impl Registry {
         }
         let dialect = instance.dialect.clone();
         entry.dialect.join(dialect.clone());
-        if let SocketLink::Llm { deliver, target } = &link {
+        if let SocketLink::Llm { deliver, target, prove } = &link {
             let opened = LlmSocketOpened {
                 socket: entry.key,
                 owner,
                 deliver: deliver.clone(),
                 target: target.clone(),
+                prove: prove.clone(),
             };
             #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
             self.router.do_send(opened);
@@ -417,9 +418,9 @@ impl Handler<SocketMoved> for Registry {
             self.tell_rooms(&entry);
         }
         match link {
-            SocketLink::Llm { deliver, target } => {
+            SocketLink::Llm { deliver, target, prove } => {
                 #[expect(clippy::disallowed_methods, reason = "once per socket lifetime")]
-                self.router.do_send(LlmSocketMoved { socket, deliver, target, past });
+                self.router.do_send(LlmSocketMoved { socket, deliver, target, prove, past });
             }
             // Calls of a function are rare, and two of them must not change places: they keep the old
             // address, which hands them on.

@@ -21,6 +21,7 @@ mod driver;
 mod early;
 mod heartbeat;
 mod posted;
+mod proof;
 mod questions;
 pub mod socketio;
 mod upgrade;
@@ -49,6 +50,8 @@ use crate::{
 pub use ask::{Cx, NoAnswer, TooManyQuestions};
 pub use posted::PollingPayload;
 use posted::Posted;
+use proof::Proofs;
+pub use proof::ProveAlive;
 use questions::Questions;
 pub use upgrade::{HandedOn, ProbeError};
 pub use websocket::WebSocket;
@@ -60,6 +63,8 @@ pub struct SessionConfig {
     pub ping_interval: Duration,
     /// Time that a pong may take.
     pub ping_timeout: Duration,
+    /// Time that a pong may take when its client has come back by another connection.
+    pub proof_timeout: Duration,
     /// Advertised bound of one message, in bytes.
     pub max_payload: usize,
     /// Time that a WebSocket may take from its opening to the end of the probe.
@@ -110,6 +115,8 @@ pub(crate) struct Core<A: Application> {
     questions: Questions<A>,
     /// What is left of a polling POST.
     posted: Option<Posted>,
+    /// Those who wait for a sign of life of the peer.
+    proofs: Proofs,
 }
 
 /// Where a session actor stands.
@@ -201,6 +208,7 @@ impl<A: Application> SessionActor<A> {
             outbox: outbox.clone(),
             questions: Questions::default(),
             posted: None,
+            proofs: Proofs::default(),
         });
         let session = Self::start_in(Phase::Live(core), shared.clone(), websocket, outbox.clone());
         // Here and not in `started`: the peer's next request may be faster than the actor's start.
@@ -282,7 +290,10 @@ impl<A: Application> SessionActor<A> {
         self.shared.metrics.frames_in.inc();
         match core.engine.receive(frame, now) {
             // A pong: its deadline is over, and the timer need not wake anybody at it.
-            Ok(Received::Nothing) => self.armed = None,
+            Ok(Received::Nothing) => {
+                self.armed = None;
+                core.heard();
+            }
             Ok(Received::Message(text)) => self.with_app_at(now, ctx, |app, cx| app.text(cx, text)),
             Ok(Received::Binary(bytes)) => self.with_app_at(now, ctx, |app, cx| app.binary(cx, bytes)),
             Ok(Received::Closed) => self.close(CloseReason::ClientClosed, ctx),
@@ -341,6 +352,11 @@ impl<A: Application> SessionActor<A> {
         };
         debug!(sid:% = core.sid, reason:% = reason; "session closed");
         self.shared.metrics.session_closed(&reason);
+        if reason == CloseReason::PingTimeout && core.proofs.are_wanted() {
+            self.shared.metrics.limit_reached("session.proof_timeout");
+        }
+        // Whoever waited learns that there is none.
+        core.proofs = Proofs::default();
         // A peer that does not read will not read a farewell either.
         let flush = !matches!(reason, CloseReason::SlowConsumer | CloseReason::PingTimeout);
         let lingers = reason == CloseReason::ClientClosed && core.outbox.expects_poll();

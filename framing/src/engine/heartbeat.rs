@@ -153,6 +153,23 @@ impl EngineSession {
         }
     }
 
+    /// Asks the peer for a sign of life out of turn, at most `within` from now. Returns a ping to send, unless one is on
+    /// its way. A session that has ended says nothing.
+    pub fn prove(&mut self, within: Duration, now: Instant) -> Option<Packet> {
+        let latest = now + within.min(self.ping_timeout);
+        match &mut self.phase {
+            Phase::Resting { .. } => {
+                self.phase = Phase::AwaitingPong { until: latest };
+                Some(Packet::Ping { probe: false })
+            }
+            Phase::AwaitingPong { until } => {
+                *until = latest.min(*until);
+                None
+            }
+            Phase::Closed { .. } => None,
+        }
+    }
+
     /// Whether a ping is on its way that the peer has not answered.
     pub fn awaits_pong(&self) -> bool {
         matches!(self.phase, Phase::AwaitingPong { .. })

@@ -191,11 +191,12 @@ impl Book {
             route.holders.push(socket);
         }
         route.orphaned = None;
+        let route = self.routes.get(&id)?;
         let request = self.requests.get(&route.request)?;
         let requesters = request
             .requesters
             .iter()
-            .map(|requester| (requester.clone(), self.peers.get(requester).cloned().unwrap_or_default()))
+            .map(|requester| (requester.clone(), self.peers_for(requester, id)))
             .collect();
         Some(OpenedRoute {
             route: id,
@@ -222,9 +223,8 @@ impl Book {
             } else {
                 continue;
             }
-            let (routes, peers) =
-                (request.routes.clone(), self.peers.get(member).cloned().unwrap_or_default());
-            for route in routes {
+            for route in request.routes.clone() {
+                let peers = self.peers_for(member, route);
                 for holder in self.routes.get(&route).map(|route| route.holders.clone()).unwrap_or_default() {
                     let (requester, peers) = (member.clone(), peers.clone());
                     self.tell(holder, ToTarget::Peers { route, requester, peers, gone: !*joins });

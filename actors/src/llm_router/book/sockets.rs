@@ -63,20 +63,21 @@ impl Book {
         }
     }
 
-    pub(in crate::llm_router) fn requester_opened(&mut self, owner: Requester, peer: Peer) {
+    /// Returns its other sockets, if they are to show first that they live.
+    pub(in crate::llm_router) fn requester_opened(&mut self, owner: Requester, peer: Peer) -> Vec<SocketKey> {
         let peers = self.peers.entry(owner.clone()).or_default();
         let back = peers.is_empty();
         peers.push(peer.clone());
         self.owners.insert(peer.socket, owner.clone());
-        if back {
-            self.note_handed(&owner);
-            // Before their targets hear of it, and send what is newer.
-            self.hand_out(&owner, &peer);
+        self.note_handed(&owner);
+        if !back {
+            return self.newcomer(peer.socket, &owner);
         }
+        // Before their targets hear of it, and send what is newer.
+        self.hand_out(&owner, &peer, RouteId(u64::MAX));
         self.peers_changed(&owner, false);
-        if back {
-            self.settle(&owner);
-        }
+        self.settle(&owner);
+        Vec::new()
     }
 
     /// Somebody is back who does not know which of its answers are over: those come to it now.
@@ -110,7 +111,10 @@ impl Book {
                 self.peers.remove(&owner);
             }
         }
+        // Of a newcomer old requests hear behind this.
+        self.newcomers.retain(|newcomer| !newcomer.is(socket));
         self.peers_changed(&owner, false);
+        self.elder_closed(socket);
         self.closed.push_back((socket, owner));
         if self.closed.len() > REMEMBERED_SOCKETS {
             self.closed.pop_front();
@@ -150,10 +154,10 @@ impl Book {
 
     /// Tells the holders of a requester's routes which sockets it has now. Returns its requests.
     pub(super) fn peers_changed(&mut self, requester: &Requester, gone: bool) -> Vec<RequestId> {
-        let peers = self.peers.get(requester).cloned().unwrap_or_default();
         let theirs = self.requests_for(requester);
         for request in &theirs {
             for id in self.requests.get(request).into_iter().flat_map(|request| &request.routes) {
+                let peers = self.peers_for(requester, *id);
                 for holder in self.routes.get(id).into_iter().flat_map(|route| &route.holders) {
                     let (requester, peers) = (requester.clone(), peers.clone());
                     if let Some(line) = self.lines.get_mut(holder) {
@@ -286,13 +290,16 @@ impl Book {
         }
     }
 
-    /// What was kept for a requester goes to its first socket.
-    fn hand_out(&mut self, requester: &Requester, peer: &Peer) {
+    /// What was kept for a requester goes to its first socket: of routes up to `last`, those after it have told this one
+    /// all.
+    pub(super) fn hand_out(&mut self, requester: &Requester, peer: &Peer, last: RouteId) {
         for id in self.keeping.take(requester) {
             let Some(route) = self.routes.get_mut(&id) else { continue };
             if let Some(at) = route.kept.iter().position(|(of, _)| of == requester) {
                 let (_, mut parts) = route.kept.remove(at);
-                hand(peer, id, parts.make_contiguous());
+                if id <= last {
+                    hand(peer, id, parts.make_contiguous());
+                }
             }
         }
     }

@@ -217,11 +217,20 @@ impl Fixture {
         (address.clone().recipient(), address.recipient().into())
     }
 
-    /// A requester's socket opens.
+    /// A requester's socket opens; its others live.
     pub(super) fn peer(&mut self, client: &str) -> SocketKey {
-        let (socket, address) = self.recorder(1000);
-        self.book.requester_opened(requester(client), Peer { socket, deliver: address.recipient().into() });
+        let (socket, elders) = self.newcomer(client);
+        for elder in elders {
+            self.book.proven(socket, elder);
+        }
         socket
+    }
+
+    /// The same; those of its others are returned that are to show it.
+    pub(super) fn newcomer(&mut self, client: &str) -> (SocketKey, Vec<SocketKey>) {
+        let (socket, address) = self.recorder(1000);
+        let peer = Peer { socket, deliver: address.recipient().into() };
+        (socket, self.book.requester_opened(requester(client), peer))
     }
 
     /// Somebody who is told what is said, and is no requester.

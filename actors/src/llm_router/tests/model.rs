@@ -24,6 +24,10 @@ enum Act {
     TargetOpens(usize),
     TargetCloses(usize),
     PeerOpens(usize),
+    /// Its others have not shown yet that they live.
+    Newcomer(usize),
+    /// One of those does.
+    Proof(usize),
     PeerCloses(usize),
     Gone(usize),
     Open {
@@ -57,6 +61,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         4 => (0..TARGETS.len()).prop_map(Act::TargetOpens),
         2 => which.clone().prop_map(Act::TargetCloses),
         3 => (0..CLIENTS.len()).prop_map(Act::PeerOpens),
+        2 => (0..CLIENTS.len()).prop_map(Act::Newcomer),
+        1 => which.clone().prop_map(Act::Proof),
         2 => which.clone().prop_map(Act::PeerCloses),
         1 => (0..CLIENTS.len()).prop_map(Act::Gone),
         9 => (0..CLIENTS.len(), 0..REQUESTS.len(), prop::collection::vec(0..=TARGETS.len(), 1..3))
@@ -111,6 +117,8 @@ struct Model {
     being_read: BTreeSet<RouteId>,
     /// Of a client that came back: targets and requests that were over by then, and were not asked again.
     handed: BTreeMap<String, Vec<(String, String)>>,
+    /// Sockets of which routes up to one are not told, and those that are to show first that they live.
+    newcomers: Vec<(SocketKey, RouteId, Vec<SocketKey>)>,
     told: Vec<Told>,
     next: u64,
 }
@@ -124,13 +132,21 @@ impl Model {
         self.peers.iter().filter(|(_, owner)| owner == client).map(|(socket, _)| *socket).collect()
     }
 
+    /// Those that a route is answered to.
+    fn sockets_for(&self, client: &str, route: RouteId) -> Vec<SocketKey> {
+        let waits = |socket: &SocketKey| {
+            self.newcomers.iter().any(|(other, before, _)| other == socket && route <= *before)
+        };
+        self.sockets(client).into_iter().filter(|socket| !waits(socket)).collect()
+    }
+
     fn quiet(&self, id: RouteId) -> bool {
         self.lives[&id].ended && self.lives[&id].open == 0
     }
 
     fn peers_changed(&mut self, client: &str, gone: bool) {
-        let sockets = self.sockets(client);
         for (id, route) in &self.routes {
+            let sockets = self.sockets_for(client, *id);
             if self.requesters[&route.request].iter().any(|other| other == client) {
                 for holder in &route.holders {
                     self.told.push(Told::Peers(*holder, *id, client.to_owned(), sockets.clone(), gone));
@@ -240,6 +256,38 @@ impl Model {
         }
         for (request, message) in told {
             self.fail(client, &request, &message);
+        }
+    }
+
+    /// A socket lives, or has closed: another one need not wait for it.
+    fn proven(&mut self, newcomer: SocketKey, elder: SocketKey) {
+        let Some(at) = self.newcomers.iter().position(|(socket, ..)| *socket == newcomer) else { return };
+        self.newcomers[at].2.retain(|other| *other != elder);
+        if self.newcomers[at].2.is_empty() {
+            let (socket, before, _) = self.newcomers.remove(at);
+            let client = self.peers.iter().find(|(peer, _)| *peer == socket).unwrap().1.clone();
+            self.hand_out_to(&client, socket, before);
+            self.peers_changed(&client, false);
+        }
+    }
+
+    fn proven_if_waited(&mut self, newcomer: SocketKey, elder: SocketKey) {
+        if self.newcomers.iter().any(|(socket, _, elders)| *socket == newcomer && elders.contains(&elder)) {
+            self.proven(newcomer, elder);
+        }
+    }
+
+    fn is_asking(&self, client: &str) -> bool {
+        self.requesters.values().flatten().any(|other| other == client)
+    }
+
+    fn hand_out_to(&mut self, client: &str, socket: SocketKey, before: RouteId) {
+        for (id, route) in &mut self.routes {
+            for (_, message) in route.kept.extract_if(.., |(of, _)| of == client) {
+                if *id <= before {
+                    self.told.push(Told::Failed(socket, route.request.clone(), message));
+                }
+            }
         }
     }
 
@@ -482,15 +530,46 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
             }
             Act::PeerOpens(at) => {
                 let client = CLIENTS[at];
-                let back = model.sockets(client).is_empty();
+                let others = model.sockets(client);
                 let socket = f.peer(client);
                 model.peers.push((socket, client.to_owned()));
-                model.peers_changed(client, false);
-                if back {
-                    model.note_handed(client);
+                model.note_handed(client);
+                if others.is_empty() {
                     model.hand_out(client);
+                }
+                if others.is_empty() || model.is_asking(client) {
+                    let last = RouteId(model.next);
+                    model.hand_out_to(client, socket, last);
+                    model.peers_changed(client, false);
+                }
+                if others.is_empty() {
                     model.settle(client);
                 }
+            }
+            Act::Newcomer(at) => {
+                let client = CLIENTS[at];
+                let others = model.sockets(client);
+                if others.is_empty() {
+                    continue;
+                }
+                let (socket, elders) = f.newcomer(client);
+                model.peers.push((socket, client.to_owned()));
+                model.note_handed(client);
+                let expected = if model.is_asking(client) { others } else { Vec::new() };
+                prop_assert_eq!(&elders, &expected, "{:?}", act);
+                if !elders.is_empty() {
+                    model.newcomers.push((socket, RouteId(model.next), elders));
+                }
+            }
+            Act::Proof(at) => {
+                let pairs: Vec<_> = model
+                    .newcomers
+                    .iter()
+                    .flat_map(|(socket, _, elders)| elders.iter().map(|elder| (*socket, *elder)))
+                    .collect();
+                let Some((newcomer, elder)) = pick(&pairs, at) else { continue };
+                f.book.proven(newcomer, elder);
+                model.proven(newcomer, elder);
             }
             Act::PeerCloses(at) => {
                 if model.peers.is_empty() {
@@ -499,7 +578,11 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let at = at % model.peers.len();
                 let (socket, client) = model.peers.remove(at);
                 f.close(socket);
+                model.newcomers.retain(|(other, ..)| *other != socket);
                 model.peers_changed(&client, false);
+                for (newcomer, ..) in model.newcomers.clone() {
+                    model.proven_if_waited(newcomer, socket);
+                }
             }
             Act::Gone(at) => {
                 let client = CLIENTS[at];
@@ -544,7 +627,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                         .collect();
                     let expected: Vec<_> = model.requesters[&route.request]
                         .iter()
-                        .map(|client| (client.clone(), model.sockets(client)))
+                        .map(|client| (client.clone(), model.sockets_for(client, opened.route)))
                         .collect();
                     prop_assert_eq!(got, expected);
                 }

@@ -1,0 +1,60 @@
+//! A sign of life out of turn: a client that comes back by another connection has, as a rule, left the old one dead,
+//! and nobody has told the broker.
+
+use std::time::Instant;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::{Application, Core, Phase, SessionActor};
+
+/// Asks whether the peer lives. The answer is true with its next pong, and false once the session is over, which it is
+/// after `session.proof_timeout` at the latest if there is none.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct ProveAlive;
+
+/// Those who wait for the pong: one for each connection that has come since.
+#[derive(Debug, Default)]
+pub(super) struct Proofs(Vec<oneshot::Sender<()>>);
+
+impl Proofs {
+    pub(super) fn are_wanted(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+impl<A: Application> Core<A> {
+    /// The peer has said something that is no message: a pong, if one was due.
+    pub(super) fn heard(&mut self) {
+        if !self.engine.awaits_pong() {
+            for proof in self.proofs.0.drain(..) {
+                // Whoever asked may be gone.
+                let _ = proof.send(());
+            }
+        }
+    }
+}
+
+impl<A: Application> Handler<ProveAlive> for SessionActor<A> {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, question: ProveAlive, _: &mut Self::Context) -> Self::Result {
+        match &mut self.phase {
+            Phase::Live(core) => {
+                if core.engine.prove(self.shared.config.proof_timeout, Instant::now()).is_some() {
+                    core.outbox.push_ping();
+                }
+                self.armed = None;
+                let (proof, proven) = oneshot::channel();
+                core.proofs.0.push(proof);
+                Box::pin(async move { proven.await.is_ok() })
+            }
+            Phase::Moved(to) => {
+                let answer = to.send(question);
+                Box::pin(async move { answer.await.unwrap_or(false) })
+            }
+            Phase::Probing(_) | Phase::Ended(_) => Box::pin(std::future::ready(false)),
+        }
+    }
+}
