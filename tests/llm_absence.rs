@@ -137,6 +137,37 @@ async fn comes_and_goes(noticed: bool) {
     }
 }
 
+/// One stream for the whole answer, over many connections: some have read all that there was, and give nothing back;
+/// some have read nothing.
+#[tokio::test]
+async fn a_stream_that_goes_on_over_many_connections_comes_once_and_in_order() {
+    let (broker, mut extension, mut app) = trio(|_| ()).await;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.begins(Some("r"), "o", "s", 1000).await;
+    let (mut sent, mut got) = (String::new(), String::new());
+    for round in 0..20 {
+        for n in 0..20 {
+            let word = format!("{round}.{n} ");
+            let index = (round * 20 + n).to_string();
+            extension.piece("MIDDLE", "o", "s", &index, &json!(word).to_string()).await;
+            sent += &word;
+        }
+        extension.settle().await;
+        // Between these, nothing is read at all: text that is written and not acked is not repeated.
+        if [0, 3, 4, 8, 10, 13, 19].contains(&round) {
+            let all = sent.len() - got.len();
+            app.until("what was sent", |app| app.text.len() >= all).await;
+            app.settle().await;
+            got += std::str::from_utf8(&app.text).expect("whole characters");
+            assert_eq!(got, sent, "round {round}");
+        }
+        app.peer.vanish().await;
+        broker.until_metric_is("newage_sockets", 1).await;
+        app = App::join(&broker, "app-a").await;
+    }
+}
+
 #[tokio::test]
 async fn a_second_socket_is_not_given_again_what_the_first_left_unread() {
     let (broker, mut extension, mut app) = trio(|_| ()).await;

@@ -264,6 +264,8 @@ pub enum Delivery {
     },
     /// The request failed (spec §5.9).
     Failed(Failure),
+    /// Sent behind all that was sent to a socket that is over: it comes back like that, and behind it.
+    Fence,
 }
 
 /// Why a request failed, as its requester is told.

@@ -153,8 +153,8 @@ impl Broker {
                 }
             }
             Delivery::Failed(failure) => self.request_failed(cx, &failure),
-            // A room's to know.
-            Delivery::Opened { .. } => (),
+            // A room's to know, and only for a socket that is over.
+            Delivery::Opened { .. } | Delivery::Fence => (),
         }
     }
 

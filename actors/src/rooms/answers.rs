@@ -105,6 +105,8 @@ impl Answers {
             }
             // What was read of it stays: it becomes part of the answer.
             Delivery::StreamFailed { .. } => (),
+            // Of requesters alone.
+            Delivery::Fence => (),
         }
         Effects::default()
     }

@@ -1,13 +1,13 @@
 //! Somebody who asked: the sockets that it has, and what each of those before had.
 //!
 //! ```text
-//!           its last socket closes                a new socket, when SETTLE is over
+//!           its last socket closes                a new socket, when the fence is back
 //!   here ───────────────────────────► away ──────────────────────────────────────────► here
 //!                             what comes is kept                          and gets what was kept
 //! ```
 //!
 //! What was on its way to a socket that closes comes back, and stands before what is kept; no socket gets what
-//! another one has had.
+//! another one has had. A fence ([`Delivery::Fence`]) goes the same way behind it, and says that this was all.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,8 +25,8 @@ use crate::{
     registry::SocketKey,
 };
 
-/// What was on its way to a socket that has closed comes back within this time, by far.
-const SETTLE: Duration = Duration::from_millis(20);
+/// A fence comes back in microseconds, and in this time on a machine that is busy with other things. A bound for faults.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
 pub(super) struct Asker {
@@ -34,8 +34,9 @@ pub(super) struct Asker {
     pub(super) peers: SmallVec<[PeerLane; 1]>,
     /// What came while it was away.
     pub(super) kept: Lane,
-    /// What was on its way to its last socket may still come back: a new one is not served before.
-    pub(super) settles: Option<Instant>,
+    /// What was on its way to its last socket may still come back, but not behind its fence, nor this moment: a new one is
+    /// not served before.
+    settles: Option<(SocketKey, Instant)>,
     /// Sockets that it had; the newest last.
     past: VecDeque<Past>,
     /// Behind all text, once nothing more comes: a socket that is given text later is told as well.
@@ -47,7 +48,7 @@ struct Past {
     socket: SocketKey,
     after: u64,
     until: u64,
-    /// Streams of which it has had nothing, or not all.
+    /// Streams of which it has had nothing, or not all: those that it gave back, and those that went on.
     returned: HashSet<u64>,
 }
 
@@ -94,11 +95,23 @@ impl Asker {
     }
 
     pub(super) fn settled(&self, now: Instant) -> bool {
-        self.settles.is_none_or(|until| until <= now)
+        self.settles_at().is_none_or(|until| until <= now)
     }
 
-    /// A socket of it is over.
-    pub(super) fn bury(&mut self, lane: &PeerLane, newest: u64) {
+    pub(super) fn settles_at(&self) -> Option<Instant> {
+        self.settles.map(|(_, until)| until)
+    }
+
+    /// The fence of a socket is back.
+    pub(super) fn fenced(&mut self, socket: SocketKey) {
+        if self.settles.is_some_and(|(last, _)| last == socket) {
+            self.settles = None;
+        }
+    }
+
+    /// A socket of it is over. Of a stream that goes on it has had a beginning: what comes from then on, or comes back, is
+    /// not what it has had.
+    pub(super) fn bury(&mut self, lane: &PeerLane, newest: u64, open: &[u64]) {
         let (socket, after) = (lane.peer.socket, lane.joined);
         if self.past.iter().any(|past| past.socket == socket) {
             return;
@@ -106,7 +119,8 @@ impl Asker {
         if self.past.len() >= REMEMBERED_SOCKETS {
             self.past.pop_front();
         }
-        self.past.push_back(Past { socket, after, until: newest, returned: HashSet::new() });
+        let returned = open.iter().copied().collect();
+        self.past.push_back(Past { socket, after, until: newest, returned });
     }
 
     /// What a socket gives back and no other socket has had.
@@ -170,7 +184,8 @@ impl Asker {
     /// Its last socket is gone: what waited for it is kept.
     pub(super) fn away(&mut self, last: Option<PeerLane>, sending: &Sending<'_>) {
         if let Some(mut last) = last {
-            self.settles = Some(sending.now + SETTLE);
+            self.settles = Some((last.peer.socket, sending.now + SETTLE));
+            last.fence();
             while let Some(part) = last.backlog.pop() {
                 self.kept.push(part, sending.limit, sending.metrics);
             }

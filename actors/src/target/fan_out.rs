@@ -53,6 +53,8 @@ pub struct FanOut {
 struct Route {
     request_id: RequestId,
     state: Arc<RouteState>,
+    /// Streams that have begun and may go on.
+    open: SmallVec<[u64; 2]>,
     requesters: SmallVec<[Asker; 1]>,
     /// The room in which the request was made.
     listener: Option<PeerLane>,
@@ -105,8 +107,18 @@ impl FanOut {
             .collect();
         let listener = listener.map(|peer| PeerLane::new(peer, origin, joined));
         self.by_request.insert(request_id.clone(), route);
-        self.routes
-            .insert(route, Route { request_id, state, requesters, listener, complete, closing: false });
+        self.routes.insert(
+            route,
+            Route {
+                request_id,
+                state,
+                open: SmallVec::new(),
+                requesters,
+                listener,
+                complete,
+                closing: false,
+            },
+        );
         true
     }
 
@@ -158,7 +170,7 @@ impl FanOut {
         let (mut old, lost): (Vec<_>, Vec<_>) =
             old.into_iter().partition(|lane| peers.iter().any(|peer| peer.socket == lane.peer.socket));
         for lane in &lost {
-            asker.bury(lane, self.newest);
+            asker.bury(lane, self.newest, &route.open);
         }
         for peer in peers {
             let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
@@ -185,7 +197,7 @@ impl FanOut {
         route: RouteId,
         requester: &Requester,
         from: SocketKey,
-        parts: Vec<Delivery>,
+        mut parts: Vec<Delivery>,
         now: Instant,
     ) {
         let Some(route) = self.routes.get_mut(&route) else {
@@ -194,11 +206,17 @@ impl FanOut {
         let Some(asker) = route.requesters.iter_mut().find(|asker| asker.requester == *requester) else {
             return;
         };
+        if parts.pop_if(|last| matches!(last, Delivery::Fence)).is_some() {
+            asker.fenced(from);
+            if parts.is_empty() {
+                return self.flush(now);
+            }
+        }
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         let dead =
             asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
         if let Some(dead) = &dead {
-            asker.bury(dead, self.newest);
+            asker.bury(dead, self.newest, &route.open);
         }
         if asker.peers.is_empty() {
             for part in asker.still_wanted(from, parts) {
@@ -220,6 +238,17 @@ impl FanOut {
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
+        match delivery {
+            Delivery::Text(StreamText { info, end: false, .. }) => {
+                if !route.open.contains(&info.key) {
+                    route.open.push(info.key);
+                }
+            }
+            Delivery::Text(StreamText { info, .. }) | Delivery::StreamFailed { info, .. } => {
+                route.open.retain(|open| *open != info.key);
+            }
+            _ => (),
+        }
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         for asker in &mut route.requesters {
             asker.take(delivery, &mut sending);
@@ -318,7 +347,7 @@ impl FanOut {
                 continue;
             }
             if !asker.settled(now) {
-                retry_at = asker.settles.into_iter().chain(retry_at).min();
+                retry_at = asker.settles_at().into_iter().chain(retry_at).min();
                 continue;
             }
             for lane in &mut asker.peers {

@@ -33,6 +33,8 @@ pub(super) enum Got {
     Message(String),
     Finished,
     Error(String),
+    /// Behind all that it was sent.
+    Fence,
 }
 
 /// A receiver that takes nothing while the test does not wait, so that its mailbox can be filled.
@@ -61,6 +63,7 @@ impl Handler<Deliver> for Receiver {
             Delivery::Message { payload, .. } => got.push(Got::Message(payload.to_string())),
             Delivery::Opened { .. } => unreachable!("a room is told so"),
             Delivery::Failed(failure) => got.push(Got::Error(failure.message.to_string())),
+            Delivery::Fence => got.push(Got::Fence),
         }
     }
 }

@@ -45,7 +45,8 @@ impl Lane {
             Delivery::Opened { .. }
             | Delivery::Message { .. }
             | Delivery::Finished(_)
-            | Delivery::Failed(_) => false,
+            | Delivery::Failed(_)
+            | Delivery::Fence => false,
         }
     }
 
@@ -116,7 +117,8 @@ fn cost(delivery: &Delivery) -> usize {
             Delivery::Opened { .. }
             | Delivery::StreamFailed { .. }
             | Delivery::Finished(_)
-            | Delivery::Failed(_) => 0,
+            | Delivery::Failed(_)
+            | Delivery::Fence => 0,
         }
 }
 

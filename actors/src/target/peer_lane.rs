@@ -78,6 +78,13 @@ impl PeerLane {
         }
     }
 
+    /// Its socket is over: what was sent there comes back, and this behind it.
+    pub(super) fn fence(&self) {
+        let deliver = Deliver { socket: self.peer.socket, origin: self.origin, delivery: Delivery::Fence };
+        #[expect(clippy::disallowed_methods, reason = "once per route and socket")]
+        self.peer.deliver.do_send(deliver);
+    }
+
     /// Sends all that waits: nothing comes behind it, and nobody is left to wait with it.
     pub(super) fn leave(&mut self) {
         while let Some(delivery) = self.backlog.pop() {

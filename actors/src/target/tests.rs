@@ -122,6 +122,66 @@ fn what_was_kept_leaves_before_what_is_new() {
     });
 }
 
+/// The first had read all that there was of it, and gave nothing back.
+#[test]
+fn a_stream_that_goes_on_is_not_what_an_older_socket_has_had() {
+    run(async {
+        let (first, second, third) = (Socket::new(100), Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let (goes_on, ended) = (stream(), stream());
+        f.send(&goes_on, "1", false);
+        f.send(&ended, "all of it", true);
+        f.peers(&[], false);
+        f.peers(&[&second], false);
+        f.settle(&[&first, &second]).await;
+        f.send(&goes_on, "2", false);
+        f.peers(&[], false);
+        f.returned_from(&second, vec![text(&goes_on, "2", false), text(&ended, "all of it", true)]);
+        f.peers(&[&third], false);
+        f.send(&goes_on, "3", true);
+        f.settle(&[&third]).await;
+        assert_eq!(third.text(), "23");
+    });
+}
+
+/// However long it takes, up to a bound for faults.
+#[test]
+fn a_new_socket_is_served_behind_the_fence_of_the_last() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        f.send(&info, "12", false);
+        f.peers(&[], false);
+        first.read().await;
+        assert_eq!(first.got(), [Got::Text(info.key, "12".into()), Got::Fence]);
+        f.send(&info, "4", false);
+        f.peers(&[&next], false);
+        f.now += Duration::from_millis(900);
+        f.send(&info, "5", false);
+        f.fan_out.flush(f.now);
+        next.read().await;
+        assert_eq!(next.text(), "", "more may come back");
+        f.returned_from(&first, vec![text(&info, "2", false)]);
+        f.returned_from(&first, vec![text(&info, "3", false)]);
+        next.read().await;
+        assert_eq!(next.text(), "");
+        f.fan_out.returned(ROUTE, &me(), first.peer.socket, vec![Delivery::Fence], f.now);
+        next.read().await;
+        assert_eq!(next.text(), "2345", "at once");
+        // That of another one says nothing.
+        f.peers(&[], false);
+        f.fan_out.returned(ROUTE, &me(), first.peer.socket, vec![Delivery::Fence], f.now);
+        let last = Socket::new(100);
+        f.peers(&[&last], false);
+        f.send(&info, "6", true);
+        last.read().await;
+        assert_eq!(last.text(), "");
+        f.settle(&[&last]).await;
+        assert_eq!(last.text(), "6");
+    });
+}
+
 #[test]
 fn a_requester_that_is_gone_is_forgotten() {
     run(async {
@@ -511,7 +571,8 @@ async fn arrives_once_in_order(acts: Vec<Act>) -> Result<(), TestCaseError> {
     }
     let last = &sockets[sockets.len() - 1];
     f.settle(&[last]).await;
-    let got: Vec<Got> = sockets.iter().flat_map(|socket| socket.got.lock().clone()).collect();
+    let got = sockets.iter().flat_map(|socket| socket.got.lock().clone());
+    let got: Vec<Got> = got.filter(|got| *got != Got::Fence).collect();
     prop_assert_eq!(joined(&got), joined(&sent));
     Ok(())
 }

@@ -191,7 +191,10 @@ impl Book {
                 Some(to) => {
                     self.tell(to, ToTarget::Returned { route, requester: requester.clone(), socket, parts });
                 }
-                None => self.keep(route, requester, parts, End::Front),
+                None => {
+                    let parts = parts.into_iter().filter(|part| !matches!(part, Delivery::Fence)).collect();
+                    self.keep(route, requester, parts, End::Front);
+                }
             }
         }
     }
@@ -272,6 +275,9 @@ impl Book {
 
     /// Keeps parts for a requester that is away. The bounds are those of where they come from.
     fn keep(&mut self, id: RouteId, requester: &Requester, parts: Vec<Delivery>, end: End) {
+        if parts.is_empty() {
+            return;
+        }
         let Some(route) = self.routes.get_mut(&id) else {
             debug!(route = id.0; "part of a finished answer could not be delivered");
             return;
