@@ -13,6 +13,15 @@ export async function within(promise, what, ms = 10_000) {
   }
 }
 
+/** Looks until `condition` holds: for what no event tells of. */
+export async function until(condition, what, ms = 10_000) {
+  const deadline = Date.now() + ms;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${typeof what === 'function' ? what() : what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** The arguments of the next `event` of `emitter` that `accepts` likes. */
 export function next(emitter, event, accepts = () => true, ms) {
   let listener;

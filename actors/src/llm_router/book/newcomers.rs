@@ -30,12 +30,13 @@ impl Newcomer {
 }
 
 impl Book {
-    /// Notes a socket that has opened; returns those whose life is to be proven first. None, if nothing is under way.
+    /// Notes a socket that has opened; returns those that are to show that they live. If nothing is under way, nothing
+    /// waits for that.
     pub(super) fn newcomer(&mut self, socket: SocketKey, requester: &Requester) -> Vec<SocketKey> {
         let all = self.peers.get(requester).into_iter().flatten();
         let elders: Vec<SocketKey> = all.map(|peer| peer.socket).filter(|other| *other != socket).collect();
         if elders.is_empty() || self.requests_for(requester).is_empty() {
-            return Vec::new();
+            return elders;
         }
         let before = RouteId(self.next_route);
         let requester = requester.clone();
