@@ -100,6 +100,12 @@ deny:
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed; tests/tidy/licences.rs checks licences and sources"; fi
 
+# Random, so no part of `make test`: it says SEED= to have the same again.
+.PHONY: broken
+broken: $(stamps)/clients $(stamps)/web $(stamps)/extension ## Real clients on connections that break all the time (SEED=)
+	$(CARGO) build --locked --bin newage-broker
+	cd tests/clients && NEWAGE_BIN="$$(realpath ../../$(target))/debug/newage-broker" $(if $(SEED),SEED=$(SEED)) $(NPM) run broken
+
 # `cargo fuzz` asks for options that a stable compiler only takes so.
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS=60 (needs cargo-fuzz)

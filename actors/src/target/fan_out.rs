@@ -239,13 +239,11 @@ impl FanOut {
             return;
         };
         match delivery {
-            Delivery::Text(StreamText { info, end: false, .. }) => {
-                if !route.open.contains(&info.key) {
-                    route.open.push(info.key);
-                }
-            }
-            Delivery::Text(StreamText { info, .. }) | Delivery::StreamFailed { info, .. } => {
+            Delivery::Text(StreamText { info, end: true, .. }) | Delivery::StreamFailed { info, .. } => {
                 route.open.retain(|open| *open != info.key);
+            }
+            Delivery::Text(StreamText { info, .. }) if !route.open.contains(&info.key) => {
+                route.open.push(info.key);
             }
             _ => (),
         }
