@@ -70,7 +70,9 @@ impl Lane {
 
     /// Gives the part back if it does not fit.
     fn push_whole(&mut self, delivery: Delivery, limit: usize) -> Option<Delivery> {
-        if let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
+        // What came back may be followed by more of that.
+        if self.parts.len() > self.returned
+            && let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
             && last.info.key == next.info.key
             && !last.end
             && self.bytes + next.text.len() <= limit

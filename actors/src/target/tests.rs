@@ -122,6 +122,27 @@ fn what_was_kept_leaves_before_what_is_new() {
     });
 }
 
+/// It comes back in parts, and text comes meanwhile.
+#[test]
+fn what_comes_back_stands_before_what_comes() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let info = stream();
+        f.send(&info, "123", false);
+        f.peers(&[], false);
+        f.returned_from(&first, vec![text(&info, "1", false)]);
+        f.send(&info, "4", false);
+        f.returned_from(&first, vec![text(&info, "2", false)]);
+        f.send(&info, "5", false);
+        f.returned_from(&first, vec![text(&info, "3", false)]);
+        f.peers(&[&next], false);
+        f.send(&info, "6", true);
+        f.settle(&[&next]).await;
+        assert_eq!(next.text(), "123456");
+    });
+}
+
 /// The first had read all that there was of it, and gave nothing back.
 #[test]
 fn a_stream_that_goes_on_is_not_what_an_older_socket_has_had() {
