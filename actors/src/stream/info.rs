@@ -8,12 +8,17 @@ use std::sync::{
 /// Stands for one answer in whatever has some of its text: while that is on its way, waits, or is not acked, it is not
 /// read. Counted by its clones, so nothing is said when text arrives.
 #[derive(Debug, Clone, Default)]
-pub struct Unread(Arc<()>);
+pub struct Unread(Option<Arc<()>>);
 
 impl Unread {
+    /// Of an answer that somebody asks about; by default nobody does.
+    pub fn new() -> Self {
+        Self(Some(Arc::default()))
+    }
+
     /// Whether anybody but the holder of this one has text of the answer.
     pub fn is_any(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        self.0.as_ref().is_some_and(|answer| Arc::strong_count(answer) > 1)
     }
 }
 

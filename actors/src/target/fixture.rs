@@ -147,7 +147,7 @@ pub(super) fn opened(requesters: Vec<(Requester, Vec<Peer>)>) -> OpenedRoute {
         open_streams: AtomicU32::new(0),
         ended_once: AtomicBool::new(false),
         finished: AtomicBool::new(false),
-        unread: Unread::default(),
+        unread: Unread::new(),
         target_activity: Arc::default(),
     });
     let requesters = requesters.into_iter().map(|(requester, peers)| (requester, peers.into())).collect();

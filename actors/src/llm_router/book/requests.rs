@@ -132,7 +132,7 @@ impl Book {
             open_streams: AtomicU32::new(0),
             ended_once: AtomicBool::new(false),
             finished: AtomicBool::new(false),
-            unread: Unread::default(),
+            unread: Unread::new(),
             target_activity: activity.clone(),
         });
         self.next_route += 1;
