@@ -95,8 +95,8 @@ async fn a_streamed_answer_is_over_when_it_says_so() {
     extension
         .emit("CLIENT_STREAM_END", &json!({"type": 3, "streamId": "s", "outputId": "o", "final": true}))
         .await;
-    broker.until_metric_is(NOTHING_OPEN, 0).await;
     app.reads("all").await;
+    broker.until_metric_is(NOTHING_OPEN, 0).await;
     extension.tokens(Some("r"), "o", &["late"]).await;
     extension.settle().await;
     app.settle().await;

@@ -145,6 +145,8 @@ impl Setup {
         let workers = std::env::var("NEWAGE_TEST_WORKERS").ok().and_then(|workers| workers.parse().ok());
         config.server.workers = workers.unwrap_or(2);
         config.server.shutdown_timeout = 1;
+        // Sockets of a test answer a ping when the test reads them.
+        config.session.proof_timeout = 20_000;
         change(&mut config);
         Broker::run(config, Arc::new(data))
     }

@@ -267,6 +267,7 @@ impl FanOut {
             return;
         };
         route.complete = true;
+        route.state.finish();
         let finished = Delivery::Finished(route.request_id.clone());
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         for asker in route.requesters.iter_mut().filter(|_| streamed) {

@@ -23,7 +23,6 @@ impl Book {
             return;
         };
         route.finished = true;
-        route.state.finish();
         if let Some((reason, message)) = failure {
             let failure = Failure { request_id: route.request.clone(), message, error: None };
             self.fail(id, reason, failure);
