@@ -273,17 +273,17 @@ CLEAR_MESSAGES       | ok                                              | 2 | cha
                      | "roomName is required to clear messages."       | 2 | chat_history::clear_messages
                      | "Permission denied to clear messages."          | 2 | chat_history::clear_messages
 MESSAGES_CLEARED     | ok                                              | 2 | chat_history::clear_messages
-GET_FULL_CONTEXT     | ok                                              | 2 | chat_history::history_is_read_in_pages
-                     | "roomName is required."                         | 2 | chat_history::history_is_read_in_pages
-                     | "You are not a member of room <r>."             | 2 | chat_history::history_is_read_in_pages
-                     | "Could not retrieve context for room <r>."      | 2 | chat_history::history_is_read_in_pages
-GET_OFFLINE_MESSAGES | ok                                              | 2 | chat_history::history_is_read_in_pages
-                     | "roomName is required."                         | 2 | chat_history::history_is_read_in_pages
-                     | "You are not a member of room <r>."             | 2 | chat_history::history_is_read_in_pages
-                     | "Could not retrieve context for room <r>."      | 2 | chat_history::history_is_read_in_pages
-UPDATE_CONTEXT_PAGE  | ok                                              | 2 | chat_history::history_is_read_in_pages chat_history::whoever_joins_or_is_back_is_sent_the_history
-UPDATE_CONTEXT       | ok                                              | 2 | chat_history::a_client_that_reads_contexts_whole_gets_no_pages
-OFFLINE_MESSAGES     | never "it is sent to nobody"                    | 2 | chat_history::history_is_read_in_pages
+GET_FULL_CONTEXT     | ok                                              | 2 | chat_pages::history_is_read_in_pages
+                     | "roomName is required."                         | 2 | chat_pages::history_is_read_in_pages
+                     | "You are not a member of room <r>."             | 2 | chat_pages::history_is_read_in_pages
+                     | "Could not retrieve context for room <r>."      | 2 | chat_pages::history_is_read_in_pages
+GET_OFFLINE_MESSAGES | ok                                              | 2 | chat_pages::history_is_read_in_pages
+                     | "roomName is required."                         | 2 | chat_pages::history_is_read_in_pages
+                     | "You are not a member of room <r>."             | 2 | chat_pages::history_is_read_in_pages
+                     | "Could not retrieve context for room <r>."      | 2 | chat_pages::history_is_read_in_pages
+UPDATE_CONTEXT_PAGE  | ok                                              | 2 | chat_pages::history_is_read_in_pages chat_pages::whoever_joins_or_is_back_is_sent_the_history
+UPDATE_CONTEXT       | ok                                              | 2 | chat_pages::a_client_that_reads_contexts_whole_gets_no_pages
+OFFLINE_MESSAGES     | never "it is sent to nobody"                    | 2 | chat_pages::history_is_read_in_pages
 NEW_MESSAGE          | ok                                              | 2 | chat::immediate_a_request_is_recorded_forwarded_and_answered_to_everybody
 START_TYPING         | ok                                              | 2 | chat_history::members_type_and_extensions_process
 STOP_TYPING          | ok                                              | 2 | chat_history::members_type_and_extensions_process
