@@ -1,7 +1,8 @@
 //! The router's book: who can be asked, who asks, and every open request. Pure state; what must be
 //! told to others goes out through the recipients that it holds.
 //!
-//! [`sockets`]: who comes and goes. [`newcomers`]: who comes back by another connection. [`requests`]: what is asked. [`ends`]: how it is over.
+//! [`sockets`]: who comes and goes. [`newcomers`]: who comes back by another connection. [`requests`]: what is asked.
+//! [`ends`]: how it is over.
 
 mod ended;
 mod ends;
