@@ -63,15 +63,24 @@ export const MISHAPS = {
     client.removeAllListeners('close').destroy();
   },
   // Nothing comes through any more, and after a while both notice.
-  swallowed: ({ client, broker }, ms) => {
+  swallowed: (pair, ms) => {
+    const { client, broker } = pair;
+    pair.swallowed = true;
     client.unpipe(broker);
     broker.unpipe(client);
     broker.pause();
     setTimeout(() => client.destroy(), ms);
   },
-  slow: ({ client, broker }, ms) => {
+  slow: (pair, ms) => {
+    // Two pipes would bring everything twice.
+    if (pair.slow || pair.swallowed) return;
+    const { client, broker } = pair;
+    pair.slow = true;
     broker.unpipe(client);
     broker.pause();
-    setTimeout(() => !client.destroyed && broker.pipe(client), ms);
+    setTimeout(() => {
+      pair.slow = false;
+      if (!pair.swallowed && !client.destroyed) broker.pipe(client);
+    }, ms);
   },
 };
