@@ -268,6 +268,16 @@ pub enum Delivery {
     Fence,
 }
 
+impl Delivery {
+    /// If it is text.
+    pub fn text(&self) -> Option<&StreamText> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// Why a request failed, as its requester is told.
 #[derive(Clone, Debug)]
 pub struct Failure {

@@ -192,7 +192,12 @@ mod tests {
 
     fn text(output: &str, text: &'static str) -> Delivery {
         let info = Arc::new(StreamInfo::new("s".into(), output.into(), "r".into()));
-        Delivery::Text(StreamText { info, text: bytes::Bytes::from_static(text.as_bytes()), end: true })
+        Delivery::Text(StreamText {
+            info,
+            at: 0,
+            text: bytes::Bytes::from_static(text.as_bytes()),
+            end: true,
+        })
     }
 
     const LIMITS: AnswerLimits = AnswerLimits { bytes: 1 << 20, outputs: 8 };

@@ -17,7 +17,6 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
 mod announce;
@@ -39,7 +38,7 @@ pub use types::{Command, OutboundLimits, StreamGrouping, StreamText, WireId, Wir
 
 use super::StreamInfo;
 use crate::{maps::FastMap, rising_map::RisingMap};
-use entry::{Closing, Entry, EntryId, Group, OutputKey, Phase};
+use entry::{Closing, Entry, EntryId, Group, OutputKey, Phase, Waiting};
 use ignored::Ignored;
 use lane::Lanes;
 
@@ -73,7 +72,8 @@ pub struct StreamSender {
     /// One entry a stream at most; they are not moved by every read: one that fires early is set
     /// anew.
     timers: RisingMap<(Instant, EntryId), ()>,
-    queued: usize,
+    /// [`OutboundLimits::max_queued_bytes`] bounds all of it.
+    queued: Waiting,
     /// Streams in a row that were dropped without a read.
     never_read: u32,
     deaf: bool,
@@ -111,7 +111,7 @@ impl StreamSender {
             next_wire: 1,
             unread_wires: 0,
             timers: RisingMap::default(),
-            queued: 0,
+            queued: Waiting::default(),
             never_read: 0,
             deaf: false,
             reached: Reached::default(),
@@ -132,7 +132,7 @@ impl StreamSender {
         }
         let known = self.by_group.get(&group).copied();
         let id = match known {
-            Some(id) => self.grow(id, text.text, now, out),
+            Some(id) => self.grow(id, text, now, out),
             None if text.text.is_empty() => return,
             None => self.create(&group, text, now, out),
         };
@@ -268,7 +268,7 @@ impl StreamSender {
         self.waiting.clear();
         self.wires.clear();
         self.timers.clear();
-        (self.unread_wires, self.queued, self.never_read, self.deaf) = (0, 0, 0, false);
+        (self.unread_wires, self.queued, self.never_read, self.deaf) = (0, Waiting::default(), 0, false);
         entries.into_values().flat_map(Entry::into_texts).collect()
     }
 
@@ -279,7 +279,7 @@ impl StreamSender {
 
     /// Bytes of text that wait to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.queued
+        self.queued.text
     }
 
     /// Streams that wait, are open, or whose last ack is outstanding.
@@ -305,7 +305,13 @@ impl StreamSender {
     }
 
     /// More text for a known stream; `None` if that was the one to be dropped for it.
-    fn grow(&mut self, id: EntryId, text: Bytes, now: Instant, out: &mut Vec<Command>) -> Option<EntryId> {
+    fn grow(
+        &mut self,
+        id: EntryId,
+        StreamText { info, at, text, .. }: StreamText,
+        now: Instant,
+        out: &mut Vec<Command>,
+    ) -> Option<EntryId> {
         if !text.is_empty() {
             self.make_room(text.len(), now, out);
             let entry = self.entries.get_mut(&id)?;
@@ -313,8 +319,9 @@ impl StreamSender {
                 // Until now the receiver had nothing to be late with.
                 entry.progress = now;
             }
-            self.queued += text.len();
-            entry.text.push(text);
+            let before = entry.waiting();
+            entry.append(info, at, text);
+            self.queued.change(before, entry.waiting());
         }
         Some(id)
     }
@@ -346,9 +353,10 @@ impl StreamSender {
         self.make_room(text.text.len(), now, out);
         let id = self.next_entry;
         self.next_entry += 1;
-        self.queued += text.text.len();
         let lane = self.lanes.of(OutputKey::of(&text.info));
-        self.entries.insert(id, Entry::new(text, lane, now));
+        let entry = Entry::new(text, lane, now);
+        self.queued.change(Waiting::default(), entry.waiting());
+        self.entries.insert(id, entry);
         self.lanes.link(&mut self.entries, id);
         self.waiting.insert(id, ());
         Some(id)
@@ -387,8 +395,9 @@ impl StreamSender {
         if let Some(entry) = self.remove(id)
             && let Some(prev) = self.entries.get_mut(&prev_id)
         {
-            self.queued += entry.text.len();
+            let before = prev.waiting();
             prev.merge(entry);
+            self.queued.change(before, prev.waiting());
         }
         prev_id
     }

@@ -10,18 +10,19 @@
 //! another one has had. A fence ([`Delivery::Fence`]) goes the same way behind it, and says that this was all.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use smallvec::SmallVec;
 
 use super::{
+    heard::{Heard, OpenStreams, Past, Spans, without},
     lane::Lane,
     peer_lane::{PeerLane, Sending},
 };
 use crate::{
-    llm_router::{Delivery, Requester},
+    llm_router::{Delivery, Origin, Peer, Requester},
     registry::SocketKey,
 };
 
@@ -32,7 +33,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(super) struct Asker {
     pub(super) requester: Requester,
     pub(super) peers: SmallVec<[PeerLane; 1]>,
-    /// What came while it was away.
+    /// It is away, or its new sockets are not served yet: what comes is kept, and given to none of them.
+    waiting: bool,
     pub(super) kept: Lane,
     /// What was on its way to its last socket may still come back, but not behind its fence, nor this moment: a new one is
     /// not served before.
@@ -41,15 +43,6 @@ pub(super) struct Asker {
     past: VecDeque<Past>,
     /// Behind all text, once nothing more comes: a socket that is given text later is told as well.
     finished: Option<Delivery>,
-}
-
-/// A socket that is over: it was sent the streams after `after`, up to `until`.
-struct Past {
-    socket: SocketKey,
-    after: u64,
-    until: u64,
-    /// Streams of which it has had nothing, or not all: those that it gave back, and those that went on.
-    returned: HashSet<u64>,
 }
 
 /// Sockets that a requester had while one answer came. Of an older one it is not known any more what
@@ -62,16 +55,43 @@ impl Asker {
         peers: SmallVec<[PeerLane; 1]>,
         finished: Option<Delivery>,
     ) -> Self {
-        Self { requester, peers, kept: Lane::default(), settles: None, past: VecDeque::new(), finished }
+        let (waiting, kept) = (peers.is_empty(), Lane::default());
+        Self { requester, peers, waiting, kept, settles: None, past: VecDeque::new(), finished }
+    }
+
+    /// A socket of it has opened, and hears this from now on.
+    pub(super) fn join(&mut self, peer: Peer, origin: Origin, heard: &Heard) {
+        let heard = if self.waiting { Heard::nothing() } else { heard.clone() };
+        self.peers.push(PeerLane::new(peer, origin, heard));
+    }
+
+    /// Once it is back, and the moment for it has come, its sockets are given what was kept, and hear this from now on:
+    /// whatever comes is newer.
+    pub(super) fn serve(&mut self, heard: impl FnOnce() -> Heard, sending: &mut Sending<'_>) {
+        if !self.waiting || self.peers.is_empty() || !self.settled(sending.now) {
+            return;
+        }
+        self.waiting = false;
+        let heard = heard();
+        for lane in &mut self.peers {
+            lane.heard = heard.clone();
+        }
+        if self.kept.parts.is_empty() {
+            return;
+        }
+        while let Some(part) = self.kept.pop() {
+            for lane in &mut self.peers {
+                lane.catch_up(&part, sending);
+            }
+        }
+        self.give_finished(sending);
     }
 
     /// Sends a part to all of its sockets, or keeps it for the next.
     pub(super) fn take(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
-        if self.peers.is_empty() || !self.settled(sending.now) {
+        if self.waiting {
             return self.kept.push(delivery.clone(), sending.limit, sending.metrics);
         }
-        // The moment for what was kept may have come since the last look at it: it is older than this.
-        self.give_kept(sending);
         for lane in &mut self.peers {
             lane.give(delivery, sending);
         }
@@ -79,13 +99,10 @@ impl Asker {
 
     /// Nothing more comes.
     pub(super) fn finish(&mut self, finished: Delivery, sending: &mut Sending<'_>) {
-        if self.settled(sending.now) {
-            self.give_kept(sending);
-            for lane in &mut self.peers {
-                lane.give(&finished, sending);
-            }
-        }
         self.finished = Some(finished);
+        if !self.waiting {
+            self.give_finished(sending);
+        }
     }
 
     /// Whether something waits for a mailbox of its, or for a moment to pass.
@@ -111,66 +128,70 @@ impl Asker {
 
     /// A socket of it is over. Of a stream that goes on it has had a beginning: what comes from then on, or comes back, is
     /// not what it has had.
-    pub(super) fn bury(&mut self, lane: &PeerLane, newest: u64, open: &[u64]) {
-        let (socket, after) = (lane.peer.socket, lane.joined);
-        if self.past.iter().any(|past| past.socket == socket) {
+    pub(super) fn bury(&mut self, lane: &PeerLane, newest: u64, open: &OpenStreams) {
+        let socket = lane.peer.socket;
+        if self.has_lost(socket) {
             return;
         }
         if self.past.len() >= REMEMBERED_SOCKETS {
             self.past.pop_front();
         }
-        let returned = open.iter().copied().collect();
-        self.past.push_back(Past { socket, after, until: newest, returned });
+        self.past.push_back(Past::new(socket, lane.heard.clone(), newest, open));
     }
 
-    /// What a socket gives back and no other socket has had.
-    pub(super) fn still_wanted(&mut self, from: SocketKey, mut parts: Vec<Delivery>) -> Vec<Delivery> {
-        let keys = parts.iter().filter_map(|part| match part {
-            Delivery::Text(text) => Some(text.info.key),
-            _ => None,
-        });
+    /// Whether a socket of it is over.
+    pub(super) fn has_lost(&self, socket: SocketKey) -> bool {
+        self.past.iter().any(|past| past.socket == socket)
+    }
+
+    /// A socket has not had these.
+    fn gave_back<'a>(&mut self, from: SocketKey, parts: impl IntoIterator<Item = &'a Delivery>) {
         if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
-            past.returned.extend(keys);
+            for text in parts.into_iter().filter_map(Delivery::text) {
+                past.returned(text);
+            }
         }
-        let had = |key: u64| {
-            let live = self.peers.iter().any(|lane| lane.peer.socket != from && lane.joined < key);
-            live || self.past.iter().any(|past| {
-                past.socket != from && past.after < key && key <= past.until && !past.returned.contains(&key)
-            })
-        };
-        parts.retain(|part| !matches!(part, Delivery::Text(text) if had(text.info.key)));
-        parts
+    }
+
+    /// What its sockets but this have had of a stream. What is kept none has had, nor gives back any more.
+    fn had_by_others(&self, from: SocketKey, key: u64) -> Spans {
+        let others = self.peers.iter().filter(|lane| lane.peer.socket != from);
+        let before = self.past.iter().filter(|past| past.socket != from);
+        let others = others.flat_map(|lane| lane.heard.spans(key));
+        others.chain(before.flat_map(|past| past.spans(key))).collect()
+    }
+
+    /// What a socket gives back, and no other has had.
+    fn still_wanted(&mut self, from: SocketKey, parts: Vec<Delivery>) -> Vec<Delivery> {
+        self.gave_back(from, &parts);
+        let mut wanted = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Delivery::Text(text) => {
+                    let left = without(&text, &self.had_by_others(from, text.info.key));
+                    wanted.extend(left.into_iter().map(Delivery::Text));
+                }
+                other => wanted.push(other),
+            }
+        }
+        wanted
     }
 
     /// What a socket that is over has not had goes to those of the others that have not had it either: they joined
     /// after it was sent.
     pub(super) fn hand_over(&mut self, from: SocketKey, parts: Vec<Delivery>, sending: &mut Sending<'_>) {
         let parts = self.still_wanted(from, parts);
-        if !self.settled(sending.now) {
+        if self.waiting {
             return parts.into_iter().for_each(|part| self.kept.push_returned(part));
         }
-        for part in &parts {
-            let Delivery::Text(text) = part else { continue };
-            for lane in self.peers.iter_mut().filter(|lane| text.info.key <= lane.joined) {
-                lane.give(part, sending);
+        for part in parts.iter().filter(|part| part.text().is_some()) {
+            for lane in &mut self.peers {
+                lane.catch_up(part, sending);
             }
         }
         if !parts.is_empty() {
             self.give_finished(sending);
         }
-    }
-
-    /// What was kept goes to all of its sockets.
-    pub(super) fn give_kept(&mut self, sending: &mut Sending<'_>) {
-        if self.kept.parts.is_empty() || self.peers.is_empty() {
-            return;
-        }
-        while let Some(part) = self.kept.pop() {
-            for lane in &mut self.peers {
-                lane.give(&part, sending);
-            }
-        }
-        self.give_finished(sending);
     }
 
     fn give_finished(&mut self, sending: &mut Sending<'_>) {
@@ -183,10 +204,12 @@ impl Asker {
 
     /// Its last socket is gone: what waited for it is kept.
     pub(super) fn away(&mut self, last: Option<PeerLane>, sending: &Sending<'_>) {
-        if let Some(mut last) = last {
-            self.settles = Some((last.peer.socket, sending.now + SETTLE));
+        self.waiting = true;
+        if let Some(last) = last {
+            let socket = last.peer.socket;
+            self.settles = Some((socket, sending.now + SETTLE));
             last.fence();
-            while let Some(part) = last.backlog.pop() {
+            for part in self.still_wanted(socket, last.backlog.parts.into()) {
                 self.kept.push(part, sending.limit, sending.metrics);
             }
         }

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use super::{
     asker::Asker,
+    heard::{Heard, OpenStreams},
     peer_lane::{PeerLane, RETRY, Sending},
 };
 use crate::{
@@ -53,8 +54,7 @@ pub struct FanOut {
 struct Route {
     request_id: RequestId,
     state: Arc<RouteState>,
-    /// Streams that have begun and may go on.
-    open: SmallVec<[u64; 2]>,
+    open: OpenStreams,
     requesters: SmallVec<[Asker; 1]>,
     /// The room in which the request was made.
     listener: Option<PeerLane>,
@@ -96,29 +96,20 @@ impl FanOut {
         if !self.admits(route) {
             return false;
         }
-        let (origin, joined) = (Origin { route, holder: self.holder }, self.newest);
-        let lanes =
-            |peers: Peers| peers.into_iter().map(|peer| PeerLane::new(peer, origin, joined)).collect();
+        let open = OpenStreams::default();
+        let (origin, heard) = (Origin { route, holder: self.holder }, Heard::new(self.newest, &open));
+        let lane = |peer| PeerLane::new(peer, origin, heard.clone());
+        let lanes = |peers: Peers| peers.into_iter().map(lane).collect();
         let complete = state.is_finished();
         let finished = || complete.then(|| Delivery::Finished(request_id.clone()));
         let requesters = requesters
             .into_iter()
             .map(|(requester, peers)| Asker::new(requester, lanes(peers), finished()))
             .collect();
-        let listener = listener.map(|peer| PeerLane::new(peer, origin, joined));
+        let listener = listener.map(lane);
         self.by_request.insert(request_id.clone(), route);
-        self.routes.insert(
-            route,
-            Route {
-                request_id,
-                state,
-                open: SmallVec::new(),
-                requesters,
-                listener,
-                complete,
-                closing: false,
-            },
-        );
+        self.routes
+            .insert(route, Route { request_id, state, open, requesters, listener, complete, closing: false });
         true
     }
 
@@ -156,7 +147,8 @@ impl FanOut {
             route.requesters.retain(|asker| asker.requester != *requester);
             return;
         }
-        let (origin, joined) = (Origin { route: id, holder: self.holder }, self.newest);
+        let origin = Origin { route: id, holder: self.holder };
+        let heard = Heard::new(self.newest, &route.open);
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
             let finished = route.complete.then(|| Delivery::Finished(route.request_id.clone()));
@@ -172,20 +164,21 @@ impl FanOut {
         for lane in &lost {
             asker.bury(lane, self.newest, &route.open);
         }
+        // The router may not have heard yet that a socket is over which has given back what it had.
+        let peers = peers.into_iter().filter(|peer| !asker.has_lost(peer.socket)).collect::<Peers>();
         for peer in peers {
-            let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
-            asker.peers.push(match known {
-                Some(at) => old.swap_remove(at),
-                None => PeerLane::new(peer, origin, joined),
-            });
+            match old.iter().position(|lane| lane.peer.socket == peer.socket) {
+                Some(at) => asker.peers.push(old.swap_remove(at)),
+                None => asker.join(peer, origin, &heard),
+            }
         }
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
+        let mut lost = lost.into_iter();
         if asker.peers.is_empty() {
-            asker.away(lost.into_iter().next(), &sending);
-        } else {
-            for lane in lost {
-                asker.hand_over(lane.peer.socket, lane.backlog.parts.into(), &mut sending);
-            }
+            asker.away(lost.next(), &sending);
+        }
+        for lane in lost {
+            asker.hand_over(lane.peer.socket, lane.backlog.parts.into(), &mut sending);
         }
         self.flush(now);
     }
@@ -213,16 +206,13 @@ impl FanOut {
             }
         }
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
-        let dead =
-            asker.peers.iter().position(|lane| lane.peer.socket == from).map(|at| asker.peers.remove(at));
+        let dead = asker.peers.iter().position(|lane| lane.peer.socket == from);
+        let mut dead = dead.map(|at| asker.peers.remove(at));
         if let Some(dead) = &dead {
             asker.bury(dead, self.newest, &route.open);
         }
         if asker.peers.is_empty() {
-            for part in asker.still_wanted(from, parts) {
-                asker.kept.push_returned(part);
-            }
-            return asker.away(dead, &sending);
+            asker.away(dead.take(), &sending);
         }
         asker.hand_over(from, parts, &mut sending);
         if let Some(dead) = dead {
@@ -230,35 +220,30 @@ impl FanOut {
         }
     }
 
-    /// Sends something to everybody who asked.
+    /// Sends something that is no text to everybody who asked.
     pub fn send(&mut self, route: RouteId, delivery: &Delivery, now: Instant) {
-        if let Delivery::Text(text) = delivery {
-            self.newest = self.newest.max(text.info.key);
-        }
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };
-        match delivery {
-            Delivery::Text(StreamText { info, end: true, .. }) | Delivery::StreamFailed { info, .. } => {
-                route.open.retain(|open| *open != info.key);
-            }
-            Delivery::Text(StreamText { info, .. }) if !route.open.contains(&info.key) => {
-                route.open.push(info.key);
-            }
-            _ => (),
-        }
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
-        for asker in &mut route.requesters {
-            asker.take(delivery, &mut sending);
+        route.serve(self.newest, &mut sending);
+        if let Delivery::StreamFailed { info, .. } = delivery {
+            route.open.end(info.key);
         }
-        if let Some(room) = &mut route.listener {
-            room.give(delivery, &mut sending);
-        }
+        route.give(delivery, &mut sending);
     }
 
     /// Text of a stream, to everybody who asked.
     pub fn text(&mut self, route: RouteId, info: Arc<StreamInfo>, text: Bytes, end: bool, now: Instant) {
-        self.send(route, &Delivery::Text(StreamText { info, text, end }), now);
+        let before = self.newest;
+        self.newest = before.max(info.key);
+        let Some(route) = self.routes.get_mut(&route) else {
+            return;
+        };
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
+        route.serve(before, &mut sending);
+        let at = route.open.place(info.key, text.len() as u64, end);
+        route.give(&Delivery::Text(StreamText { info, at, text, end }), &mut sending);
     }
 
     /// Nothing more comes: the room is told, and so are those who have read streams, behind what they were sent. Once.
@@ -270,6 +255,7 @@ impl FanOut {
         route.state.finish();
         let finished = Delivery::Finished(route.request_id.clone());
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
+        route.serve(self.newest, &mut sending);
         for asker in route.requesters.iter_mut().filter(|_| streamed) {
             asker.finish(finished.clone(), &mut sending);
         }
@@ -341,20 +327,19 @@ impl FanOut {
                 retry_at = Some(now + RETRY);
             }
         }
-        for asker in self.routes.values_mut().flat_map(|route| &mut route.requesters) {
-            if asker.peers.is_empty() {
-                continue;
-            }
-            if !asker.settled(now) {
-                retry_at = asker.settles_at().into_iter().chain(retry_at).min();
-                continue;
-            }
-            for lane in &mut asker.peers {
-                if lane.flush() {
-                    retry_at = Some(now + RETRY);
+        for route in self.routes.values_mut() {
+            for asker in route.requesters.iter_mut().filter(|asker| !asker.peers.is_empty()) {
+                if !asker.settled(now) {
+                    retry_at = asker.settles_at().into_iter().chain(retry_at).min();
+                    continue;
+                }
+                for lane in &mut asker.peers {
+                    if lane.flush() {
+                        retry_at = Some(now + RETRY);
+                    }
                 }
             }
-            asker.give_kept(&mut Sending::new(&self.limits, &self.metrics, &mut retry_at, now));
+            route.serve(self.newest, &mut Sending::new(&self.limits, &self.metrics, &mut retry_at, now));
         }
         self.retry_at = retry_at;
         self.routes.retain(|_, route| !route.closing || route.waits());
@@ -362,6 +347,22 @@ impl FanOut {
 }
 
 impl Route {
+    /// What was kept is older than what comes, which is told them next.
+    fn serve(&mut self, newest: u64, sending: &mut Sending<'_>) {
+        for asker in &mut self.requesters {
+            asker.serve(|| Heard::new(newest, &self.open), sending);
+        }
+    }
+
+    fn give(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        for asker in &mut self.requesters {
+            asker.take(delivery, sending);
+        }
+        if let Some(room) = &mut self.listener {
+            room.give(delivery, sending);
+        }
+    }
+
     /// Whether something waits for a mailbox, or for a moment to pass.
     fn waits(&self) -> bool {
         self.listener.as_ref().is_some_and(PeerLane::waits) || self.requesters.iter().any(Asker::waits)

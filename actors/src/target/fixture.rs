@@ -38,7 +38,10 @@ pub(super) enum Got {
 }
 
 /// A receiver that takes nothing while the test does not wait, so that its mailbox can be filled.
-pub(super) struct Receiver(Arc<Mutex<Vec<Got>>>);
+pub(super) struct Receiver {
+    got: Arc<Mutex<Vec<Got>>>,
+    parts: Arc<Mutex<Vec<Delivery>>>,
+}
 
 impl Actor for Receiver {
     type Context = Context<Self>;
@@ -48,9 +51,10 @@ impl Handler<Deliver> for Receiver {
     type Result = ();
 
     fn handle(&mut self, Deliver { delivery, .. }: Deliver, _: &mut Self::Context) {
-        let mut got = self.0.lock();
+        self.parts.lock().push(delivery.clone());
+        let mut got = self.got.lock();
         match delivery {
-            Delivery::Text(StreamText { info, text, end }) => {
+            Delivery::Text(StreamText { info, text, end, .. }) => {
                 if !text.is_empty() {
                     got.push(Got::Text(info.key, String::from_utf8(text.to_vec()).unwrap()));
                 }
@@ -82,12 +86,14 @@ pub(super) struct Socket {
     pub(super) peer: Peer,
     pub(super) address: Addr<Receiver>,
     pub(super) got: Arc<Mutex<Vec<Got>>>,
+    /// The same, as it came.
+    pub(super) parts: Arc<Mutex<Vec<Delivery>>>,
 }
 
 impl Socket {
     pub(super) fn new(mailbox: usize) -> Self {
-        let got = Arc::new(Mutex::new(Vec::new()));
-        let receiver = Receiver(got.clone());
+        let (got, parts) = (Arc::default(), Arc::default());
+        let receiver = Receiver { got: Arc::clone(&got), parts: Arc::clone(&parts) };
         let address = Receiver::create(|ctx| {
             ctx.set_mailbox_capacity(mailbox);
             receiver
@@ -96,6 +102,7 @@ impl Socket {
             peer: Peer { socket: SocketKey::next(), deliver: Arc::new(address.clone().recipient()) },
             address,
             got,
+            parts,
         }
     }
 
@@ -158,8 +165,8 @@ pub(super) fn stream() -> Arc<StreamInfo> {
     Arc::new(StreamInfo::new("s".into(), "o".into(), "r".into()))
 }
 
-pub(super) fn text(info: &Arc<StreamInfo>, text: &str, end: bool) -> StreamText {
-    StreamText { info: info.clone(), text: Bytes::copy_from_slice(text.as_bytes()), end }
+pub(super) fn text(info: &Arc<StreamInfo>, at: u64, text: &str, end: bool) -> StreamText {
+    StreamText { info: info.clone(), at, text: Bytes::copy_from_slice(text.as_bytes()), end }
 }
 
 pub(super) struct Fixture {
@@ -184,7 +191,7 @@ impl Fixture {
     }
 
     pub(super) fn send(&mut self, info: &Arc<StreamInfo>, words: &str, end: bool) {
-        self.fan_out.send(ROUTE, &Delivery::Text(text(info, words, end)), self.now);
+        self.fan_out.text(ROUTE, info.clone(), Bytes::copy_from_slice(words.as_bytes()), end, self.now);
     }
 
     pub(super) fn say(&mut self, message: &str) {

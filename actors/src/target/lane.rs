@@ -74,6 +74,7 @@ impl Lane {
         if self.parts.len() > self.returned
             && let (Delivery::Text(next), Some(Delivery::Text(last))) = (&delivery, self.parts.back_mut())
             && last.info.key == next.info.key
+            && last.at + last.text.len() as u64 == next.at
             && !last.end
             && self.bytes + next.text.len() <= limit
         {
@@ -91,10 +92,16 @@ impl Lane {
         None
     }
 
-    /// A part that came back: behind those that did before, in front of everything else.
+    /// A part that came back: in front of what did not, and behind what did before; text from several sockets in its
+    /// own order.
     pub(super) fn push_returned(&mut self, delivery: Delivery) {
         self.bytes += cost(&delivery);
-        self.parts.insert(self.returned.min(self.parts.len()), delivery);
+        let place = |text: &StreamText| (text.info.key, text.at);
+        let text = delivery.text().map(place);
+        let is_later = |part: &&Delivery| text.is_some() && part.text().map(place) > text;
+        let back = self.returned.min(self.parts.len());
+        let later = self.parts.range(..back).rev().take_while(is_later).count();
+        self.parts.insert(back - later, delivery);
         self.returned += 1;
     }
 

@@ -3,6 +3,7 @@
 
 mod asker;
 mod fan_out;
+mod heard;
 mod lane;
 mod peer_lane;
 
@@ -10,5 +11,9 @@ pub use fan_out::{FanOut, FanOutLimits};
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod returned_tests;
+#[cfg(test)]
+mod sockets_model;
 #[cfg(test)]
 mod tests;

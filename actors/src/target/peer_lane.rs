@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
-use super::{FanOutLimits, lane::Lane};
+use super::{FanOutLimits, heard::Heard, lane::Lane};
 use crate::{
     llm_router::{Deliver, Delivery, Origin, Peer},
     metrics::Metrics,
@@ -38,20 +38,26 @@ impl<'a> Sending<'a> {
 pub(super) struct PeerLane {
     pub(super) peer: Peer,
     origin: Origin,
-    /// The newest stream that had been sent when it joined: of that and older ones it has had nothing.
-    /// Keys of streams rise.
-    pub(super) joined: u64,
+    pub(super) heard: Heard,
     pub(super) backlog: Lane,
 }
 
 impl PeerLane {
-    pub(super) fn new(peer: Peer, origin: Origin, joined: u64) -> Self {
-        Self { peer, origin, joined, backlog: Lane::default() }
+    pub(super) fn new(peer: Peer, origin: Origin, heard: Heard) -> Self {
+        Self { peer, origin, heard, backlog: Lane::default() }
     }
 
     /// Whether something waits for its mailbox.
     pub(super) fn waits(&self) -> bool {
         !self.backlog.parts.is_empty()
+    }
+
+    /// Sends a part from before it joined.
+    pub(super) fn catch_up(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        if let Some(text) = delivery.text() {
+            self.heard.catches_up(text);
+        }
+        self.give(delivery, sending);
     }
 
     /// Sends a part, or lets it wait behind what waits.

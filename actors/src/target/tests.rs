@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::fixture::*;
 use crate::{
     ids::RequestId,
-    llm_router::{Delivery, OpenedRoute, RouteId},
+    llm_router::{OpenedRoute, RouteId},
     stream::StreamInfo,
 };
 
@@ -66,26 +66,6 @@ fn a_requester_that_is_away_gets_what_was_kept() {
 }
 
 #[test]
-fn what_waited_for_the_last_socket_is_kept_and_what_others_had_is_not_repeated() {
-    run(async {
-        let (first, second, third) = (Socket::new(1), Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone(), second.peer.clone()])]);
-        let info = stream();
-        for word in ["1", "2", "3", "4"] {
-            f.send(&info, word, false);
-        }
-        // What the first one missed, the second one had.
-        f.peers(&[&second], false);
-        f.settle(&[&second]).await;
-        assert_eq!(second.text(), "1234");
-        f.peers(&[], false);
-        f.peers(&[&third], false);
-        f.settle(&[&third]).await;
-        assert_eq!(third.text(), "");
-    });
-}
-
-#[test]
 fn a_backlog_survives_the_last_socket() {
     run(async {
         let (first, next) = (Socket::new(1), Socket::new(100));
@@ -122,87 +102,6 @@ fn what_was_kept_leaves_before_what_is_new() {
     });
 }
 
-/// It comes back in parts, and text comes meanwhile.
-#[test]
-fn what_comes_back_stands_before_what_comes() {
-    run(async {
-        let (first, next) = (Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let info = stream();
-        f.send(&info, "123", false);
-        f.peers(&[], false);
-        f.returned_from(&first, vec![text(&info, "1", false)]);
-        f.send(&info, "4", false);
-        f.returned_from(&first, vec![text(&info, "2", false)]);
-        f.send(&info, "5", false);
-        f.returned_from(&first, vec![text(&info, "3", false)]);
-        f.peers(&[&next], false);
-        f.send(&info, "6", true);
-        f.settle(&[&next]).await;
-        assert_eq!(next.text(), "123456");
-    });
-}
-
-/// The first had read all that there was of it, and gave nothing back.
-#[test]
-fn a_stream_that_goes_on_is_not_what_an_older_socket_has_had() {
-    run(async {
-        let (first, second, third) = (Socket::new(100), Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let (goes_on, ended) = (stream(), stream());
-        f.send(&goes_on, "1", false);
-        f.send(&ended, "all of it", true);
-        f.peers(&[], false);
-        f.peers(&[&second], false);
-        f.settle(&[&first, &second]).await;
-        f.send(&goes_on, "2", false);
-        f.peers(&[], false);
-        f.returned_from(&second, vec![text(&goes_on, "2", false), text(&ended, "all of it", true)]);
-        f.peers(&[&third], false);
-        f.send(&goes_on, "3", true);
-        f.settle(&[&third]).await;
-        assert_eq!(third.text(), "23");
-    });
-}
-
-/// However long it takes, up to a bound for faults.
-#[test]
-fn a_new_socket_is_served_behind_the_fence_of_the_last() {
-    run(async {
-        let (first, next) = (Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let info = stream();
-        f.send(&info, "12", false);
-        f.peers(&[], false);
-        first.read().await;
-        assert_eq!(first.got(), [Got::Text(info.key, "12".into()), Got::Fence]);
-        f.send(&info, "4", false);
-        f.peers(&[&next], false);
-        f.now += Duration::from_millis(900);
-        f.send(&info, "5", false);
-        f.fan_out.flush(f.now);
-        next.read().await;
-        assert_eq!(next.text(), "", "more may come back");
-        f.returned_from(&first, vec![text(&info, "2", false)]);
-        f.returned_from(&first, vec![text(&info, "3", false)]);
-        next.read().await;
-        assert_eq!(next.text(), "");
-        f.fan_out.returned(ROUTE, &me(), first.peer.socket, vec![Delivery::Fence], f.now);
-        next.read().await;
-        assert_eq!(next.text(), "2345", "at once");
-        // That of another one says nothing.
-        f.peers(&[], false);
-        f.fan_out.returned(ROUTE, &me(), first.peer.socket, vec![Delivery::Fence], f.now);
-        let last = Socket::new(100);
-        f.peers(&[&last], false);
-        f.send(&info, "6", true);
-        last.read().await;
-        assert_eq!(last.text(), "");
-        f.settle(&[&last]).await;
-        assert_eq!(last.text(), "6");
-    });
-}
-
 #[test]
 fn a_requester_that_is_gone_is_forgotten() {
     run(async {
@@ -217,168 +116,6 @@ fn a_requester_that_is_gone_is_forgotten() {
         f.settle(&[&socket, &other]).await;
         assert_eq!(other.text(), "12");
         assert_eq!(socket.text(), "2", "whoever comes anew gets what comes from then on");
-    });
-}
-
-#[test]
-fn returned_text_stands_before_what_is_kept() {
-    run(async {
-        let (first, next) = (Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let (one, two) = (stream(), stream());
-        f.peers(&[], false);
-        f.send(&two, "4", true);
-        f.returned(vec![text(&one, "1", false), text(&one, "2", true), text(&two, "3", false)]);
-        f.peers(&[&next], false);
-        f.settle(&[&next]).await;
-        let all = [
-            Got::Text(one.key, "12".into()),
-            Got::End(one.key),
-            Got::Text(two.key, "34".into()),
-            Got::End(two.key),
-        ];
-        assert_eq!(next.got(), all);
-    });
-}
-
-/// Two sockets of one requester: what the one that closes leaves unread, the other has had. The
-/// router's word on the closing and the text may come in either order.
-#[test]
-fn a_second_socket_is_not_given_again_what_the_first_left_unread() {
-    for word_first in [true, false] {
-        run(async move {
-            let (first, second) = (Socket::new(100), Socket::new(100));
-            let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone(), second.peer.clone()])]);
-            let info = stream();
-            f.send(&info, "1", false);
-            f.send(&info, "2", false);
-            let parts =
-                vec![Delivery::Text(text(&info, "1", false)), Delivery::Text(text(&info, "2", false))];
-            if word_first {
-                f.peers(&[&second], false);
-            }
-            f.fan_out.returned(ROUTE, &me(), first.peer.socket, parts, f.now);
-            f.peers(&[&second], false);
-            f.send(&info, "3", true);
-            f.settle(&[&second]).await;
-            assert_eq!(second.text(), "123", "the closing is told first: {word_first}");
-        });
-    }
-}
-
-/// A socket dies without a word; others come and read, and go. When its end is noticed at last, what it
-/// had not read is nobody's any more; what no other has read is, once.
-#[test]
-fn what_a_dead_socket_held_goes_to_a_later_one_unless_another_has_had_it() {
-    for second_has_read in [true, false] {
-        run(async move {
-            let (dead, second, third) = (Socket::new(100), Socket::new(100), Socket::new(100));
-            let mut f = Fixture::new(10_000, vec![(me(), vec![dead.peer.clone()])]);
-            f.peers(&[&dead, &second], false);
-            let info = stream();
-            f.send(&info, "words", true);
-            let unread = || vec![Delivery::Text(text(&info, "words", true))];
-            if !second_has_read {
-                f.fan_out.returned(ROUTE, &me(), second.peer.socket, unread(), f.now);
-            }
-            f.peers(&[&dead], false);
-            f.peers(&[&dead, &third], false);
-            f.fan_out.returned(ROUTE, &me(), dead.peer.socket, unread(), f.now);
-            f.peers(&[&third], false);
-            f.settle(&[&third]).await;
-            assert_eq!(third.text(), if second_has_read { "" } else { "words" });
-        });
-    }
-}
-
-/// A socket that closes gives back what its streams held; then, one by one, what was still in its
-/// mailbox. All of it is older than what is kept, and none of it may change places.
-/// Its session was too busy to take it, and the other one came later.
-#[test]
-fn what_waits_for_a_socket_goes_to_one_that_came_after_it_was_sent() {
-    run(async {
-        let (full, later) = (Socket::new(1), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![full.peer.clone()])]);
-        let words: Vec<_> = (0..6).map(|number| (stream(), number.to_string())).collect();
-        for (info, word) in &words {
-            f.send(info, word, true);
-        }
-        f.peers(&[&full, &later], false);
-        let both = stream();
-        f.send(&both, "both", true);
-        f.peers(&[&later], false);
-        f.settle(&[&full, &later]).await;
-        // What was in its mailbox comes back through its session, which is not here.
-        let had = full.text();
-        assert!(had.len() < 6, "{had}");
-        let mut missing: Vec<_> =
-            later.got().into_iter().filter(|got| *got != Got::Text(both.key, "both".into())).collect();
-        missing.retain(|got| matches!(got, Got::Text(..)));
-        let expected = words.iter().skip(had.len());
-        let expected: Vec<_> = expected.map(|(info, word)| Got::Text(info.key, word.clone())).collect();
-        assert_eq!(missing, expected);
-        assert_eq!(later.text().matches("both").count(), 1);
-    });
-}
-
-/// Two sockets at once give back what they have in pieces of different sizes.
-#[test]
-fn what_two_sockets_held_reaches_the_next_one_once() {
-    run(async {
-        let (one, two, next) = (Socket::new(100), Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![one.peer.clone(), two.peer.clone()])]);
-        let words: Vec<_> = (0..9).map(|number| (stream(), number.to_string())).collect();
-        for (info, word) in &words {
-            f.send(info, word, true);
-        }
-        let back = |from: usize| words[from..].iter().map(|(info, word)| text(info, word, true)).collect();
-        f.peers(&[&one], false);
-        f.returned_from(&two, back(2));
-        f.peers(&[], false);
-        f.returned_from(&one, back(4));
-        f.peers(&[&next], false);
-        f.settle(&[&one, &two, &next]).await;
-        // The first four the one has read; of the others neither has.
-        assert_eq!(next.text(), "45678");
-    });
-}
-
-#[test]
-fn text_that_returns_in_several_parts_keeps_its_order() {
-    run(async {
-        let (first, next) = (Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let info = stream();
-        f.peers(&[], false);
-        f.send(&info, "5", true);
-        f.returned(vec![text(&info, "1", false), text(&info, "2", false)]);
-        f.returned(vec![text(&info, "3", false)]);
-        f.returned(vec![text(&info, "4", false)]);
-        f.peers(&[&next], false);
-        f.settle(&[&next]).await;
-        assert_eq!(next.text(), "12345");
-    });
-}
-
-/// The router's word that a socket has closed comes after the text that it returned.
-#[test]
-fn returned_text_is_not_sent_to_the_socket_that_returned_it() {
-    run(async {
-        let (first, next) = (Socket::new(100), Socket::new(100));
-        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
-        let info = stream();
-        f.returned(vec![text(&info, "1", false)]);
-        f.send(&info, "2", true);
-        // Whatever was sent to the first one by now, it sends back.
-        f.peers(&[], false);
-        first.read().await;
-        for got in first.got.lock().drain(..) {
-            let Got::Text(_, words) = got else { continue };
-            f.returned(vec![text(&info, &words, words == "2")]);
-        }
-        f.peers(&[&next], false);
-        f.settle(&[&next]).await;
-        assert_eq!(next.text(), "12");
     });
 }
 
@@ -472,7 +209,7 @@ fn what_waits_for_a_room_leaves_with_the_target() {
         assert!(f.fan_out.open(OpenedRoute { route: RouteId(2), listener, ..opened(Vec::new()) }));
         let info = stream();
         for word in ["1", "2", "3", "4"] {
-            f.fan_out.send(RouteId(2), &Delivery::Text(text(&info, word, word == "4")), f.now);
+            f.fan_out.text(RouteId(2), info.clone(), Bytes::from_static(word.as_bytes()), word == "4", f.now);
         }
         f.fan_out.complete(RouteId(2), false, f.now);
         let left = f.fan_out.leave_rooms();

@@ -14,7 +14,7 @@ use crate::{
 
 fn part(request: &str, text: &'static str) -> Delivery {
     let info = Arc::new(StreamInfo::new("s".into(), "o".into(), request.into()));
-    let text = StreamText { info, text: Bytes::from_static(text.as_bytes()), end: false };
+    let text = StreamText { info, at: 0, text: Bytes::from_static(text.as_bytes()), end: false };
     Delivery::Text(text)
 }
 

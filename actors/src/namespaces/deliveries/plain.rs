@@ -15,7 +15,7 @@ use crate::{
 
 impl Broker {
     pub(super) fn plain_text(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, part: &StreamText) {
-        let StreamText { info, text, end } = part;
+        let StreamText { info, text, end, .. } = part;
         if !text.is_empty() {
             // Whole characters only, by the stream's own rule.
             let data = quoted(&String::from_utf8_lossy(text));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::StreamSender;
-use super::entry::{Closing, Entry, EntryId, Group, LaneId, OutputKey, Phase};
+use super::entry::{Closing, Entry, EntryId, Group, LaneId, OutputKey, Phase, Waiting};
 use super::types::{Command, StreamGrouping, reason};
 
 impl StreamSender {
@@ -45,8 +45,9 @@ impl StreamSender {
                 self.arm(id, now + self.limits.progress_stall);
                 return;
             }
-            let chunk = entry.text.take(self.limits.max_write);
-            self.queued -= chunk.len();
+            let before = entry.waiting();
+            let chunk = entry.take(self.limits.max_write);
+            self.queued.change(before, entry.waiting());
             self.reached.cut += u64::from(!entry.text.is_empty());
             lane.unacked += 1;
             entry.permit = false;
@@ -106,7 +107,7 @@ impl StreamSender {
 
     /// Drops the oldest waiting text until `more` bytes fit, or nothing waits.
     pub(super) fn make_room(&mut self, more: usize, now: Instant, out: &mut Vec<Command>) {
-        while self.queued > 0 && self.queued + more > self.limits.max_queued_bytes {
+        while self.queued.text > 0 && self.queued.all() + more > self.limits.max_queued_bytes {
             let oldest = self.entries.iter().find(|(_, entry)| !entry.text.is_empty());
             let Some((&id, _)) = oldest else { return };
             self.reached.waiting_bytes += 1;
@@ -149,7 +150,7 @@ impl StreamSender {
             self.timers.remove(&(at, id));
         }
         self.waiting.remove(&id);
-        self.queued -= entry.text.len();
+        self.queued.change(entry.waiting(), Waiting::default());
         let wires = entry.wires();
         for wire in &wires {
             self.wires.remove(wire);

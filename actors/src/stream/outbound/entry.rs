@@ -1,9 +1,11 @@
 //! One stream at one receiver.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::types::{StreamText, WireId};
@@ -37,8 +39,33 @@ impl OutputKey {
     }
 }
 
-/// A stream whose text is a part of another entry's, and its length.
-type Merged = (Arc<StreamInfo>, usize);
+/// Text of another stream, or of another place in this one, at the end of an entry's.
+#[derive(Debug)]
+struct Merged {
+    info: Arc<StreamInfo>,
+    at: u64,
+    len: usize,
+}
+
+/// Bytes that wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    pub(super) text: usize,
+    /// In which it is noted where text that was merged comes from: small pieces need more for that than they are.
+    sources: usize,
+}
+
+impl Waiting {
+    pub(super) fn all(self) -> usize {
+        self.text + self.sources
+    }
+
+    /// One part of it has changed.
+    pub(super) fn change(&mut self, before: Self, after: Self) {
+        self.text = self.text + after.text - before.text;
+        self.sources = self.sources + after.sources - before.sources;
+    }
+}
 
 /// How far the announcement is.
 ///
@@ -76,10 +103,12 @@ pub(super) struct Entry {
     /// Neighbours in the lane; an ended entry has left it.
     pub(super) prev: Option<EntryId>,
     pub(super) next: Option<EntryId>,
+    /// What is not written. So many bytes of it are of the entry's own stream, and stand there at `at`.
     pub(super) text: TextBuffer,
-    /// The streams that were merged into it, and how much of the text is each one's: the last so many bytes. Most
-    /// entries never have any.
-    pub(super) merged: Vec<Merged>,
+    own: usize,
+    at: u64,
+    /// Whose the rest is: most entries never have any.
+    merged: VecDeque<Merged>,
     pub(super) closing: Closing,
     pub(super) phase: Phase,
     /// A read that no write has answered yet.
@@ -97,34 +126,64 @@ pub(super) struct Entry {
 impl Entry {
     /// Takes in a neighbour: both are complete, and neither is announced.
     pub(super) fn merge(&mut self, mut other: Self) {
-        let own = other.text.len() - other.merged_bytes();
-        self.merged.push((other.info, own));
+        self.merged.push_back(Merged { info: other.info, at: other.at, len: other.own });
         self.merged.append(&mut other.merged);
         self.text.push(other.text.take_all());
     }
 
-    fn merged_bytes(&self) -> usize {
-        self.merged.iter().map(|(_, bytes)| bytes).sum()
+    /// Takes more text: of its own stream, or with [`StreamGrouping::Output`](super::StreamGrouping::Output) of another.
+    pub(super) fn append(&mut self, info: Arc<StreamInfo>, at: u64, text: Bytes) {
+        let len = text.len();
+        match self.merged.back_mut() {
+            None if info.key == self.info.key && at == self.at + self.own as u64 => self.own += len,
+            Some(last) if info.key == last.info.key && at == last.at + last.len as u64 => last.len += len,
+            _ => self.merged.push_back(Merged { info, at, len }),
+        }
+        self.text.push(text);
     }
 
-    /// What is left of it, stream by stream: whoever takes it over may have had some of them. What was merged left
-    /// as one, or has not left at all.
+    /// Takes what is written next, at most so many bytes.
+    pub(super) fn take(&mut self, max: usize) -> Bytes {
+        let chunk = self.text.take(max);
+        let own = chunk.len().min(self.own);
+        self.own -= own;
+        self.at += own as u64;
+        let mut others = chunk.len() - own;
+        while let Some(mut merged) = if others > 0 { self.merged.pop_front() } else { None } {
+            let len = merged.len.min(others);
+            others -= len;
+            merged.at += len as u64;
+            merged.len -= len;
+            if merged.len > 0 {
+                self.merged.push_front(merged);
+            }
+        }
+        chunk
+    }
+
+    /// What it counts as among all that waits.
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting { text: self.text.len(), sources: self.merged.len() * size_of::<Merged>() }
+    }
+
+    /// What is left of it, stream by stream: whoever takes it over may have had some of them.
     pub(super) fn into_texts(mut self) -> impl Iterator<Item = StreamText> {
-        let merged = self.merged_bytes();
+        let own = Merged { info: self.info, at: self.at, len: self.own };
         let mut rest = self.text.take_all();
-        let own = rest.len().saturating_sub(merged);
         let end = self.closing != Closing::No;
-        let first = StreamText { text: rest.split_to(own), end, info: self.info };
-        let merged = self.merged.into_iter().map(move |(info, bytes)| StreamText {
-            text: rest.split_to(bytes.min(rest.len())),
+        let texts = std::iter::once(own).chain(self.merged);
+        let texts = texts.map(move |Merged { info, at, len }| StreamText {
+            text: rest.split_to(len.min(rest.len())),
+            at,
             end,
             info,
         });
-        std::iter::once(first).chain(merged).filter(|part| !part.text.is_empty())
+        texts.filter(|part| !part.text.is_empty())
     }
 
     /// A stream with its first text, not yet announced.
     pub(super) fn new(first: StreamText, lane: LaneId, now: Instant) -> Self {
+        let own = first.text.len();
         let mut text = TextBuffer::default();
         text.push(first.text);
         Self {
@@ -133,7 +192,9 @@ impl Entry {
             prev: None,
             next: None,
             text,
-            merged: Vec::new(),
+            own,
+            at: first.at,
+            merged: VecDeque::new(),
             closing: Closing::No,
             phase: Phase::Waiting,
             permit: false,

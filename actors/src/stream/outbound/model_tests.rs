@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use bytes::Bytes;
+
 use super::*;
 
 /// What travels to the sender.
@@ -241,10 +243,15 @@ proptest! {
             let (stream, output) = (number.to_string(), format!("o{output}"));
             let info = StreamInfo::new(stream.into(), output.as_str().into(), "r".into());
             let info = Arc::new(info);
-            let push = |world: &mut World, text: &str, end| {
+            let push = |world: &mut World, at, text: &str, end| {
                 let text = Bytes::copy_from_slice(text.as_bytes());
-                let text = StreamText { info: Arc::clone(&info), text, end };
+                let text = StreamText { info: Arc::clone(&info), at, text, end };
                 world.run(|sender, now, out| sender.push(text, now, out));
+            };
+            let mut place = 0;
+            let mut push = |world: &mut World, piece: &str, end| {
+                push(world, place, piece, end);
+                place += piece.len() as u64;
             };
             for (at, piece) in pieces.iter().enumerate() {
                 sent.entry(output.clone()).or_default().push_str(piece);
@@ -285,13 +292,17 @@ proptest! {
         let mut world = world(limits, listens, ack_first, false);
         let mut dice = dice.iter().cycle().map(|dice| usize::from(*dice));
         let mut words = 0..;
+        let mut streams: HashMap<u64, String> = HashMap::new();
         for (number, (pieces, fails, reconnects)) in tokens.into_iter().enumerate() {
             let info = StreamInfo::new(number.to_string().into(), "o".into(), "r".into());
             let info = Arc::new(info);
             for at in 0..pieces {
-                let text = format!("{:03};", words.next().unwrap_or(0)).into();
+                let word = format!("{:03};", words.next().unwrap_or(0));
+                let whole = streams.entry(info.key).or_default();
+                let place = whole.len() as u64;
+                whole.push_str(&word);
                 let end = at + 1 == pieces && !fails;
-                let text = StreamText { info: Arc::clone(&info), text, end };
+                let text = StreamText { info: Arc::clone(&info), at: place, text: word.into(), end };
                 world.run(|sender, now, out| sender.push(text, now, out));
                 for _ in 0..dice.next().unwrap() % 6 {
                     let (what, dice) = (dice.next().unwrap(), dice.next().unwrap());
@@ -330,6 +341,8 @@ proptest! {
                 world.receiver.later.clear();
                 world.receiver.replies.clear();
                 for text in world.sender.take_undelivered() {
+                    let rest = streams[&text.info.key].get(text.at as usize..).unwrap_or_default();
+                    prop_assert!(rest.as_bytes().starts_with(&text.text), "{text:?} is in its place");
                     world.run(|sender, now, out| sender.push(text, now, out));
                 }
             }

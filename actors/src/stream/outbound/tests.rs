@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 
 struct Bench {
@@ -13,6 +15,8 @@ struct Bench {
     now: Instant,
     out: Vec<Command>,
     infos: FastMap<&'static str, Arc<StreamInfo>>,
+    /// How much of each stream was pushed.
+    places: FastMap<&'static str, u64>,
     show_names: bool,
 }
 
@@ -29,6 +33,7 @@ impl Bench {
             now: Instant::now(),
             out: Vec::new(),
             infos: FastMap::default(),
+            places: FastMap::default(),
             show_names: false,
         }
     }
@@ -41,7 +46,10 @@ impl Bench {
 
     fn push(&mut self, stream: &'static str, text: &str, end: bool) -> &mut Self {
         let text = Bytes::copy_from_slice(text.as_bytes());
-        let text = StreamText { info: self.info(stream), text, end };
+        let info = self.info(stream);
+        let next = self.places.entry(stream).or_default();
+        let at = std::mem::replace(next, *next + text.len() as u64);
+        let text = StreamText { info, at, text, end };
         self.sender.push(text, self.now, &mut self.out);
         self
     }
@@ -251,8 +259,8 @@ fn rule_14_what_was_not_written_is_given_back() {
     bench.push("a1", "aaaabb", false).token("a2", "22").token("b1", "33").read("s1").read("s3");
     bench.expect("+s1 a1, +s2 a2, +s3 b1, s1=aaaa, s3=33, s3., b1.");
     let left = bench.sender.take_undelivered();
-    let shown: Vec<_> = left.iter().map(|t| (&*t.info.stream_id, &t.text[..], t.end)).collect();
-    assert_eq!(shown, [("a1", &b"bb"[..], false), ("a2", b"22", true)]);
+    let shown: Vec<_> = left.iter().map(|t| (&*t.info.stream_id, t.at, &t.text[..], t.end)).collect();
+    assert_eq!(shown, [("a1", 4, &b"bb"[..], false), ("a2", 0, b"22", true)]);
     bench.gone();
     bench.ack("s1").read("s2").expect("");
     for text in left {
@@ -274,6 +282,18 @@ fn streams_that_were_merged_are_given_back_one_by_one() {
     let whole = [("a1", &b"1"[..], true), ("a2", b"22", true), ("a4", b"444", true), ("a5", b"55555", true)];
     assert_eq!(shown, whole);
     bench.gone();
+}
+
+/// What comes in between, another socket has had.
+#[test]
+fn text_with_a_gap_is_given_back_in_its_places() {
+    let mut bench = Bench::new(|limits| limits.max_write = 2);
+    bench.push("a1", "012", false);
+    *bench.places.entry("a1").or_default() = 7;
+    bench.push("a1", "789", true).read("s1").expect("+s1 a1, s1=01");
+    let left = bench.sender.take_undelivered();
+    let shown: Vec<_> = left.iter().map(|t| (t.at, &t.text[..])).collect();
+    assert_eq!(shown, [(2, &b"2"[..]), (7, b"789")]);
 }
 
 #[test]
@@ -472,6 +492,20 @@ fn limit_queued_bytes() {
     assert_eq!(bench.sender.queued_bytes(), 10);
     bench.token("a5", "5").expect("s4!receiver too slow, a4-receiver too slow, +s5 a5");
     bench.ack("s3").read("s5").ack("s5").expect("s5=5, s5., a5.").gone();
+}
+
+/// To know whose a little text is takes more memory than the text.
+#[test]
+fn limit_queued_bytes_counts_whose_they_are() {
+    let mut bench = Bench::new(|limits| {
+        (limits.max_queued_bytes, limits.grouping) = (200, StreamGrouping::Output);
+    });
+    let tokens: Vec<&'static str> = (0..100).map(|n| &*format!("a{n}").leak()).collect();
+    for token in tokens {
+        bench.token(token, "1");
+    }
+    assert_eq!(bench.sender.queued_bytes(), 0, "100 bytes of text are more than 200");
+    assert!(bench.out.iter().any(|command| matches!(command, Command::Dropped { .. })));
 }
 
 #[test]

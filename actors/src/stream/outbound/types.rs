@@ -18,6 +18,8 @@ use crate::stream::StreamInfo;
 pub struct StreamText {
     /// The stream it belongs to.
     pub info: Arc<StreamInfo>,
+    /// Its place in the stream, in bytes: by it whoever had several sockets is told nothing twice.
+    pub at: u64,
     /// UTF-8. Empty only beside `end`.
     pub text: Bytes,
     /// Nothing follows in this stream.
@@ -99,7 +101,8 @@ pub enum StreamGrouping {
 /// Bounds and habits of one receiving socket (spec appendix A).
 #[derive(Debug, Clone)]
 pub struct OutboundLimits {
-    /// Bytes of text that wait to be written. When nothing waits, one text of any size is taken.
+    /// Bytes that wait to be written: text, and notes of whose it is where several streams leave as one. When nothing
+    /// waits, one text of any size is taken.
     pub max_queued_bytes: usize,
     /// Streams that wait, are open, or whose last ack is outstanding.
     pub max_streams: usize,
