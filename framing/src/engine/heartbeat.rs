@@ -29,7 +29,7 @@ pub enum Received {
 ///              poll: a ping is due            poll: pong is late
 ///   Resting ────────────────────► AwaitingPong ───────────────► Closed
 ///      ▲                               │                          ▲
-///      └───────────── pong ────────────┘     close packet, error ─┘
+///      └────── a pong for each ping ───┘     close packet, error ─┘
 /// ```
 #[derive(Debug, Clone)]
 pub struct EngineSession {
@@ -59,9 +59,17 @@ impl Grid {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    Resting { ping_at: Instant },
-    AwaitingPong { until: Instant },
-    Closed { at: Instant },
+    Resting {
+        ping_at: Instant,
+    },
+    /// A pong for each ping that was sent: all but the last may have been on their way before it.
+    AwaitingPong {
+        until: Instant,
+        pongs: u32,
+    },
+    Closed {
+        at: Instant,
+    },
 }
 
 impl EngineSession {
@@ -102,8 +110,12 @@ impl EngineSession {
             Ok(Packet::Message(text)) => Ok(Received::Message(text)),
             Ok(Packet::Binary(data)) => Ok(Received::Binary(data)),
             Ok(Packet::Pong { .. }) => {
-                if let Phase::AwaitingPong { .. } = self.phase {
-                    self.phase = Phase::Resting { ping_at: self.next_ping(now) };
+                match &mut self.phase {
+                    Phase::AwaitingPong { pongs, .. } if *pongs > 1 => *pongs -= 1,
+                    Phase::AwaitingPong { .. } => {
+                        self.phase = Phase::Resting { ping_at: self.next_ping(now) };
+                    }
+                    Phase::Resting { .. } | Phase::Closed { .. } => (),
                 }
                 Ok(Received::Nothing)
             }
@@ -133,10 +145,10 @@ impl EngineSession {
                 // the machine must not take it away.
                 let late = now.saturating_duration_since(ping_at);
                 let sent = if late < self.ping_timeout / 10 { ping_at } else { now };
-                self.phase = Phase::AwaitingPong { until: sent + self.ping_timeout };
+                self.phase = Phase::AwaitingPong { until: sent + self.ping_timeout, pongs: 1 };
                 Ok(Some(Packet::Ping { probe: false }))
             }
-            Phase::AwaitingPong { until } if until <= now => {
+            Phase::AwaitingPong { until, .. } if until <= now => {
                 self.phase = Phase::Closed { at: now };
                 Err(CloseReason::PingTimeout)
             }
@@ -148,23 +160,24 @@ impl EngineSession {
     pub fn deadline(&self) -> Instant {
         match self.phase {
             Phase::Resting { ping_at } => ping_at,
-            Phase::AwaitingPong { until } => until,
+            Phase::AwaitingPong { until, .. } => until,
             Phase::Closed { at } => at,
         }
     }
 
-    /// Asks the peer for a sign of life out of turn, at most `within` from now. Returns a ping to send, unless one is on
-    /// its way. A session that has ended says nothing.
+    /// Asks the peer for a sign of life out of turn, at most `within` from now. Returns a ping to send: the pong for one
+    /// that was sent before may have left while the peer still lived. A session that has ended says nothing.
     pub fn prove(&mut self, within: Duration, now: Instant) -> Option<Packet> {
         let latest = now + within.min(self.ping_timeout);
         match &mut self.phase {
             Phase::Resting { .. } => {
-                self.phase = Phase::AwaitingPong { until: latest };
+                self.phase = Phase::AwaitingPong { until: latest, pongs: 1 };
                 Some(Packet::Ping { probe: false })
             }
-            Phase::AwaitingPong { until } => {
+            Phase::AwaitingPong { until, pongs } => {
                 *until = latest.min(*until);
-                None
+                *pongs = pongs.saturating_add(1);
+                Some(Packet::Ping { probe: false })
             }
             Phase::Closed { .. } => None,
         }
