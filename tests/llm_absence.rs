@@ -298,6 +298,27 @@ async fn a_client_that_comes_back_waits_for_its_old_connection_to_be_found_dead(
     settled(&broker, NOTHING_OPEN, 0).await;
 }
 
+/// The pong was on its way when the client left: it answers a ping from before that.
+#[tokio::test]
+async fn a_pong_that_was_under_way_does_not_show_that_a_connection_lives() {
+    let (broker, mut extension, mut app) = trio(|config| {
+        config.session.ping_interval = 200;
+        config.session.proof_timeout = 300;
+    })
+    .await;
+    app.peer.answers_pings = false;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    extension.token(Some("r"), "o", "s0", "one ", false).await;
+    app.peer.wait_for("a ping", |packet| packet == "2").await;
+    let mut back = App::join(&broker, "app-a").await;
+    app.peer.wait_for("a ping", |packet| packet == "2").await;
+    app.peer.send_text("3").await;
+    extension.token(Some("r"), "o", "s1", "two", true).await;
+    back.reads("one two").await;
+    assert_eq!(broker.limit_reached("session.proof_timeout"), 1);
+}
+
 /// Of two tabs that both live, the second one has the rest of what was asked before it came.
 #[tokio::test]
 async fn a_second_socket_has_what_comes_once_the_first_has_answered() {
