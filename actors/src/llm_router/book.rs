@@ -152,7 +152,7 @@ pub(super) struct Book {
     unread: RoutesAwaiting,
     /// Finished routes of which somebody who is there has text.
     being_read: BTreeSet<RouteId>,
-    /// Answers that were over when somebody came back, and were handed to it: it may ask for them again.
+    /// Answers that were under way, or not read, when somebody came back: they come to it, and it may ask for them again.
     handed: FastMap<Requester, Vec<(ClientId, RequestId)>>,
     /// Routes that have kept something for somebody who is away.
     keeping: RoutesAwaiting,

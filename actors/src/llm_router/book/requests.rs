@@ -39,7 +39,7 @@ impl Book {
             return Err(Refusal::TargetNotFound(missing.clone()));
         }
         let mut asked: Vec<usize> = Vec::new();
-        for at in live {
+        for &at in &live {
             let client = &self.targets[at].owner.client;
             let again = asked.iter().any(|other| self.targets[*other].owner.client == *client)
                 || known.is_some_and(|known| {
@@ -55,7 +55,7 @@ impl Book {
             }
         }
         let unknown = known.is_none();
-        self.leave_out_handed(&from, &request_id, &mut asked);
+        self.leave_out_handed(&from, &request_id, &live, &mut asked);
         if unknown && asked.is_empty() {
             return Ok(());
         }
@@ -97,15 +97,23 @@ impl Book {
         Ok(())
     }
 
-    /// Somebody who came back asks for an answer that was over by then, and is on its way to it. Once: after that it is
-    /// a new request.
-    fn leave_out_handed(&mut self, from: &Requester, request: &RequestId, asked: &mut Vec<usize>) {
+    /// Somebody who came back asks for an answer that was under way by then, and comes to it, even if it is over by now.
+    /// Once: after that it is a new request.
+    fn leave_out_handed(
+        &mut self,
+        from: &Requester,
+        request: &RequestId,
+        targets: &[usize],
+        asked: &mut Vec<usize>,
+    ) {
         let Some(handed) = self.handed.get_mut(from) else { return };
-        asked.retain(|at| {
+        for at in targets {
             let target = &self.targets[*at].owner.client;
-            let known = handed.iter().position(|(of, id)| of == target && id == request);
-            known.map(|known| handed.swap_remove(known)).is_none()
-        });
+            if let Some(known) = handed.iter().position(|(of, id)| of == target && id == request) {
+                handed.swap_remove(known);
+                asked.retain(|other| self.targets[*other].owner.client != *target);
+            }
+        }
         if handed.is_empty() {
             self.handed.remove(from);
         }

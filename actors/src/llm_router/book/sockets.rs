@@ -80,11 +80,12 @@ impl Book {
         Vec::new()
     }
 
-    /// Somebody is back who does not know which of its answers are over: those come to it now.
+    /// Somebody is back who does not know which of its answers are over, or will be when it asks for them again: all of
+    /// them come to it now.
     fn note_handed(&mut self, requester: &Requester) {
         let theirs = self.by_asker.of(&requester.client).iter().filter_map(|id| self.routes.get(id));
-        let over = theirs.filter(|route| route.finished && self.is_asker(&route.request, requester));
-        let handed: Vec<_> = over.map(|route| (route.target.clone(), route.request.clone())).collect();
+        let asked = theirs.filter(|route| self.is_asker(&route.request, requester));
+        let handed: Vec<_> = asked.map(|route| (route.target.clone(), route.request.clone())).collect();
         match handed.is_empty() {
             true => drop(self.handed.remove(requester)),
             false => drop(self.handed.insert(requester.clone(), handed)),

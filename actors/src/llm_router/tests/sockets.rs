@@ -241,6 +241,30 @@ fn what_was_over_when_its_client_came_back_is_not_asked_again() {
     });
 }
 
+/// It was under way when its client came back, and is over before the client has asked for it again.
+#[test]
+fn what_is_over_since_its_client_came_back_is_not_asked_again() {
+    Fixture::run(limits(), |mut f| async move {
+        let tab = f.target(A);
+        let socket = f.peer(ME);
+        let (first, second) = (f.opened(ME, "r", A), f.opened(ME, "r2", A));
+        f.close(socket);
+        f.peer(ME);
+        f.book.complete(first, None);
+        f.told().await;
+        assert_eq!(f.open(ME, "r", &[A]), Ok(()));
+        assert_eq!(f.open(ME, "r2", &[A]), Ok(()));
+        assert_eq!(f.told().await, []);
+        // Those were the repetitions.
+        f.book.complete(second, None);
+        f.told().await;
+        for request in ["r", "r2"] {
+            assert_eq!(f.open(ME, request, &[A]), Ok(()));
+            assert!(matches!(f.told().await[..], [Told::Ask(asked, _)] if asked == tab), "{request}");
+        }
+    });
+}
+
 #[test]
 fn old_requests_hear_of_another_socket_once_the_first_has_shown_that_it_lives() {
     Fixture::run(limits(), |mut f| async move {

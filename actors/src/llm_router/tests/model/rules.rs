@@ -173,10 +173,10 @@ impl Model {
     pub(super) fn note_handed(&mut self, client: &str) {
         let theirs = |(id, route): &(&RouteId, &Route)| {
             let asks = self.requesters[&route.request].iter().any(|other| other == client);
-            route.finished && asks && self.lives[id].asker == client
+            asks && self.lives[id].asker == client
         };
-        let over = self.routes.iter().filter(theirs);
-        let handed = over.map(|(_, route)| (route.target.clone(), route.request.clone())).collect();
+        let asked = self.routes.iter().filter(theirs);
+        let handed = asked.map(|(_, route)| (route.target.clone(), route.request.clone())).collect();
         self.handed.insert(client.to_owned(), handed);
     }
 
@@ -278,11 +278,15 @@ impl Model {
                 new.push(target);
             }
         }
+        let live: Vec<&str> =
+            targets.iter().copied().filter(|target| self.newest(target).is_some()).collect();
         let handed = self.handed.entry(from.to_owned()).or_default();
-        new.retain(|target| {
-            let known = handed.iter().position(|(of, id)| of == target && id == request);
-            known.map(|known| handed.swap_remove(known)).is_none()
-        });
+        for target in live {
+            if let Some(known) = handed.iter().position(|(of, id)| of == target && id == request) {
+                handed.swap_remove(known);
+                new.retain(|other| *other != target);
+            }
+        }
         if new.is_empty() && asked.is_none() {
             return Ok(());
         }
