@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::{Application, Core, Phase, SessionActor};
 
-/// Asks whether the peer lives. The answer is true with its next pong, and false once the session is over, which it is
-/// after `session.proof_timeout` at the latest if there is none.
+/// Asks whether the peer lives. The answer is true with the last pong that is due then, and false once the session is
+/// over, which it is after `session.proof_timeout` at the latest if there is none.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct ProveAlive;
@@ -25,7 +25,7 @@ impl Proofs {
 }
 
 impl<A: Application> Core<A> {
-    /// The peer has said something that is no message: a pong, if one was due.
+    /// The peer has said something that is no message: a pong, if one was due. The last one answers all who wait.
     pub(super) fn heard(&mut self) {
         if !self.engine.awaits_pong() {
             for proof in self.proofs.0.drain(..) {

@@ -144,15 +144,6 @@ impl Asker {
         self.past.iter().any(|past| past.socket == socket)
     }
 
-    /// A socket has not had these.
-    fn gave_back<'a>(&mut self, from: SocketKey, parts: impl IntoIterator<Item = &'a Delivery>) {
-        if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
-            for text in parts.into_iter().filter_map(Delivery::text) {
-                past.returned(text);
-            }
-        }
-    }
-
     /// What its sockets but this have had of a stream. What is kept none has had, nor gives back any more.
     fn had_by_others(&self, from: SocketKey, key: u64) -> Spans {
         let others = self.peers.iter().filter(|lane| lane.peer.socket != from);
@@ -163,7 +154,9 @@ impl Asker {
 
     /// What a socket gives back, and no other has had.
     fn still_wanted(&mut self, from: SocketKey, parts: Vec<Delivery>) -> Vec<Delivery> {
-        self.gave_back(from, &parts);
+        if let Some(past) = self.past.iter_mut().find(|past| past.socket == from) {
+            parts.iter().filter_map(Delivery::text).for_each(|text| past.returned(text));
+        }
         let mut wanted = Vec::with_capacity(parts.len());
         for part in parts {
             match part {

@@ -164,9 +164,11 @@ impl FanOut {
         for lane in &lost {
             asker.bury(lane, self.newest, &route.open);
         }
-        // The router may not have heard yet that a socket is over which has given back what it had.
-        let peers = peers.into_iter().filter(|peer| !asker.has_lost(peer.socket)).collect::<Peers>();
         for peer in peers {
+            // The router may not have heard yet that it is over, and has given back what it had.
+            if asker.has_lost(peer.socket) {
+                continue;
+            }
             match old.iter().position(|lane| lane.peer.socket == peer.socket) {
                 Some(at) => asker.peers.push(old.swap_remove(at)),
                 None => asker.join(peer, origin, &heard),

@@ -169,18 +169,13 @@ impl EngineSession {
     /// that was sent before may have left while the peer still lived. A session that has ended says nothing.
     pub fn prove(&mut self, within: Duration, now: Instant) -> Option<Packet> {
         let latest = now + within.min(self.ping_timeout);
-        match &mut self.phase {
-            Phase::Resting { .. } => {
-                self.phase = Phase::AwaitingPong { until: latest, pongs: 1 };
-                Some(Packet::Ping { probe: false })
-            }
-            Phase::AwaitingPong { until, pongs } => {
-                *until = latest.min(*until);
-                *pongs = pongs.saturating_add(1);
-                Some(Packet::Ping { probe: false })
-            }
-            Phase::Closed { .. } => None,
-        }
+        let (until, pongs) = match self.phase {
+            Phase::Resting { .. } => (latest, 1),
+            Phase::AwaitingPong { until, pongs } => (latest.min(until), pongs.saturating_add(1)),
+            Phase::Closed { .. } => return None,
+        };
+        self.phase = Phase::AwaitingPong { until, pongs };
+        Some(Packet::Ping { probe: false })
     }
 
     /// Whether a ping is on its way that the peer has not answered.
