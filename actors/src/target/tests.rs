@@ -211,7 +211,10 @@ fn what_waits_for_a_room_leaves_with_the_target() {
         for word in ["1", "2", "3", "4"] {
             f.fan_out.text(RouteId(2), info.clone(), Bytes::from_static(word.as_bytes()), word == "4", f.now);
         }
+        let is_finished = |f: &Fixture| f.fan_out.state(RouteId(2)).unwrap().is_finished();
+        assert!(!is_finished(&f));
         f.fan_out.complete(RouteId(2), false, f.now);
+        assert!(is_finished(&f), "nothing more is taken for it");
         let left = f.fan_out.leave_rooms();
         assert_eq!(left.iter().map(|left| left.route).collect::<Vec<_>>(), [RouteId(2)]);
         room.read().await;
