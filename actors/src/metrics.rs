@@ -45,6 +45,8 @@ pub struct Metrics {
     pub frames_out: Counter,
     /// Outboxes that overflowed: slow consumers.
     pub outbox_overflows: Counter,
+    /// Times that a peer was not read until it had taken what waited for it.
+    pub reads_held: Counter,
     /// LLM requests forwarded.
     pub requests_opened: Counter,
     /// LLM requests refused.
@@ -153,6 +155,11 @@ impl Default for Metrics {
         let frames_in = register!(Counter, "frames_in", "frames received");
         let frames_out = register!(Counter, "frames_out", "WebSocket frames written");
         let outbox_overflows = register!(Counter, "outbox_overflows", "sessions closed as slow consumers");
+        let reads_held = register!(
+            Counter,
+            "reads_held",
+            "times that a peer was not read until it had taken what waited for it"
+        );
         let requests_opened = register!(Counter, "llm_requests_opened", "LLM requests forwarded");
         let requests_refused = register!(Counter, "llm_requests_refused", "LLM requests refused");
         let requests_failed =
@@ -191,6 +198,7 @@ impl Default for Metrics {
             frames_in,
             frames_out,
             outbox_overflows,
+            reads_held,
             requests_opened,
             requests_refused,
             requests_failed,

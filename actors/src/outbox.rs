@@ -69,6 +69,8 @@ struct State {
     packets: VecDeque<Encoded>,
     queued_bytes: usize,
     queued_packets: usize,
+    /// How often packets were taken.
+    taken: u64,
     /// A heartbeat waits. One place is enough: a second ping is never due before the first's pong.
     ping: bool,
     drain: Drain,
@@ -125,6 +127,7 @@ impl Outbox {
                 packets: VecDeque::new(),
                 queued_bytes: 0,
                 queued_packets: 0,
+                taken: 0,
                 ping: false,
                 drain,
                 polling: false,
@@ -235,6 +238,17 @@ impl Outbox {
         let mut state = self.state.lock();
         state.ping = true;
         wake(state);
+    }
+
+    /// How many packets of the peer may be read before it must take what waits for it. What it asks for is answered
+    /// here, so it may fill half of the outbox by itself; the other half is left to what others send.
+    pub fn room_for_answers(&self) -> usize {
+        self.state.lock().room_for_answers(&self.limits)
+    }
+
+    /// How often the peer's transport has taken something: whoever takes something lives.
+    pub fn taken(&self) -> u64 {
+        self.state.lock().taken
     }
 
     /// Bytes that wait.
@@ -357,12 +371,20 @@ impl State {
         self.end.is_some() || self.fault.is_some()
     }
 
+    fn room_for_answers(&self, limits: &OutboxLimits) -> usize {
+        if self.queued_bytes > limits.max_bytes / 2 {
+            return 0;
+        }
+        limits.max_packets.div_ceil(2).saturating_sub(self.queued_packets)
+    }
+
     /// Leaves the memory of `batch`, which has no packets, for the next ones; not much of it, because most outboxes
     /// are empty most of the time.
     fn take(&mut self, batch: &mut Batch) {
         const KEPT: usize = 4;
         self.queued_bytes = 0;
         self.queued_packets = 0;
+        self.taken += u64::from(!self.packets.is_empty());
         if batch.packets.capacity() > KEPT {
             batch.packets = VecDeque::new();
         }

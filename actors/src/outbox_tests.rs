@@ -274,6 +274,49 @@ fn an_overflow_wakes_the_session_and_a_push_wakes_the_transport() {
 }
 
 #[test]
+fn half_of_it_is_for_answers_and_the_session_hears_when_there_is_room() {
+    let (outbox, _) = outbox(1000, 9, Drain::Polling);
+    let (session, waker) = wakes();
+    outbox.poll_fault(&mut Context::from_waker(&waker));
+    for room in [5, 4, 3, 2, 1, 0, 0] {
+        assert_eq!(outbox.room_for_answers(), room);
+        outbox.push(packet(1, &[])).unwrap();
+    }
+    let take = |packets| {
+        let mut turn = outbox.begin_poll().unwrap().at_most(packets);
+        assert!(turn.poll(1000, &mut Context::from_waker(&waker)).is_ready());
+    };
+    take(2);
+    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (0, 1, 0));
+    take(2);
+    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (2, 2, 1));
+    take(2);
+    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (4, 3, 1));
+    // A ping alone is nothing that the peer has been waiting for.
+    take(2);
+    outbox.push_ping();
+    take(2);
+    assert_eq!(outbox.taken(), 4);
+    // Bytes count as well; half of them may wait.
+    let small = packet(0, &[0]).bytes();
+    outbox.push(packet(0, &[500 - small])).unwrap();
+    assert_eq!(outbox.room_for_answers(), 3, "an attachment is a packet");
+    outbox.push(packet(0, &[])).unwrap();
+    assert_eq!(outbox.room_for_answers(), 0);
+}
+
+#[test]
+fn what_a_websocket_takes_is_counted() {
+    let (outbox, _) = outbox(1000, 2, Drain::WebSocket);
+    assert!(batch(&outbox).is_none());
+    assert_eq!(outbox.taken(), 0);
+    outbox.push(packet(1, &[])).unwrap();
+    assert_eq!(outbox.room_for_answers(), 0);
+    assert!(batch(&outbox).is_some());
+    assert_eq!((outbox.taken(), outbox.room_for_answers()), (1, 1));
+}
+
+#[test]
 fn an_end_that_flushes_is_seen_after_what_waits() {
     for (flush, packets) in [(true, 2), (false, 0)] {
         let (outbox, _) = outbox(1000, 10, Drain::WebSocket);

@@ -104,6 +104,23 @@ fn a_sign_of_life_out_of_turn() {
 }
 
 #[test]
+fn a_pong_that_is_put_off() {
+    let start = Instant::now();
+    let at = |millis| start + ms(millis);
+    let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
+    session.put_off(ms(50), at(10));
+    assert_eq!(session.deadline(), at(300), "none is awaited");
+    assert!(session.poll(at(300)).unwrap().is_some());
+    session.put_off(ms(150), at(490));
+    assert_eq!(session.deadline(), at(640));
+    assert_eq!(session.poll(at(639)), Ok(None));
+    assert!(session.awaits_pong());
+    assert_eq!(session.poll(at(640)), Err(CloseReason::PingTimeout));
+    session.put_off(ms(150), at(650));
+    assert!(session.is_closed());
+}
+
+#[test]
 fn other_frames_are_no_sign_of_life() {
     let start = Instant::now();
     let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);

@@ -456,6 +456,11 @@ impl Peer {
             let frames = split_payload(last.text()).into_iter();
             self.inbox.extend(frames.filter(|frame| *frame != Frame::Text("6".to_owned())));
         }
+        self.switch(probe).await;
+    }
+
+    /// The last step of an upgrade.
+    pub async fn switch(&mut self, mut probe: Probe) {
         probe.send_text("5").await;
         self.transport = Transport::Ws(probe.ws);
     }

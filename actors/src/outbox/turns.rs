@@ -116,10 +116,15 @@ impl PollTurn {
         }
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
+            let was_full = state.room_for_answers(&outbox.limits) == 0;
             let (packets, cut) = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
+            let goes_on = was_full && state.room_for_answers(&outbox.limits) > 0;
             state.polling = false;
             state.release_poll = false;
             drop(state);
+            if goes_on {
+                outbox.session.wake();
+            }
             if cut {
                 outbox.metrics.limit_reached("limits.packets_per_poll");
             }
@@ -149,6 +154,7 @@ impl State {
         let mut taken = VecDeque::new();
         let (mut size, mut count) = (0, 0);
         let mut cut = false;
+        self.taken += u64::from(!self.packets.is_empty());
         while let Some(next) = self.packets.front() {
             let wire = next.frames().map(|frame| polling_len(&frame) + 1).sum::<usize>();
             count += next.packets();

@@ -40,7 +40,8 @@ impl Driver {
         ctx: &mut Context<SessionActor<A>>,
         task: &mut Task<'_>,
     ) {
-        for _ in 0..FRAMES_PER_TURN {
+        let frames = session.may_read().min(FRAMES_PER_TURN);
+        for _ in 0..frames {
             if session.is_waiting() {
                 return;
             }
@@ -67,7 +68,9 @@ impl Driver {
             }
         }
         // More may be waiting, and nothing else will wake this actor for it.
-        task.waker().wake_by_ref();
+        if frames > 0 {
+            task.waker().wake_by_ref();
+        }
     }
 
     fn fire<A: Application>(
@@ -121,6 +124,9 @@ impl<A: Application> ActorFuture<SessionActor<A>> for Driver {
             Some(websocket) => websocket.poll_drain(&session.outbox, task),
             None => Poll::Ready(()),
         };
+        if session.may_read_on() {
+            task.waker().wake_by_ref();
+        }
         match session.phase {
             // An actor without an item ends as soon as nobody holds its address.
             Phase::Moved(_) | Phase::Ended(_) => written,
@@ -175,6 +181,20 @@ impl<A: Application> SessionActor<A> {
             Phase::Live(core) => core.app.holds_back(),
             Phase::Moved(_) | Phase::Ended(_) => true,
         }
+    }
+
+    /// How many frames may be read in this turn. A probe has no outbox that could be full.
+    fn may_read(&mut self) -> usize {
+        match &mut self.phase {
+            Phase::Live(core) => core.may_read(&self.shared.metrics),
+            Phase::Probing(_) => usize::MAX,
+            Phase::Moved(_) | Phase::Ended(_) => 0,
+        }
+    }
+
+    /// Whether its peer was held back, and has taken enough by now.
+    fn may_read_on(&self) -> bool {
+        matches!(&self.phase, Phase::Live(core) if core.may_read_on())
     }
 
     fn poll_fault(&self, task: &mut Task<'_>) -> Option<CloseReason> {

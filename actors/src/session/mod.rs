@@ -10,7 +10,8 @@
 //! [`driver`] in the actor's own poll, and what waits in the outbox is written at the end of it: neither costs a
 //! mailbox hop or another task. A polling request
 //! may land on any worker and reaches the actor as a [`PollingPayload`], which the driver reads in the
-//! same way; its GET drains the outbox. While the application holds back, what comes in waits where it is.
+//! same way; its GET drains the outbox. While the application holds back, or its peer does not take what waits for it
+//! ([`hold`]), what comes in waits where it is.
 //!
 //! At the upgrade a fresh actor on the WebSocket's worker takes the session's [`Core`] over
 //! ([`upgrade`]); the old actor hands on what still arrives at its address, in order, one message at
@@ -20,6 +21,7 @@ pub mod ask;
 mod driver;
 mod early;
 mod heartbeat;
+mod hold;
 mod posted;
 mod proof;
 mod questions;
@@ -48,6 +50,7 @@ use crate::{
     sessions::Sessions,
 };
 pub use ask::{Cx, NoAnswer, TooManyQuestions};
+use hold::Hold;
 pub use posted::PollingPayload;
 use posted::Posted;
 use proof::Proofs;
@@ -115,6 +118,8 @@ pub(crate) struct Core<A: Application> {
     questions: Questions<A>,
     /// What is left of a polling POST.
     posted: Option<Posted>,
+    /// Whether the peer must take something before it is read.
+    hold: Hold,
     /// Those who wait for a sign of life of the peer.
     proofs: Proofs,
 }
@@ -208,6 +213,7 @@ impl<A: Application> SessionActor<A> {
             outbox: outbox.clone(),
             questions: Questions::default(),
             posted: None,
+            hold: Hold::default(),
             proofs: Proofs::default(),
         });
         let session = Self::start_in(Phase::Live(core), shared.clone(), websocket, outbox.clone());
@@ -318,6 +324,11 @@ impl<A: Application> SessionActor<A> {
         let now = Instant::now();
         match &mut self.phase {
             Phase::Live(core) => {
+                if core.heartbeat() <= now && core.engine.awaits_pong() {
+                    let config = &self.shared.config;
+                    let wanted = core.proofs.are_wanted();
+                    core.excuse(if wanted { config.proof_timeout } else { config.ping_timeout }, now);
+                }
                 if core.heartbeat() <= now {
                     match core.engine.poll(core.engine.deadline().max(now)) {
                         Ok(Some(_ping)) => core.outbox.push_ping(),

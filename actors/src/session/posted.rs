@@ -15,8 +15,22 @@ use crate::outbox::PostTurn;
 #[rtype(result = "()")]
 pub struct PollingPayload {
     frames: VecDeque<Frame>,
+    post: Post,
+}
+
+/// A POST that waits for its answer.
+struct Post {
     turn: PostTurn,
     answer: oneshot::Sender<Result<(), CloseReason>>,
+}
+
+impl Post {
+    fn answer(self, outcome: Result<(), CloseReason>) {
+        // The next may come as soon as this one is answered.
+        drop(self.turn);
+        // Whoever sent it may not wait any more.
+        let _ = self.answer.send(outcome);
+    }
 }
 
 impl PollingPayload {
@@ -27,23 +41,52 @@ impl PollingPayload {
         turn: PostTurn,
     ) -> (Self, oneshot::Receiver<Result<(), CloseReason>>) {
         let (answer, answered) = oneshot::channel();
-        (Self { frames: frames.into_iter().collect(), turn, answer }, answered)
+        (Self { frames: frames.into_iter().collect(), post: Post { turn, answer } }, answered)
     }
 }
 
 /// What is left of a POST, as the driver reads it.
-pub(super) struct Posted(PollingPayload);
+pub(super) struct Posted {
+    frames: VecDeque<Frame>,
+    /// None: it has its answer.
+    post: Option<Post>,
+    /// One was answered before it was read.
+    let_go: bool,
+}
 
 impl Posted {
+    fn new(PollingPayload { frames, post }: PollingPayload) -> Self {
+        Self { frames, post: Some(post), let_go: false }
+    }
+
     pub(super) fn next(&mut self) -> Option<Frame> {
-        self.0.frames.pop_front()
+        self.frames.pop_front()
+    }
+
+    /// Answers the POST although it has not been read to its end: once, so that it is one more at most that waits.
+    pub(super) fn let_go(&mut self) {
+        if !self.let_go
+            && let Some(post) = self.post.take()
+        {
+            self.let_go = true;
+            post.answer(Ok(()));
+        }
+    }
+
+    /// Puts another POST behind one that was let go; one that was not still has its turn.
+    fn append(&mut self, PollingPayload { frames, post }: PollingPayload) -> Result<(), Post> {
+        if self.post.is_some() {
+            return Err(post);
+        }
+        self.frames.extend(frames);
+        self.post = Some(post);
+        Ok(())
     }
 
     pub(super) fn answer(self, outcome: Result<(), CloseReason>) {
-        let PollingPayload { turn, answer, .. } = self.0;
-        drop(turn);
-        // Whoever sent it may not wait any more.
-        let _ = answer.send(outcome);
+        if let Some(post) = self.post {
+            post.answer(outcome);
+        }
     }
 }
 
@@ -51,16 +94,76 @@ impl<A: Application> Handler<PollingPayload> for SessionActor<A> {
     type Result = ();
 
     fn handle(&mut self, payload: PollingPayload, _: &mut Self::Context) {
-        let posted = Posted(payload);
         match &mut self.phase {
             // Read by the driver, which is polled behind the mailbox.
-            Phase::Live(core) if core.posted.is_none() => core.posted = Some(posted),
-            Phase::Live(_) | Phase::Probing(_) | Phase::Moved(_) => {
-                posted.answer(Err(CloseReason::TransportClosed));
-            }
+            Phase::Live(core) => match &mut core.posted {
+                None => core.posted = Some(Posted::new(payload)),
+                Some(posted) => {
+                    if let Err(post) = posted.append(payload) {
+                        post.answer(Err(CloseReason::TransportClosed));
+                    }
+                }
+            },
+            Phase::Probing(_) | Phase::Moved(_) => payload.post.answer(Err(CloseReason::TransportClosed)),
             Phase::Ended(_) => {
-                posted.answer(Err(self.ended.clone().unwrap_or(CloseReason::TransportClosed)));
+                payload.post.answer(Err(self.ended.clone().unwrap_or(CloseReason::TransportClosed)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        outbox::{Drain, Outbox, OutboxLimits},
+    };
+
+    type Answer = oneshot::Receiver<Result<(), CloseReason>>;
+
+    fn post(outbox: &Arc<Outbox>, frames: &[&'static str]) -> (PollingPayload, Answer) {
+        let frames = frames.iter().map(|text| Frame::Text((*text).into()));
+        PollingPayload::new(frames, outbox.begin_post().unwrap())
+    }
+
+    fn is_answered(answer: &mut Answer) -> bool {
+        answer.try_recv().is_ok()
+    }
+
+    #[test]
+    fn one_post_is_let_go_and_one_more_waits_behind_it() {
+        let limits = OutboxLimits { max_bytes: 1000, max_packets: 10 };
+        let outbox = Outbox::new(limits, Drain::Polling, Arc::new(Metrics::default()));
+        let (first, mut first_answer) = post(&outbox, &["a", "b"]);
+        let mut posted = Posted::new(first);
+        assert_eq!(posted.next(), Some(Frame::Text("a".into())));
+        assert!(!is_answered(&mut first_answer));
+        posted.let_go();
+        assert!(is_answered(&mut first_answer));
+        // Its turn is over, so that the next may come.
+        let (second, mut second_answer) = post(&outbox, &["c"]);
+        assert!(posted.append(second).is_ok());
+        posted.let_go();
+        assert!(!is_answered(&mut second_answer), "a third would follow, and a fourth");
+        let rest: Vec<Frame> = std::iter::from_fn(|| posted.next()).collect();
+        assert_eq!(rest, [Frame::Text("b".into()), Frame::Text("c".into())]);
+        posted.answer(Err(CloseReason::ShuttingDown));
+        assert_eq!(second_answer.try_recv(), Ok(Err(CloseReason::ShuttingDown)));
+    }
+
+    #[test]
+    fn one_that_waits_for_its_answer_takes_no_other() {
+        let limits = OutboxLimits { max_bytes: 1000, max_packets: 10 };
+        let outbox = |_| Outbox::new(limits, Drain::Polling, Arc::new(Metrics::default()));
+        let (mine, foreign) = (outbox(0), outbox(1));
+        let (first, _answer) = post(&mine, &["a"]);
+        let mut posted = Posted::new(first);
+        let (second, _answer) = post(&foreign, &["b"]);
+        assert!(posted.append(second).is_err());
+        assert_eq!(posted.next(), Some(Frame::Text("a".into())));
+        assert_eq!(posted.next(), None);
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use super::{Application, Core, Phase, SessionActor};
 
 /// Asks whether the peer lives. The answer is true with the last pong that is due then, and false once the session is
-/// over, which it is after `session.proof_timeout` at the latest if there is none.
+/// over, which it is after `session.proof_timeout` at the latest if there is none; a peer that is held back, and takes
+/// what waits for it, has longer.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct ProveAlive;
@@ -27,6 +28,7 @@ impl Proofs {
 impl<A: Application> Core<A> {
     /// The peer has said something that is no message: a pong, if one was due. The last one answers all who wait.
     pub(super) fn heard(&mut self) {
+        self.hold.forget();
         if !self.engine.awaits_pong() {
             for proof in self.proofs.0.drain(..) {
                 // Whoever asked may be gone.

@@ -101,7 +101,12 @@ impl<A: Application> Default for Questions<A> {
 impl<A: Application> Questions<A> {
     /// How many are open.
     pub(super) fn len(&self) -> usize {
-        self.as_it_comes.len() + self.lanes.iter().map(|lane| lane.open.len()).sum::<usize>()
+        self.as_it_comes.len() + self.in_turn()
+    }
+
+    /// How many of them are answered in turn, which is soon: what they bring goes to the peer.
+    pub(super) fn in_turn(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.open.len()).sum()
     }
 
     /// Waits for an answer until `due`, and runs `then` with it, or with the lack of it.

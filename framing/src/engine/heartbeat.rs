@@ -178,6 +178,14 @@ impl EngineSession {
         Some(Packet::Ping { probe: false })
     }
 
+    /// Gives a pong that is awaited more time, `within` from now: the peer has shown in another way that it lives, and what
+    /// it says is not read. Nothing changes if none is awaited.
+    pub fn put_off(&mut self, within: Duration, now: Instant) {
+        if let Phase::AwaitingPong { until, .. } = &mut self.phase {
+            *until = now + within;
+        }
+    }
+
     /// Whether a ping is on its way that the peer has not answered.
     pub fn awaits_pong(&self) -> bool {
         matches!(self.phase, Phase::AwaitingPong { .. })
