@@ -218,27 +218,64 @@ async fn early_events_have_no_more_bytes_than_one_packet_may_have() {
     assert_eq!(broker.limit_reached("limits.max_payload"), 1);
 }
 
-/// Five questions in one body, which is read in one go; three may be open.
-async fn asks_too_much(peer: &mut Peer) {
+/// Five questions in one body, which is read in one go.
+async fn asks_five(peer: &mut Peer) -> Vec<Value> {
     let asks: Vec<Frame> = (0..5).map(|id| text(format!("42/auth,{id}[\"GET_ROOMS\"]"))).collect();
     peer.send_all(&asks).await;
-    let refused = json!({"status": "error", "message": "Too many requests."});
+    let mut acks = Vec::new();
     for id in 0..5 {
-        let ack = peer.expect_ack("/auth", id).await;
-        assert_eq!(ack == refused, id >= 3, "{id}: {ack}");
+        acks.push(peer.expect_ack("/auth", id).await);
     }
+    acks
 }
 
+fn too_many() -> Value {
+    json!({"status": "error", "message": "Too many requests."})
+}
+
+/// What is answered soon is waited for.
 #[tokio::test]
 async fn max_questions() {
     let broker = Broker::start(|config| config.limits.max_questions = 3);
-    let mut peer = Peer::open_polling(&broker).await;
-    peer.join("/auth", auth("app-a")).await;
+    for polling in [false, true] {
+        let mut peer =
+            if polling { Peer::open_polling(&broker).await } else { Peer::connect_ws(&broker).await };
+        peer.join("/auth", auth("app-a")).await;
+        let acks = asks_five(&mut peer).await;
+        assert!(acks.iter().all(|ack| ack["status"] == "ok"), "{acks:?}");
+    }
+    assert_eq!(broker.limit_reached("limits.max_questions"), 0);
+}
+
+/// What takes long is not.
+#[tokio::test]
+async fn max_questions_that_take_long() {
+    let broker = Broker::start(|config| config.limits.max_questions = 3);
+    let mut extension = Peer::connect_ws(&broker).await;
+    extension.join("/function_call", auth("SillyTavern-8000")).await;
+    let mut peer = Peer::connect_ws(&broker).await;
+    for ns in ["/function_call", "/auth"] {
+        peer.join(ns, auth("app-a")).await;
+    }
     // The session learns by an answer of its own that it has joined.
     broker.until_metric_is("newage_questions", 0).await;
-    asks_too_much(&mut peer).await;
+    let mut calls = Vec::new();
+    for id in 0..3 {
+        calls.push(peer.begin_ack("/function_call", json!(22), &[call(id)]).await);
+        extension.expect_prefix(&format!("42/function_call,{id}[")).await;
+    }
+    let refused = peer.emit_with_ack("/function_call", json!(22), call(3)).await;
+    assert_eq!(
+        (&refused["success"], &refused["error"]["message"]),
+        (&json!(false), &json!("Too many requests."))
+    );
+    assert_eq!(peer.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await, too_many());
     assert_eq!(broker.limit_reached("limits.max_questions"), 2);
-    peer.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await;
+    // An answer makes room.
+    extension.send_text("43/function_call,1[{\"success\":true}]").await;
+    peer.expect_ack("/function_call", calls[1]).await;
+    let ack = peer.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await;
+    assert_eq!(ack["status"], "ok", "{ack}");
 }
 
 #[tokio::test]
@@ -249,7 +286,10 @@ async fn control_mailbox() {
     let mut other = Peer::connect_ws(&broker).await;
     other.join("/auth", auth("app-b")).await;
     broker.until_metric_is("newage_questions", 0).await;
-    asks_too_much(&mut peer).await;
+    let acks = asks_five(&mut peer).await;
+    for (id, ack) in acks.iter().enumerate() {
+        assert_eq!(*ack == too_many(), id >= 3, "{id}: {ack}");
+    }
     assert_eq!(broker.limit_reached("limits.control_mailbox"), 2);
     assert_eq!(broker.limit_reached("limits.max_questions"), 0);
     // Answers make room, and a session that ends with questions takes none with it.
@@ -259,20 +299,21 @@ async fn control_mailbox() {
     other.emit_with_ack("/auth", json!("GET_ROOMS"), json!({})).await;
 }
 
+/// Namespaces that are joined at once do not push each other out.
 #[tokio::test]
 async fn max_questions_of_handshakes() {
     let broker = Broker::start(|config| config.limits.max_questions = 1);
-    let mut peer = Peer::open_polling(&broker).await;
-    let connects: Vec<Frame> =
-        ["/auth", "/llm"].map(|ns| text(format!("40{ns},{}", auth("app-a")))).into_iter().collect();
-    peer.send_all(&connects).await;
-    // One is admitted. The other is refused in a way that a client can hear, and may try again.
-    peer.wait_for("the admission", |packet| packet.starts_with("40/auth,{")).await;
-    peer.wait_for("the refusal", |packet| packet.starts_with("44/llm,{") || packet.starts_with("41/llm,"))
-        .await;
-    assert_eq!(broker.limit_reached("limits.max_questions"), 1);
-    let mut peer = Peer::connect_ws(&broker).await;
-    peer.join("/llm", auth("app-a")).await;
+    for polling in [false, true] {
+        let mut peer =
+            if polling { Peer::open_polling(&broker).await } else { Peer::connect_ws(&broker).await };
+        let namespaces = ["/auth", "/llm", "/rooms", "/clients"];
+        let connects = namespaces.map(|ns| text(format!("40{ns},{}", auth("app-a"))));
+        peer.send_all(&connects).await;
+        for ns in namespaces {
+            peer.wait_for("the admission", |packet| packet.starts_with(&format!("40{ns},{{"))).await;
+        }
+    }
+    assert_eq!(broker.limit_reached("limits.max_questions"), 0);
 }
 
 fn call(id: usize) -> Value {

@@ -45,7 +45,7 @@ pub struct Metrics {
     pub frames_out: Counter,
     /// Outboxes that overflowed: slow consumers.
     pub outbox_overflows: Counter,
-    /// Times that a peer was not read until it had taken what waited for it.
+    /// Times that a peer was not read because it could not be answered.
     pub reads_held: Counter,
     /// LLM requests forwarded.
     pub requests_opened: Counter,
@@ -158,7 +158,7 @@ impl Default for Metrics {
         let reads_held = register!(
             Counter,
             "reads_held",
-            "times that a peer was not read until it had taken what waited for it"
+            "times that a peer was not read because it could not be answered"
         );
         let requests_opened = register!(Counter, "llm_requests_opened", "LLM requests forwarded");
         let requests_refused = register!(Counter, "llm_requests_refused", "LLM requests refused");

@@ -229,8 +229,10 @@ impl Broker {
         };
         let mut commands = std::mem::take(&mut deliveries.commands);
         run(&mut deliveries.sender, now, &mut commands);
-        for (limit, times) in deliveries.sender.take_reached().by_setting() {
-            cx.session().metrics().limit_reached_times(limit, times);
+        if let Some(reached) = deliveries.sender.take_reached() {
+            for (limit, times) in reached.by_setting() {
+                cx.session().metrics().limit_reached_times(limit, times);
+            }
         }
         for command in commands.drain(..) {
             self.send_command(cx, command, now);

@@ -186,15 +186,15 @@ impl<A: Application> SessionActor<A> {
     /// How many frames may be read in this turn. A probe has no outbox that could be full.
     fn may_read(&mut self) -> usize {
         match &mut self.phase {
-            Phase::Live(core) => core.may_read(&self.shared.metrics),
+            Phase::Live(core) => core.may_read(self.shared.config.max_questions, &self.shared.metrics),
             Phase::Probing(_) => usize::MAX,
             Phase::Moved(_) | Phase::Ended(_) => 0,
         }
     }
 
-    /// Whether its peer was held back, and has taken enough by now.
+    /// Whether its peer was held back and need not be any more.
     fn may_read_on(&self) -> bool {
-        matches!(&self.phase, Phase::Live(core) if core.may_read_on())
+        matches!(&self.phase, Phase::Live(core) if core.may_read_on(self.shared.config.max_questions))
     }
 
     fn poll_fault(&self, task: &mut Task<'_>) -> Option<CloseReason> {

@@ -1,8 +1,10 @@
-//! A peer is read no further than it takes what waits for it.
+//! A peer is read no further than it can be answered.
 //!
-//! Whoever asks a thousand things at once is answered a thousand times, and is no slow consumer for that: what it has
-//! sent waits, in its POST or in its connection, until it has taken enough of the answers. Half of its outbox is for
-//! them ([`Outbox::room_for_answers`](crate::outbox::Outbox::room_for_answers)).
+//! Whoever asks a thousand things at once is answered a thousand times, and is no slow consumer for that, nor refused:
+//! what it has sent waits, in its POST or in its connection, until it has taken enough of the answers. Half of its
+//! outbox is for them ([`Outbox::room_for_answers`](crate::outbox::Outbox::room_for_answers)). It waits as well while
+//! as many questions are open for it as may be, unless all of them are of the kind that takes long: what is asked
+//! behind those is refused.
 
 use std::time::{Duration, Instant};
 
@@ -25,13 +27,20 @@ impl Hold {
 }
 
 impl<A: Application> Core<A> {
-    fn room(&self) -> usize {
-        self.outbox.room_for_answers().saturating_sub(self.questions.in_turn())
+    fn room(&self, max_questions: usize) -> usize {
+        let in_turn = self.questions.in_turn();
+        let to_answer = self.outbox.room_for_answers().saturating_sub(in_turn);
+        let to_ask = match max_questions.saturating_sub(self.questions.len()) {
+            0 if in_turn == 0 => usize::MAX,
+            // A packet may ask two at once.
+            left => left.div_ceil(2),
+        };
+        to_answer.min(to_ask)
     }
 
     /// How many packets of the peer may be read now.
-    pub(super) fn may_read(&mut self, metrics: &Metrics) -> usize {
-        let room = self.room();
+    pub(super) fn may_read(&mut self, max_questions: usize, metrics: &Metrics) -> usize {
+        let room = self.room(max_questions);
         if room > 0 {
             self.hold.is_on = false;
             return room;
@@ -51,14 +60,15 @@ impl<A: Application> Core<A> {
     }
 
     /// Whether the peer is held back and need not be any more.
-    pub(super) fn may_read_on(&self) -> bool {
-        self.hold.is_on && self.room() > 0
+    pub(super) fn may_read_on(&self, max_questions: usize) -> bool {
+        self.hold.is_on && self.room(max_questions) > 0
     }
 
-    /// Gives a late pong `patience` once more if the peer was held back, because the pong may wait to be read, and has
-    /// taken something since, because then it lives.
+    /// Gives a late pong `patience` once more if the peer was held back, because the pong may wait to be read; unless
+    /// it still is and has taken nothing meanwhile, because then it may be dead.
     pub(super) fn excuse(&mut self, patience: Duration, now: Instant) {
-        if self.hold.taken.take().is_some_and(|before| self.outbox.taken() > before) {
+        let Some(before) = self.hold.taken.take() else { return };
+        if !self.hold.is_on || self.outbox.taken() > before {
             self.engine.put_off(patience, now);
         }
     }

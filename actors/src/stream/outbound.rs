@@ -272,9 +272,9 @@ impl StreamSender {
         entries.into_values().flat_map(Entry::into_texts).collect()
     }
 
-    /// What the bounds have done since this was last asked.
-    pub fn take_reached(&mut self) -> Reached {
-        std::mem::take(&mut self.reached)
+    /// What the bounds have done since this was last asked; none, as a rule.
+    pub fn take_reached(&mut self) -> Option<Reached> {
+        (self.reached != Reached::default()).then(|| std::mem::take(&mut self.reached))
     }
 
     /// Bytes of text that wait to be written.
