@@ -78,8 +78,8 @@ async fn body_timeout() {
     Peer::open_polling(&broker).await.barrier().await;
 }
 
-/// A connection that sends `/llm` requests and never reads what they are answered.
-async fn deaf(broker: &Broker) -> TcpStream {
+/// A connection that is in `/llm` and never reads.
+async fn deaf(broker: &Broker, client: &str) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut deaf = socket.connect(broker.address()).await.unwrap();
@@ -89,7 +89,7 @@ async fn deaf(broker: &Broker) -> TcpStream {
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     );
     deaf.write_all(opening.as_bytes()).await.unwrap();
-    let join = format!("40/llm,{}", auth("app-a"));
+    let join = format!("40/llm,{}", auth(client));
     deaf.write_all(&masked_frame(true, TEXT, join.as_bytes())).await.unwrap();
     deaf
 }
@@ -110,7 +110,7 @@ async fn send_timeout() {
     });
     let mut bystander = Peer::connect_ws(&broker).await;
     bystander.join("/llm", auth("app-b")).await;
-    let mut deaf = deaf(&broker).await;
+    let mut deaf = deaf(&broker, "app-a").await;
     // More than the kernel takes for a peer that does not read.
     for _ in 0..100 {
         deaf.write_all(&flood()).await.unwrap();
@@ -128,11 +128,38 @@ async fn a_slow_consumer_does_not_keep_its_connection() {
         config.server.send_timeout = 600;
         config.session.close_timeout = 200;
         config.limits.outbox_bytes = 65_536;
+        config.llm.pending_per_client = 10_000;
+        config.llm.pending_per_extension = 10_000;
     });
-    let mut bystander = Peer::connect_ws(&broker).await;
-    bystander.join("/llm", auth("app-b")).await;
-    let mut deaf = deaf(&broker).await;
-    let ended = broker.until_metric_is("newage_sessions_closed_total{reason=\"forced close\"}", 1);
+    let mut client = Peer::connect_ws(&broker).await;
+    client.join("/llm", auth("app-b")).await;
+    let _deaf = deaf(&broker, "SillyTavern-8000").await;
+    let request = json!({"target": "SillyTavern-8000", "message": "x".repeat(60_000)});
+    for id in 0.. {
+        let mut request = request.clone();
+        request["requestId"] = json!(id.to_string());
+        client.emit_with_ack("/llm", json!(9), request).await;
+        if broker.metric("newage_sessions_closed_total{reason=\"forced close\"}") == 1 {
+            break;
+        }
+    }
+    within("the end of a deaf connection", broker.until_metric_is("newage_connections", 1)).await;
+    assert_eq!(broker.limit_reached("session.close_timeout"), 1);
+    client.barrier().await;
+}
+
+/// Nor has one that is held back, and shows in no way that it lives.
+#[tokio::test]
+async fn a_peer_that_is_held_back_does_not_keep_its_connection() {
+    let broker = Broker::start(|config| {
+        config.server.send_timeout = 600;
+        config.session.ping_interval = 200;
+        config.session.ping_timeout = 200;
+        config.session.close_timeout = 200;
+        config.limits.outbox_bytes = 65_536;
+    });
+    let mut deaf = deaf(&broker, "app-a").await;
+    let ended = broker.until_metric_is("newage_sessions_closed_total{reason=\"ping timeout\"}", 1);
     tokio::pin!(ended);
     let flood = flood();
     loop {
@@ -141,16 +168,16 @@ async fn a_slow_consumer_does_not_keep_its_connection() {
             sent = deaf.write_all(&flood) => sent.unwrap(),
         }
     }
-    within("the end of a deaf connection", broker.until_metric_is("newage_connections", 1)).await;
+    within("the end of a deaf connection", broker.until_metric_is("newage_connections", 0)).await;
     assert_eq!(broker.limit_reached("session.close_timeout"), 1);
-    bystander.barrier().await;
+    assert_eq!(broker.metric("newage_outbox_overflows_total"), 0);
 }
 
 /// The session is over, everything is written, and the peer leaves its side open.
 #[tokio::test]
 async fn a_peer_that_does_not_close_is_dropped() {
     let broker = Broker::start(|config| config.session.close_timeout = 200);
-    let mut open = deaf(&broker).await;
+    let mut open = deaf(&broker, "app-a").await;
     open.write_all(&masked_frame(true, TEXT, b"1")).await.unwrap();
     broker.until_metric_is("newage_sessions_closed_total{reason=\"transport close\"}", 1).await;
     within("the end of the connection", broker.until_metric_is("newage_connections", 0)).await;
