@@ -261,9 +261,7 @@ impl FanOut {
         for asker in route.requesters.iter_mut().filter(|_| streamed) {
             asker.finish(finished.clone(), &mut sending);
         }
-        if let Some(room) = &mut route.listener {
-            room.give(&finished, &mut sending);
-        }
+        route.tell_room(&finished, &mut sending);
     }
 
     /// The route is over, and read. What waits for a full mailbox still leaves.
@@ -324,10 +322,11 @@ impl FanOut {
     /// Tries full mailboxes again, and serves requesters that are back.
     pub fn flush(&mut self, now: Instant) {
         let mut retry_at = None;
-        for room in self.routes.values_mut().filter_map(|route| route.listener.as_mut()) {
-            if room.flush() {
+        for route in self.routes.values_mut() {
+            if route.listener.as_mut().is_some_and(PeerLane::flush) {
                 retry_at = Some(now + RETRY);
             }
+            route.forget_gone_room();
         }
         for route in self.routes.values_mut() {
             for asker in route.requesters.iter_mut().filter(|asker| !asker.peers.is_empty()) {
@@ -360,9 +359,19 @@ impl Route {
         for asker in &mut self.requesters {
             asker.take(delivery, sending);
         }
+        self.tell_room(delivery, sending);
+    }
+
+    fn tell_room(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
         if let Some(room) = &mut self.listener {
             room.give(delivery, sending);
+            self.forget_gone_room();
         }
+    }
+
+    /// A room that has ended has no other address, as a requester may have: nobody will come for what waits.
+    fn forget_gone_room(&mut self) {
+        self.listener.take_if(|room| room.waits() && !room.peer.deliver.connected());
     }
 
     /// Whether something waits for a mailbox, or for a moment to pass.

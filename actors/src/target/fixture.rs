@@ -82,6 +82,18 @@ impl Handler<Done> for Receiver {
     fn handle(&mut self, _: Done, _: &mut Self::Context) {}
 }
 
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for Receiver {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 pub(super) struct Socket {
     pub(super) peer: Peer,
     pub(super) address: Addr<Receiver>,
@@ -109,6 +121,14 @@ impl Socket {
     /// The mailbox is emptied.
     pub(super) async fn read(&self) {
         self.address.send(Done).await.unwrap();
+    }
+
+    /// Its actor ends.
+    pub(super) async fn stop(&self) {
+        self.address.send(Stop).await.unwrap();
+        while self.address.connected() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Everything so far, neighbouring texts of one stream joined.

@@ -223,6 +223,35 @@ fn what_waits_for_a_room_leaves_with_the_target() {
 }
 
 #[test]
+fn nothing_waits_for_a_room_that_has_ended() {
+    run(async {
+        for ends_with in ["an end", "a text", "what waited"] {
+            let room = Socket::new(1);
+            let mut f = Fixture::new(10_000, Vec::new());
+            let listener = Some(room.peer.clone());
+            assert!(f.fan_out.open(OpenedRoute { route: RouteId(2), listener, ..opened(Vec::new()) }));
+            let text = |f: &mut Fixture, words: &'static str| {
+                f.fan_out.text(RouteId(2), stream(), Bytes::from_static(words.as_bytes()), false, f.now);
+            };
+            if ends_with == "what waited" {
+                for word in ["1", "2", "3", "4"] {
+                    text(&mut f, word);
+                }
+                assert!(f.fan_out.deadline().is_some(), "its mailbox is full");
+            }
+            room.stop().await;
+            if ends_with == "a text" {
+                text(&mut f, "1");
+            }
+            f.fan_out.complete(RouteId(2), true, f.now);
+            f.fan_out.close(RouteId(2), f.now);
+            f.settle(&[]).await;
+            assert_eq!(f.fan_out.len(), 1, "{ends_with}");
+        }
+    });
+}
+
+#[test]
 fn routes_are_bounded_found_by_request_and_opened_once() {
     run(async {
         let mut f = Fixture::new(1000, Vec::new());
