@@ -152,3 +152,27 @@ async fn clients_in_a_room_by_their_literal_are_a_bare_array() {
     });
     stage.rows("/rooms", [(ADMIN, only("GET_CLIENTS_IN_ROOM"), vec![room], away)]).await;
 }
+
+/// By number an extension may add, and gives nobody a role: not even itself, in a room of somebody else.
+#[tokio::test]
+async fn who_is_added_by_number_is_a_guest() {
+    let mut stage = Stage::new();
+    let mut app = Peer::connect_ws(&stage.broker).await;
+    app.join("/llm", auth(APP)).await;
+    for role in ["master", "manager", "no role"] {
+        let member = json!({"clientId": EXTENSION, "roomName": APP, "role": role});
+        assert_eq!(stage.ask(EXTENSION, "/rooms", &json!(15), &[member]).await, ok());
+    }
+    let list = stage.ask(ADMIN, "/rooms", &json!("GET_CLIENTS_IN_ROOM"), &[json!({"roomName": APP})]).await;
+    let mut roles: Vec<_> = list["clients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| (&member["clientId"], &member["role"]))
+        .collect();
+    roles.sort_by_key(|(id, _)| id.to_string());
+    let (extension, app_id, guest, master) = (json!(EXTENSION), json!(APP), json!("guest"), json!("master"));
+    let mut expected = vec![(&extension, &guest), (&app_id, &master)];
+    expected.sort_by_key(|(id, _)| id.to_string());
+    assert_eq!(roles, expected);
+}

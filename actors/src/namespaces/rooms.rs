@@ -46,7 +46,7 @@ impl Broker {
             MsgType::GetRooms => return self.list_rooms(cx, ns, event, &caller, named),
             MsgType::CreateRoom => Ok(RoomCommand::Create { master: named }),
             MsgType::DeleteRoom => Ok(RoomCommand::Run(Command::Delete)),
-            MsgType::AddClientToRoom => added(event, member).map(RoomCommand::Run),
+            MsgType::AddClientToRoom => added(event, member, named).map(RoomCommand::Run),
             MsgType::RemoveClientFromRoom => match member {
                 Some(None) => Err(RoomRefusal::NotRemoved),
                 member => Ok(member.flatten().unwrap_or_else(|| caller.identity.clone())),
@@ -290,9 +290,10 @@ impl Broker {
     }
 }
 
-/// `ADD_CLIENT_TO_ROOM`
-fn added(event: &Event, member: Option<Option<Identity>>) -> Result<Command, RoomRefusal> {
-    let role = payload::text(payload::present(payload::object(event).get("role")).as_ref());
+/// `ADD_CLIENT_TO_ROOM`. By number it has no role: an extension may add, and administers nothing (spec §4.5, §4.9.2).
+fn added(event: &Event, member: Option<Option<Identity>>, named: bool) -> Result<Command, RoomRefusal> {
+    let role = if named { payload::object(event).get("role") } else { None };
+    let role = payload::text(payload::present(role).as_ref());
     let role = role.map(|role| Role::parse(&role).ok_or(RoomRefusal::NotAdded)).transpose()?;
     let identity = member.flatten().ok_or(RoomRefusal::NotAdded)?;
     Ok(Command::Add { identity, role })
