@@ -246,6 +246,14 @@ impl Outbox {
         self.state.lock().room_for_answers(&self.limits)
     }
 
+    /// Whether something of so many bytes that the peer may wait for can be queued now: nothing waits, or it is not
+    /// behind and there is room.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let state = self.state.lock();
+        let is_behind = state.room_for_answers(&self.limits) == 0;
+        state.packets.is_empty() || (!is_behind && self.has_room(&state, bytes, 1))
+    }
+
     /// How often the peer's transport has taken something: whoever takes something lives.
     pub fn taken(&self) -> u64 {
         self.state.lock().taken

@@ -21,7 +21,7 @@ use crate::{
     session::NoAnswer,
 };
 
-/// Time after which a history that could not be asked for is asked for again.
+/// Time after which a history that could not be asked for, or be queued, is asked for again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The rooms whose history a socket is owed, each once: no more than it is in.
@@ -51,6 +51,8 @@ struct Update {
     pages: Arc<[Page]>,
     /// How many of them were sent.
     sent: usize,
+    /// No other follows.
+    alone: bool,
 }
 
 impl Broker {
@@ -121,7 +123,8 @@ impl Broker {
         let id = uuid::Uuid::new_v4().to_string();
         let ack = payloads::status_ok([("updateId", id.as_str().into()), ("totalPages", pages.len().into())]);
         self.ack_value(cx, ns, reply.ack, &ack);
-        let update = Update { id, ns: ns.clone(), key, room: room.clone(), pages: pages.into(), sent: 0 };
+        let (ns, room, pages) = (ns.clone(), room.clone(), pages.into());
+        let update = Update { id, ns, key, room, pages, sent: 0, alone: wanted.page.is_some() };
         self.send_first(cx, update, first, wanted);
     }
 
@@ -171,24 +174,31 @@ impl Broker {
                     && !(own && first.as_deref() == Some("[]"))
                 {
                     let id = uuid::Uuid::new_v4().to_string();
-                    let update = Update { id, ns, key, room, pages: pages.into(), sent: 0 };
+                    let update = Update { id, ns, key, room, pages: pages.into(), sent: 0, alone: false };
+                    broker.owed.under_way = false;
                     broker.send_first(cx, update, first, wanted);
+                } else {
+                    broker.owed.under_way = false;
                 }
-                broker.owed.under_way = false;
                 broker.send_owed(cx);
             });
             Ok(())
         });
         if asked.is_err() {
             self.owed.rooms.push_front(owed);
-            cx.session().later(PATIENCE, |layer, session| {
-                layer.with_handler(session, |broker, cx| {
-                    broker.owed.under_way = false;
-                    broker.send_owed(cx);
-                });
-                Ok(())
-            });
+            self.send_owed_later(cx);
         }
+    }
+
+    fn send_owed_later(&mut self, cx: &mut Cx<'_, '_>) {
+        self.owed.under_way = true;
+        cx.session().later(PATIENCE, |layer, session| {
+            layer.with_handler(session, |broker, cx| {
+                broker.owed.under_way = false;
+                broker.send_owed(cx);
+            });
+            Ok(())
+        });
     }
 
     /// Sends the page that was wanted first, and sees to the others.
@@ -197,13 +207,27 @@ impl Broker {
             return;
         };
         if wanted.whole {
+            // It asks for it anew when there is room, rather than keep it for every reader.
+            if !has_room_for(cx, &first) {
+                self.owed.rooms.push_back((update.key, update.room));
+                return self.send_owed_later(cx);
+            }
             let payload = format!("{{\"roomName\":{},\"context\":{first}}}", quoted(update.room.as_str()));
             return self.push(cx, &update.ns, MsgType::UpdateContext, &payload);
         }
         update.sent =
             wanted.page.map_or(0, |page| usize::try_from(page).unwrap_or(usize::MAX).saturating_sub(1));
-        self.send_page(cx, &mut update, &first);
-        if wanted.page.is_none() {
+        self.send_asked(cx, update, &first);
+    }
+
+    /// Sends a page, or asks for it again when there is room: a reader that was not told to read more slowly is not
+    /// thrown out for it.
+    fn send_asked(&self, cx: &mut Cx<'_, '_>, mut update: Update, page: &str) {
+        if !has_room_for(cx, page) {
+            return ask_page_after(cx, PATIENCE, update);
+        }
+        self.send_page(cx, &mut update, page);
+        if !update.alone {
             self.send_later(cx, update);
         }
     }
@@ -234,7 +258,7 @@ impl Broker {
         }
     }
 
-    fn ask_page(&self, cx: &mut Cx<'_, '_>, mut update: Update) {
+    fn ask_page(&self, cx: &mut Cx<'_, '_>, update: Update) {
         let Some(socket) = self.sockets.get(&update.ns).filter(|_| self.still(&update.ns, update.key)) else {
             return;
         };
@@ -248,8 +272,7 @@ impl Broker {
         let asked = cx.session().ask(supervisor, ask, move |layer, session, outcome| {
             layer.with_handler(session, |broker, cx| match outcome {
                 Ok(Ok(RoomReply::Page(page))) if broker.still(&update.ns, update.key) => {
-                    broker.send_page(cx, &mut update, &page);
-                    broker.send_later(cx, update);
+                    broker.send_asked(cx, update, &page);
                 }
                 Err(_) | Ok(Err(RoomRefusal::Busy)) => ask_page_after(cx, PATIENCE, update),
                 // It is in that room no longer, or there is none.
@@ -261,6 +284,12 @@ impl Broker {
             ask_page_after(cx, PATIENCE, again);
         }
     }
+}
+
+/// Whether a history fits behind what waits for the socket; the envelope is its name and numbers.
+fn has_room_for(cx: &mut Cx<'_, '_>, history: &str) -> bool {
+    const ENVELOPE: usize = 1024;
+    cx.session().outbox().has_room_for(history.len() + ENVELOPE)
 }
 
 fn ask_page_after(cx: &mut Cx<'_, '_>, pause: Duration, update: Update) {
