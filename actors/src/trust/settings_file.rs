@@ -106,6 +106,13 @@ pub fn is_known(key: &str) -> bool {
     key == "restrictedFiles" || defaults().get(key).is_some()
 }
 
+/// Whether a file that cannot be parsed, for a comma too many, says all the same that keys need not be checked.
+pub(super) fn says_network_safe(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let values = text.split("\"networkSafe\"").skip(1).map(|value| value.trim_start().strip_prefix(':'));
+    values.last().flatten().is_some_and(|value| value.trim_start().starts_with("true"))
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self::read(&RawObject::default()).0
@@ -159,7 +166,9 @@ impl ServerSettings {
             auto_connect: r.flag("autoConnect", true),
             socket_io_path: r.get("socketIOPath", "/socket.io".to_owned(), |v| {
                 let path = v.as_str()?.trim_end_matches('/');
-                (path.len() > 1 && path.starts_with('/')).then(|| path.to_owned())
+                // The server's routes are patterns, in which braces have a meaning.
+                let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+                (path.len() > 1 && path.starts_with('/') && path.chars().all(plain)).then(|| path.to_owned())
             }),
             query_parameters: r.get("queryParameters", Map::new(), |v| v.as_object().cloned()),
             transport: r.text("transport", default_text("transport")),
@@ -303,6 +312,8 @@ mod tests {
             ("defaultRoomMessageRequestMode", json!("Loud")),
             ("conversationalThinkProbability", json!(2)),
             ("socketIOPath", json!("")),
+            ("socketIOPath", json!("/{x")),
+            ("socketIOPath", json!("/a\"b")),
             ("restrictedFiles", json!([1])),
             ("sillyTavernPassword", json!("x")),
         ] {

@@ -359,8 +359,17 @@ impl TrustStore {
                     tell(debug_mode);
                 }
             }
-            // The settings that were last read stay in force; at start, the defaults.
-            Err(Unusable::Broken(problem) | Unusable::NoClient(problem)) => {
+            // The settings that were last read stay in force; at start, the defaults. They check no keys, which is for a
+            // file to say that checks them no more.
+            Err(Unusable::Broken(mut problem) | Unusable::NoClient(mut problem)) => {
+                let text = || self.read_file(&self.settings_path()).unwrap_or_default();
+                if scan.settings.is_none() && !settings_file::says_network_safe(&text()) {
+                    problem.push_str(" (keys are checked)");
+                    if self.settings.load().network_safe {
+                        let settings = ServerSettings { network_safe: false, ..ServerSettings::default() };
+                        self.settings.store(Arc::new(settings));
+                    }
+                }
                 problems.insert(file, problem);
             }
             Err(Unusable::Gone) => {

@@ -94,7 +94,7 @@ fn of_two_files_both_must_say_so() {
 #[test]
 fn unparsable_server_settings_are_left_alone() {
     let root = Root::new();
-    let text = "{\n  \"networkSafe\": false,\n}\n";
+    let text = "{\n  \"networkSafe\": true,\n}\n";
     root.write("settings/server_settings.json", text);
     let store = root.open();
     assert!(store.settings().load().network_safe, "the defaults");
@@ -107,6 +107,36 @@ fn unparsable_server_settings_are_left_alone() {
     root.write("settings/server_settings.json", text);
     store.rescan();
     assert!(!store.settings().load().network_safe, "what was last read stays");
+}
+
+/// A comma too many opens nothing.
+#[test]
+fn unparsable_server_settings_check_keys_unless_they_say_otherwise() {
+    const FILE: &str = "settings/server_settings.json";
+    for (text, safe) in [
+        (r#"{"networkSafe": false,}"#, false),
+        (r#"{"networkSafe" : true,}"#, true),
+        (r#"{"networkSafe":true,"timeout":1"#, true),
+        (r#"{"networkSafe":true,"networkSafe":false,}"#, false),
+        (r#"{"networkSafe":"true",}"#, false),
+        (r#"{"networkSafe" true}"#, false),
+        (r#"{"timeout":1,}"#, false),
+        ("", false),
+    ] {
+        let root = Root::new();
+        root.write(FILE, text);
+        let store = root.open();
+        assert_eq!(store.settings().load().network_safe, safe, "{text}");
+        let problem = store.files.lock().problems["server_settings.json"].clone();
+        assert_eq!(problem.ends_with(" (keys are checked)"), !safe, "{problem}");
+        root.write(FILE, r#"{"timeout":7}"#);
+        store.rescan();
+        assert!(store.settings().load().network_safe, "{text}");
+        root.write(FILE, text);
+        store.rescan();
+        assert!(store.settings().load().network_safe, "what was last read stays");
+        assert_eq!(store.settings().load().timeout.as_millis(), 7);
+    }
 }
 
 #[test]
