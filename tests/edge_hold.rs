@@ -139,8 +139,10 @@ async fn a_client_that_is_held_back_can_upgrade() {
     // The official client polls no more, and waits for its POST before it switches.
     let (posted, probe) = join(post, probed).await;
     posted.expect(200, "ok");
+    // What it has said meanwhile comes in one more.
+    peer.post(body(200..300)).await.expect(200, "ok");
     peer.switch(probe).await;
-    all_answered(&mut peer, 0..200).await;
+    all_answered(&mut peer, 0..300).await;
     assert_eq!(broker.metric("newage_outbox_overflows_total"), 0);
     peer.emit_with_ack("/llm", json!(9), json!({})).await;
 }

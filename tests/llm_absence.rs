@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use llm_world::{
     App, EXTENSION, Event, LLM, NOTHING_OPEN, Stream, answer, error, refused, settled, trio, with_grace,
 };
-use support::{Broker, auth};
+use support::{Broker, Peer, auth};
 
 #[tokio::test]
 async fn an_extension_that_stays_away_fails_its_streams_at_once_and_its_requests_after_the_grace() {
@@ -413,4 +413,29 @@ async fn a_request_whose_requester_is_gone_is_consumed() {
     broker.until_metric_is(NOTHING_OPEN, 0).await;
     back.settle().await;
     assert!(back.events.is_empty() && back.streams.is_empty());
+}
+
+/// Two connections that come at once have the elder asked twice; one ping leaves, and one pong is all that it can say.
+#[tokio::test]
+async fn a_ping_that_waits_is_asked_for_once() {
+    let broker = Broker::start(|config| {
+        config.session.ping_interval = 1500;
+        config.session.proof_timeout = 300;
+    });
+    let mut elder = Peer::open_polling(&broker).await;
+    elder.join("/llm", auth("app-a")).await;
+    elder.answers_pings = false;
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let mut other = Peer::connect_ws(&broker).await;
+        other.join("/llm", auth("app-a")).await;
+        other.barrier().await;
+        others.push(other);
+    }
+    // The next ones are due long after a proof would be.
+    for _ in 0..3 {
+        elder.expect_text("2").await;
+        elder.send_text("3").await;
+    }
+    elder.emit_with_ack("/llm", json!(9), json!({})).await;
 }

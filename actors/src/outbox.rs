@@ -69,9 +69,11 @@ struct State {
     packets: VecDeque<Encoded>,
     queued_bytes: usize,
     queued_packets: usize,
-    /// How often packets were taken.
+    /// How often packets were taken, or parts of them.
     taken: u64,
-    /// A heartbeat waits. One place is enough: a second ping is never due before the first's pong.
+    /// The session waits for that.
+    held: bool,
+    /// A heartbeat waits. One place is enough: a ping that has not left proves as much as another.
     ping: bool,
     drain: Drain,
     /// A GET is parked or being answered.
@@ -128,6 +130,7 @@ impl Outbox {
                 queued_bytes: 0,
                 queued_packets: 0,
                 taken: 0,
+                held: false,
                 ping: false,
                 drain,
                 polling: false,
@@ -194,6 +197,17 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Whether there is room for so many events, with so many bytes and packets in all. One alone may have any size.
+    pub(crate) fn admits(&self, events: usize, bytes: usize, packets: usize) -> bool {
+        let state = self.state.lock();
+        let one_alone = state.packets.is_empty() && events == 1;
+        let admits = state.is_over() || one_alone || self.has_room(&state, bytes, packets);
+        if !admits {
+            self.metrics.limit_reached("limits.outbox_bytes");
+        }
+        admits
+    }
+
     /// Queues one whole packet; what others push because of `notices` comes behind it. `notices` must not
     /// touch this outbox itself.
     ///
@@ -233,11 +247,12 @@ impl Outbox {
             && state.queued_packets + packets <= self.limits.max_packets
     }
 
-    /// Queues a heartbeat in the control lane.
-    pub fn push_ping(&self) {
+    /// Queues a heartbeat in the control lane. False if one waits there already: they leave as one.
+    pub fn push_ping(&self) -> bool {
         let mut state = self.state.lock();
-        state.ping = true;
+        let is_new = !std::mem::replace(&mut state.ping, true);
         wake(state);
+        is_new
     }
 
     /// How many packets of the peer may be read before it must take what waits for it. What it asks for is answered
@@ -254,9 +269,19 @@ impl Outbox {
         state.packets.is_empty() || (!is_behind && self.has_room(&state, bytes, 1))
     }
 
+    /// The session reads nothing more from its peer, and wants to know when something is taken.
+    pub(crate) fn hold(&self) {
+        self.state.lock().held = true;
+    }
+
     /// How often the peer's transport has taken something: whoever takes something lives.
     pub fn taken(&self) -> u64 {
         self.state.lock().taken
+    }
+
+    /// The peer has taken a part of what it is being written.
+    pub fn goes_on(&self) {
+        self.state.lock().taken += 1;
     }
 
     /// Bytes that wait.

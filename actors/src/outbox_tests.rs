@@ -286,12 +286,14 @@ fn half_of_it_is_for_answers_and_the_session_hears_when_there_is_room() {
         let mut turn = outbox.begin_poll().unwrap().at_most(packets);
         assert!(turn.poll(1000, &mut Context::from_waker(&waker)).is_ready());
     };
+    let seen = || (outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst));
     take(2);
-    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (0, 1, 0));
+    assert_eq!(seen(), (0, 1, 0), "it has not asked");
+    outbox.hold();
     take(2);
-    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (2, 2, 1));
+    assert_eq!(seen(), (2, 2, 1));
     take(2);
-    assert_eq!((outbox.room_for_answers(), outbox.taken(), session.0.load(SeqCst)), (4, 3, 1));
+    assert_eq!(seen(), (4, 3, 1), "told once");
     // A ping alone is nothing that the peer has been waiting for.
     take(2);
     outbox.push_ping();
@@ -314,6 +316,12 @@ fn what_a_websocket_takes_is_counted() {
     assert_eq!(outbox.room_for_answers(), 0);
     assert!(batch(&outbox).is_some());
     assert_eq!((outbox.taken(), outbox.room_for_answers()), (1, 1));
+    outbox.goes_on();
+    assert_eq!(outbox.taken(), 2);
+    assert!(outbox.push_ping());
+    assert!(!outbox.push_ping(), "one waits");
+    assert!(batch(&outbox).unwrap().ping);
+    assert!(outbox.push_ping());
 }
 
 #[test]

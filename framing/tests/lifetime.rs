@@ -71,13 +71,12 @@ fn pings_of_many_sessions_leave_together() {
 fn a_sign_of_life_out_of_turn() {
     let start = Instant::now();
     let at = |millis| start + ms(millis);
-    let ping = Some(Packet::Ping { probe: false });
     let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
-    assert_eq!(session.prove(ms(50), at(10)), ping);
+    session.prove(ms(50), 1, at(10));
     assert!(session.awaits_pong());
     assert_eq!(session.deadline(), at(60));
     // Whoever asks later gives it no more time. The first pong may have been on its way by then.
-    assert_eq!(session.prove(ms(50), at(20)), ping);
+    session.prove(ms(50), 1, at(20));
     assert_eq!(session.deadline(), at(60));
     assert_eq!(session.receive(text("3"), at(25)), Ok(Received::Nothing));
     assert!(session.awaits_pong());
@@ -87,7 +86,7 @@ fn a_sign_of_life_out_of_turn() {
     assert_eq!(session.deadline(), at(330), "the next ping comes an interval later");
     // A ping that is on its way has less time from then on, and its pong is none for what was asked later.
     assert!(session.poll(at(330)).unwrap().is_some());
-    assert_eq!(session.prove(ms(50), at(340)), ping);
+    session.prove(ms(50), 1, at(340));
     assert_eq!(session.deadline(), at(390));
     assert_eq!(session.receive(text("3"), at(345)), Ok(Received::Nothing));
     assert!(session.awaits_pong());
@@ -96,11 +95,29 @@ fn a_sign_of_life_out_of_turn() {
     // More than were asked for are none.
     assert_eq!(session.receive(text("3"), at(351)), Ok(Received::Nothing));
     // Never more than any pong has.
-    assert_eq!(session.prove(ms(9999), at(400)), ping);
+    session.prove(ms(9999), 1, at(400));
     assert_eq!(session.deadline(), at(400) + TIMEOUT);
     assert_eq!(session.poll(at(600)), Err(CloseReason::PingTimeout));
-    assert_eq!(session.prove(ms(50), at(700)), None);
+    session.prove(ms(50), 1, at(700));
     assert!(session.is_closed());
+}
+
+#[test]
+fn a_ping_that_has_not_left_is_asked_for_once() {
+    let start = Instant::now();
+    let at = |millis| start + ms(millis);
+    let mut session = EngineSession::new(INTERVAL, TIMEOUT, start);
+    session.prove(ms(50), 1, at(10));
+    session.prove(ms(50), 0, at(20));
+    assert_eq!(session.deadline(), at(60));
+    session.receive(text("3"), at(30)).unwrap();
+    assert!(!session.awaits_pong());
+    // It hurries all the same.
+    assert!(session.poll(at(330)).unwrap().is_some());
+    session.prove(ms(50), 0, at(340));
+    assert_eq!(session.deadline(), at(390));
+    session.receive(text("3"), at(350)).unwrap();
+    assert!(!session.awaits_pong());
 }
 
 #[test]

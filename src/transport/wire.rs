@@ -113,7 +113,7 @@ impl Wire {
     }
 
     /// Writes what the kernel has not taken yet.
-    fn poll_unsent(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_unsent(&mut self, outbox: &Outbox, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Connection { io, unsent, .. } = &mut self.connection;
         if unsent.is_empty() {
             return Poll::Ready(Ok(()));
@@ -121,6 +121,8 @@ impl Wire {
         while !unsent.is_empty() {
             let written = ready!(Pin::new(&mut *io).poll_write(task, unsent))?;
             unsent.advance(written);
+            // What a slow peer is sent may be much, and it lives as long as this goes on.
+            outbox.goes_on();
         }
         *unsent = BytesMut::new();
         Poll::Ready(Ok(()))
@@ -155,7 +157,7 @@ impl Wire {
     ) -> Poll<io::Result<()>> {
         loop {
             let is_fresh = matches!(self.phase, Phase::Fresh);
-            let blocked = !is_fresh && self.poll_unsent(task)?.is_pending();
+            let blocked = !is_fresh && self.poll_unsent(outbox, task)?.is_pending();
             match &mut self.phase {
                 Phase::Fresh => self.phase = Phase::Open,
                 // What is left of an abandoned outbox is its end.

@@ -116,13 +116,12 @@ impl PollTurn {
         }
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
-            let was_full = state.room_for_answers(&outbox.limits) == 0;
             let (packets, cut) = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
-            let goes_on = was_full && state.room_for_answers(&outbox.limits) > 0;
+            let was_held = std::mem::take(&mut state.held);
             state.polling = false;
             state.release_poll = false;
             drop(state);
-            if goes_on {
+            if was_held {
                 outbox.session.wake();
             }
             if cut {

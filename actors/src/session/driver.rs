@@ -186,7 +186,7 @@ impl<A: Application> SessionActor<A> {
     /// How many frames may be read in this turn. A probe has no outbox that could be full.
     fn may_read(&mut self) -> usize {
         match &mut self.phase {
-            Phase::Live(core) => core.may_read(self.shared.config.max_questions, &self.shared.metrics),
+            Phase::Live(core) => core.may_read(&self.shared.config, &self.shared.metrics),
             Phase::Probing(_) => usize::MAX,
             Phase::Moved(_) | Phase::Ended(_) => 0,
         }

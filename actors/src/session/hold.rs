@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Application, Core};
+use super::{Application, Core, SessionConfig};
 use crate::metrics::Metrics;
 
 /// Whether a peer is held back.
@@ -21,8 +21,15 @@ pub(super) struct Hold {
 
 impl Hold {
     /// The peer has been heard: whatever it sends next may be late by itself.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn heard(&mut self) {
         self.taken = None;
+    }
+
+    /// A ping leaves: what held the peer back before holds its pong back only if it still does.
+    pub(super) fn pinged(&mut self) {
+        if !self.is_on {
+            self.taken = None;
+        }
     }
 }
 
@@ -39,8 +46,8 @@ impl<A: Application> Core<A> {
     }
 
     /// How many packets of the peer may be read now.
-    pub(super) fn may_read(&mut self, max_questions: usize, metrics: &Metrics) -> usize {
-        let room = self.room(max_questions);
+    pub(super) fn may_read(&mut self, config: &SessionConfig, metrics: &Metrics) -> usize {
+        let room = self.room(config.max_questions);
         if room > 0 {
             self.hold.is_on = false;
             return room;
@@ -50,11 +57,12 @@ impl<A: Application> Core<A> {
             metrics.reads_held.inc();
         }
         self.hold.taken.get_or_insert(self.outbox.taken());
-        // The client pauses its polling: no GET will come before its POST is answered.
+        self.outbox.hold();
+        // The client pauses its polling: no GET will come before its POST is answered. It may send another behind it.
         if self.outbox.is_probing()
             && let Some(posted) = &mut self.posted
         {
-            posted.let_go();
+            posted.let_go(2 * config.max_payload);
         }
         0
     }

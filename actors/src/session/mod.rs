@@ -331,7 +331,9 @@ impl<A: Application> SessionActor<A> {
                 }
                 if core.heartbeat() <= now {
                     match core.engine.poll(core.engine.deadline().max(now)) {
-                        Ok(Some(_ping)) => core.outbox.push_ping(),
+                        Ok(Some(_ping)) => {
+                            core.ping();
+                        }
                         Ok(None) => (),
                         Err(reason) => return self.close(reason, ctx),
                     }

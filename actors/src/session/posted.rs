@@ -48,27 +48,35 @@ impl PollingPayload {
 /// What is left of a POST, as the driver reads it.
 pub(super) struct Posted {
     frames: VecDeque<Frame>,
+    /// What they take, roughly.
+    bytes: usize,
     /// None: it has its answer.
     post: Option<Post>,
-    /// One was answered before it was read.
-    let_go: bool,
+}
+
+/// What a packet takes besides its text.
+const FRAME: usize = 64;
+
+fn size(frame: &Frame) -> usize {
+    frame.len() + FRAME
 }
 
 impl Posted {
     fn new(PollingPayload { frames, post }: PollingPayload) -> Self {
-        Self { frames, post: Some(post), let_go: false }
+        Self { bytes: frames.iter().map(size).sum(), frames, post: Some(post) }
     }
 
     pub(super) fn next(&mut self) -> Option<Frame> {
-        self.frames.pop_front()
+        let next = self.frames.pop_front()?;
+        self.bytes -= size(&next);
+        Some(next)
     }
 
-    /// Answers the POST although it has not been read to its end: once, so that it is one more at most that waits.
-    pub(super) fn let_go(&mut self) {
-        if !self.let_go
+    /// Answers the POST although it has not been read to its end, unless more than `max_bytes` wait.
+    pub(super) fn let_go(&mut self, max_bytes: usize) {
+        if self.bytes <= max_bytes
             && let Some(post) = self.post.take()
         {
-            self.let_go = true;
             post.answer(Ok(()));
         }
     }
@@ -78,6 +86,7 @@ impl Posted {
         if self.post.is_some() {
             return Err(post);
         }
+        self.bytes += frames.iter().map(size).sum::<usize>();
         self.frames.extend(frames);
         self.post = Some(post);
         Ok(())
@@ -134,24 +143,34 @@ mod tests {
     }
 
     #[test]
-    fn one_post_is_let_go_and_one_more_waits_behind_it() {
+    fn posts_are_let_go_as_long_as_little_waits() {
+        const MAX: usize = 3 * (FRAME + 1);
         let limits = OutboxLimits { max_bytes: 1000, max_packets: 10 };
         let outbox = Outbox::new(limits, Drain::Polling, Arc::new(Metrics::default()));
         let (first, mut first_answer) = post(&outbox, &["a", "b"]);
         let mut posted = Posted::new(first);
         assert_eq!(posted.next(), Some(Frame::Text("a".into())));
         assert!(!is_answered(&mut first_answer));
-        posted.let_go();
+        posted.let_go(MAX);
         assert!(is_answered(&mut first_answer));
         // Its turn is over, so that the next may come.
-        let (second, mut second_answer) = post(&outbox, &["c"]);
+        let (second, mut second_answer) = post(&outbox, &["c", "d"]);
         assert!(posted.append(second).is_ok());
-        posted.let_go();
-        assert!(!is_answered(&mut second_answer), "a third would follow, and a fourth");
+        posted.let_go(MAX);
+        assert!(is_answered(&mut second_answer));
+        let (third, mut third_answer) = post(&outbox, &["e"]);
+        assert!(posted.append(third).is_ok());
+        posted.let_go(MAX);
+        assert!(!is_answered(&mut third_answer), "too much waits");
+        assert_eq!(posted.next(), Some(Frame::Text("b".into())));
+        posted.let_go(MAX);
+        assert!(is_answered(&mut third_answer));
+        let (fourth, mut fourth_answer) = post(&outbox, &["f"]);
+        assert!(posted.append(fourth).is_ok());
         let rest: Vec<Frame> = std::iter::from_fn(|| posted.next()).collect();
-        assert_eq!(rest, [Frame::Text("b".into()), Frame::Text("c".into())]);
+        assert_eq!(rest, ["c", "d", "e", "f"].map(|text| Frame::Text(text.into())));
         posted.answer(Err(CloseReason::ShuttingDown));
-        assert_eq!(second_answer.try_recv(), Ok(Err(CloseReason::ShuttingDown)));
+        assert_eq!(fourth_answer.try_recv(), Ok(Err(CloseReason::ShuttingDown)));
     }
 
     #[test]

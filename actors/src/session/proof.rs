@@ -26,9 +26,15 @@ impl Proofs {
 }
 
 impl<A: Application> Core<A> {
+    /// Queues a ping. Whether it is one more: it may join one that waits.
+    pub(super) fn ping(&mut self) -> bool {
+        self.hold.pinged();
+        self.outbox.push_ping()
+    }
+
     /// The peer has said something that is no message: a pong, if one was due. The last one answers all who wait.
     pub(super) fn heard(&mut self) {
-        self.hold.forget();
+        self.hold.heard();
         if !self.engine.awaits_pong() {
             for proof in self.proofs.0.drain(..) {
                 // Whoever asked may be gone.
@@ -44,9 +50,8 @@ impl<A: Application> Handler<ProveAlive> for SessionActor<A> {
     fn handle(&mut self, question: ProveAlive, _: &mut Self::Context) -> Self::Result {
         match &mut self.phase {
             Phase::Live(core) => {
-                if core.engine.prove(self.shared.config.proof_timeout, Instant::now()).is_some() {
-                    core.outbox.push_ping();
-                }
+                let pings = u32::from(core.ping());
+                core.engine.prove(self.shared.config.proof_timeout, pings, Instant::now());
                 self.armed = None;
                 let (proof, proven) = oneshot::channel();
                 core.proofs.0.push(proof);

@@ -165,17 +165,19 @@ impl EngineSession {
         }
     }
 
-    /// Asks the peer for a sign of life out of turn, at most `within` from now. Returns a ping to send: the pong for one
-    /// that was sent before may have left while the peer still lived. A session that has ended says nothing.
-    pub fn prove(&mut self, within: Duration, now: Instant) -> Option<Packet> {
+    /// Asks the peer for a sign of life out of turn, at most `within` from now. `pings` that are sent for it, one or none:
+    /// the pong for one that was sent before may have left while the peer still lived, and one that has not left yet
+    /// proves as much as another. A session that has ended is asked nothing.
+    pub fn prove(&mut self, within: Duration, pings: u32, now: Instant) {
         let latest = now + within.min(self.ping_timeout);
-        let (until, pongs) = match self.phase {
-            Phase::Resting { .. } => (latest, 1),
-            Phase::AwaitingPong { until, pongs } => (latest.min(until), pongs.saturating_add(1)),
-            Phase::Closed { .. } => return None,
+        self.phase = match self.phase {
+            // One that still waits to leave was answered ahead of its time.
+            Phase::Resting { .. } => Phase::AwaitingPong { until: latest, pongs: 1 },
+            Phase::AwaitingPong { until, pongs } => {
+                Phase::AwaitingPong { until: latest.min(until), pongs: pongs.saturating_add(pings) }
+            }
+            Phase::Closed { at } => Phase::Closed { at },
         };
-        self.phase = Phase::AwaitingPong { until, pongs };
-        Some(Packet::Ping { probe: false })
     }
 
     /// Gives a pong that is awaited more time, `within` from now: the peer has shown in another way that it lives, and what
