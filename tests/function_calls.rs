@@ -118,3 +118,25 @@ async fn a_call_of_the_servers_functions() {
     let (name, args) = app.expect_event(FUNCTIONS).await;
     assert_eq!((name, &args[0]), (json!(21), &error("Target not found: nobody", "f")));
 }
+
+/// An extension answers others on the same connection: it does not lose it for a call that does not fit.
+#[tokio::test]
+async fn a_call_that_is_too_large_for_the_extension_is_refused() {
+    let broker = Broker::start(|config| config.limits.outbox_bytes = 65_536);
+    let mut extension = Peer::connect_ws(&broker).await;
+    // It is called by both names as long as it has not shown which it knows.
+    extension.join(FUNCTIONS, json!({"clientId": EXTENSION, "clientType": "test"})).await;
+    let mut app = Peer::connect_ws(&broker).await;
+    app.join(FUNCTIONS, auth("app-a")).await;
+    let small = app.begin_ack(FUNCTIONS, json!(22), &[call(EXTENSION)]).await;
+    extension.expect_prefix("42/function_call,0[22,").await;
+    extension.expect_prefix("42/function_call,1[\"FUNCTION_CALL\",").await;
+    let mut large = call(EXTENSION);
+    large["args"] = json!(["x".repeat(40_000)]);
+    let refused = app.emit_with_ack(FUNCTIONS, json!(22), large).await;
+    assert_eq!(refused, call_failed("Request too large."));
+    extension.send_text("43/function_call,0[{\"success\":true}]").await;
+    assert_eq!(app.expect_ack(FUNCTIONS, small).await, json!({"success": true}));
+    assert_eq!(broker.metric("newage_outbox_overflows_total"), 0);
+    assert_eq!(broker.limit_reached("limits.outbox_bytes"), 1);
+}

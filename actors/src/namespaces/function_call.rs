@@ -10,6 +10,7 @@ use framing::{
 };
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{Awaited, Broker, BrokerSession, Cx, payload};
@@ -18,13 +19,16 @@ use crate::{
     functions::FunctionReply,
     ids::SERVER,
     protocol::{MsgType, Namespace},
-    registry::{CallExtension, FindFunctionSocket, SocketKey},
+    registry::{CallExtension, Called, FindFunctionSocket, SocketKey},
     session::{
         TooManyQuestions,
         socketio::{AckArgs, WantedAck},
     },
     trust::RunFunction,
 };
+
+/// What an event takes besides its payload: its name, its namespace, its id.
+const ENVELOPE: usize = 128;
 
 /// A call that waits for its answer.
 #[derive(Clone)]
@@ -49,6 +53,9 @@ impl Broker {
         };
         let object = payload::object(&event);
         let [request_id, name, args, target] = object.fields(["requestId", "functionName", "args", "target"]);
+        // A copy: the call may wait for long, and an id is not worth the packet in which it came.
+        let copied = |id: RawJson| RawJson::parse(ByteString::from(id.as_str()), usize::MAX).ok();
+        let request_id = request_id.and_then(copied);
         let call = Call { ns: ns.clone(), key: socket.key, ack: event.ack, request_id };
         let target = payload::text(target.as_ref()).unwrap_or_default();
         if &*target != SERVER {
@@ -111,7 +118,8 @@ impl Broker {
         let outcome =
             cx.session().ask_recipient(extension, question, timeout, move |layer, session, answer| {
                 layer.with_handler(session, |broker, cx| match answer.ok().flatten() {
-                    Some(answer) => broker.relay_answer(cx, &waiting, &answer),
+                    Some(Called::Answered(answer)) => broker.relay_answer(cx, &waiting, &answer),
+                    Some(Called::TooLarge) => broker.call_failed(cx, &waiting, "Request too large."),
                     None => {
                         // Before that the extension has left.
                         if cx.now() >= due {
@@ -172,7 +180,7 @@ impl Broker {
     }
 
     /// Emits the call to this extension; the answer goes to whoever holds the other end.
-    fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<AckArgs>) {
+    fn called(&mut self, cx: &mut Cx<'_, '_>, call: CallExtension, answer: oneshot::Sender<Called>) {
         let found = self
             .sockets
             .iter()
@@ -180,9 +188,19 @@ impl Broker {
         let Some((ns, socket)) = found else {
             return;
         };
+        let names: SmallVec<[_; 2]> = socket.emit().names(MsgType::FunctionCall).collect();
+        let attached: usize = call.attachments.iter().map(|bytes| bytes.len()).sum();
+        let bytes = names.len() * (call.payload.as_str().len() + attached + ENVELOPE);
+        let packets = names.len() * (1 + call.attachments.len());
+        // It may be in the middle of answers to others, and must not lose its connection for this.
+        if !cx.session().outbox().admits(names.len(), bytes, packets) {
+            // The caller may have gone.
+            let _ = answer.send(Called::TooLarge);
+            return;
+        }
         let due = cx.now() + self.directory.limits.function_timeout;
         let waiting = Arc::new(Mutex::new(Some(answer)));
-        for name in socket.emit().names(MsgType::FunctionCall) {
+        for name in names {
             let what = Awaited::Function(waiting.clone());
             // A function may end when its extension is connected anew, and another call waits there.
             let id = Some(self.directory.calls.fetch_add(1, Relaxed));
@@ -199,7 +217,7 @@ impl Broker {
 }
 
 impl Handler<CallExtension> for BrokerSession {
-    type Result = ResponseFuture<Option<AckArgs>>;
+    type Result = ResponseFuture<Option<Called>>;
 
     fn handle(&mut self, call: CallExtension, ctx: &mut Self::Context) -> Self::Result {
         if let Some(moved) = self.moved_to() {

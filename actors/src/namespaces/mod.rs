@@ -53,7 +53,9 @@ use crate::{
     logs::Logs,
     maps::FewMap,
     protocol::{Emit, MsgType, Namespace, msg_type},
-    registry::{Admission, LiveExtensions, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink},
+    registry::{
+        Admission, Called, LiveExtensions, Registry, SharedDialect, SocketClosed, SocketKey, SocketLink,
+    },
     rooms::Rooms,
     session::{
         SessionActor,
@@ -208,7 +210,7 @@ pub enum Awaited {
     /// The receiver has taken a write of text.
     StreamWrite(WireId),
     /// An extension's function has answered. Emitted under two names, the first ack wins.
-    Function(Arc<Mutex<Option<oneshot::Sender<AckArgs>>>>),
+    Function(Arc<Mutex<Option<oneshot::Sender<Called>>>>),
 }
 
 type Cx<'a, 'c> = Sockets<'a, 'c, Broker>;
@@ -362,7 +364,7 @@ impl NamespaceHandler for Broker {
                     answer.and_then(|answer| Some((answer, waiting.lock().take()?)))
                 {
                     // The caller may have gone; nobody else wants the answer.
-                    let _ = waiting.send(answer);
+                    let _ = waiting.send(Called::Answered(answer));
                 }
             }
         }

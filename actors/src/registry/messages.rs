@@ -65,7 +65,7 @@ pub enum SocketLink {
 
 /// Asks an extension to run a function (spec §6.1).
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Option<AckArgs>")]
+#[rtype(result = "Option<Called>")]
 pub struct CallExtension {
     /// The socket that is addressed.
     pub socket: SocketKey,
@@ -73,6 +73,15 @@ pub struct CallExtension {
     pub payload: RawJson,
     /// Its attachments.
     pub attachments: Vec<framing::Bytes>,
+}
+
+/// What became of a call; nothing at all if the extension did not answer, or is gone.
+#[derive(Debug)]
+pub enum Called {
+    /// The extension has answered.
+    Answered(AckArgs),
+    /// It was not called: it has more to take than this would fit behind.
+    TooLarge,
 }
 
 /// A socket asks to be admitted. On success the answer to its CONNECT is pushed before anybody can

@@ -31,7 +31,7 @@ pub use dialect::{ClientDialect, SharedDialect};
 pub use extensions::{ExtensionList, Extensions, LiveExtensions};
 pub use lists::{ListConnected, ListMembers};
 pub use messages::{
-    Admitted, CallExtension, FindFunctionSocket, NotAdmitted, OpenSocket, SocketClosed, SocketEntry,
+    Admitted, CallExtension, Called, FindFunctionSocket, NotAdmitted, OpenSocket, SocketClosed, SocketEntry,
     SocketLink, SocketMoved,
 };
 pub use review::{DisconnectClient, ReviewGrants, ReviseSocket, Revision};

@@ -10,7 +10,6 @@ use crate::{
     llm_router::RouterLimits,
     outbox::{Batch, Drain, Outbox, OutboxLimits},
     protocol::{Dialect, SocketDialect},
-    session::socketio::AckArgs,
     trust::TrustSnapshot,
 };
 
@@ -322,7 +321,7 @@ impl Actor for Session {
 }
 
 impl Handler<CallExtension> for Session {
-    type Result = Option<AckArgs>;
+    type Result = Option<Called>;
 
     fn handle(&mut self, _: CallExtension, _: &mut Self::Context) -> Self::Result {
         None
