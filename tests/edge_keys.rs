@@ -205,6 +205,12 @@ async fn loopback_may_be_asked_for_a_password_too() {
     joins(&mut peer, "/auth", auth_with_key("app-a", "getKey")).await;
     let ack = peer.emit_with_ack("/auth", json!(33), json!({})).await;
     assert_eq!(ack["message"], "Unauthorized");
+    // A call has an ack of its own shape, whoever refuses it.
+    joins(&mut peer, "/function_call", auth_with_key("app-a", "getKey")).await;
+    let call = json!({"requestId": "f", "target": "server", "functionName": "readJsonFromFile", "args": []});
+    let ack = peer.emit_with_ack("/function_call", json!(22), call).await;
+    let error = json!({"message": "Access denied: Unauthorized."});
+    assert_eq!(ack, json!({"requestId": "f", "success": false, "error": error}));
 }
 
 #[tokio::test]

@@ -41,6 +41,12 @@ struct Call {
 }
 
 impl Call {
+    fn of(ns: &WireNamespace, key: SocketKey, event: &Event, request_id: Option<RawJson>) -> Self {
+        // A copy: the call may wait for long, and an id is not worth the packet in which it came.
+        let copied = |id: RawJson| RawJson::parse(ByteString::from(id.as_str()), usize::MAX).ok();
+        Self { ns: ns.clone(), key, ack: event.ack, request_id: request_id.and_then(copied) }
+    }
+
     fn request_id(&self) -> String {
         self.request_id.as_ref().map(|id| format!("\"requestId\":{},", id.as_str())).unwrap_or_default()
     }
@@ -53,10 +59,7 @@ impl Broker {
         };
         let object = payload::object(&event);
         let [request_id, name, args, target] = object.fields(["requestId", "functionName", "args", "target"]);
-        // A copy: the call may wait for long, and an id is not worth the packet in which it came.
-        let copied = |id: RawJson| RawJson::parse(ByteString::from(id.as_str()), usize::MAX).ok();
-        let request_id = request_id.and_then(copied);
-        let call = Call { ns: ns.clone(), key: socket.key, ack: event.ack, request_id };
+        let call = Call::of(ns, socket.key, &event, request_id);
         let target = payload::text(target.as_ref()).unwrap_or_default();
         if &*target != SERVER {
             let sender = quoted(socket.client.as_str());
@@ -78,6 +81,14 @@ impl Broker {
             Ok(())
         });
         self.call_asked(cx, &call, outcome);
+    }
+
+    /// A session that has no key yet calls nobody; its ack has a call's shape (spec §6.1).
+    pub(super) fn deny_call(&self, cx: &mut Cx<'_, '_>, ns: &WireNamespace, event: &Event) {
+        if let Some(socket) = self.sockets.get(ns) {
+            let call = Call::of(ns, socket.key, event, payload::object(event).get("requestId"));
+            self.call_failed(cx, &call, "Access denied: Unauthorized.");
+        }
     }
 
     fn find_extension(

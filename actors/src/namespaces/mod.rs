@@ -350,6 +350,9 @@ impl NamespaceHandler for Broker {
         match message {
             MsgType::ClientDisconnected => self.end(cx, ns),
             MsgType::Login if socket.ns == Namespace::Auth => self.login(cx, ns, &event),
+            MsgType::FunctionCall if limited && socket.ns == Namespace::FunctionCall => {
+                self.deny_call(cx, ns, &event);
+            }
             _ if limited => self.fail(cx, ns, &event, "Unauthorized"),
             _ => self.dispatch(cx, ns, message, event),
         }
