@@ -176,3 +176,34 @@ async fn a_client_that_is_added_beside_a_broker_connects_and_one_that_is_revoked
     run(&data, &["client", "revoke", "app-a", "--remove"]).succeeds();
     other.wait_for("an ERROR", |packet| packet.contains("Client is not trusted.")).await;
 }
+
+#[tokio::test]
+async fn a_client_is_not_called_removed_while_a_broken_file_keeps_it_trusted() {
+    let broker = Broker::start(|_| ());
+    let data = broker.data().to_owned();
+    let file = data.join("settings/app-a-settings.json");
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    fs::write(&file, "{\n  \"clientId\": \"app-a\",\n}\n").unwrap();
+    let problem = format!("{}:3:1: trailing comma", file.display());
+
+    run(&data, &["client", "revoke", "app-a", "--remove"]).fails(&problem);
+    assert!(json_of(&data.join("keys/clients.json")).get("app-a").is_some(), "nothing is changed");
+    peer.expect_nothing().await;
+    for (args, out) in [
+        (&["client", "revoke", "app-b", "--remove"][..], "app-b-settings.json"),
+        (&["client", "revoke", "app-a"][..], "the key of \"app-a\" is revoked"),
+    ] {
+        let said = run(&data, args);
+        assert_eq!(said.err.trim(), problem, "of others it is a note, and of the key alone");
+        let said = said.succeeds();
+        assert!(said.contains(out), "{said}");
+    }
+    // By another name it may be anybody's who has no other file.
+    let odd = data.join("settings/odd.json");
+    fs::rename(&file, &odd).unwrap();
+    run(&data, &["client", "revoke", "app-a", "--remove"]).fails("odd.json:3:1: trailing comma");
+    fs::write(&odd, r#"{"clientId":"app-a","isTrust":true}"#).unwrap();
+    let said = run(&data, &["client", "revoke", "app-a", "--remove"]).succeeds();
+    assert!(said.contains("odd.json"), "{said}");
+}

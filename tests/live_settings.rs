@@ -270,3 +270,30 @@ async fn what_an_extension_saves_is_in_force_and_a_broken_file_is_not_overwritte
     assert_eq!(refused["message"], "Existing file is not valid JSON.", "{refused}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "{,");
 }
+
+/// A backup that is put back, another branch that is checked out: the folder is not the one that was watched.
+#[cfg(unix)]
+#[tokio::test]
+async fn folders_that_take_the_place_of_settings_and_keys_count() {
+    let broker = Broker::setup().settings(json!({"networkSafe": false})).start(|_| ());
+    let [mut first, mut second] = [Peer::connect_ws(&broker).await, Peer::connect_ws(&broker).await];
+    first.join("/llm", auth_with_key("app-a", &key("app-a"))).await;
+    second.join("/llm", auth_with_key("app-b", &key("app-b"))).await;
+    for name in ["settings", "keys"] {
+        let [folder, copy, old] = ["", ".copy", ".old"].map(|end| broker.data().join(format!("{name}{end}")));
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        fs::rename(&folder, &old).unwrap();
+        fs::rename(&copy, &folder).unwrap();
+    }
+    write(&broker, "app-a", &json!({"clientId": "app-a", "isTrust": false}));
+    expect_expulsion(&mut first, "/llm", NOT_TRUSTED).await;
+    let file = broker.data().join("keys/clients.json");
+    let mut records: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    records.as_object_mut().unwrap().remove("app-b");
+    fs::write(&file, records.to_string()).unwrap();
+    second.expect_text("41/llm,").await;
+}

@@ -107,5 +107,6 @@ fn revoke(id: &str, remove: bool, roster: &Roster) -> Result<Said, String> {
         false => format!("{id:?} has no key"),
     }];
     said.extend(revoked.files.iter().map(|file| format!("removed: {}", file.display())));
-    Ok(Said::result(said.join("\n")))
+    let notes = revoked.problems.iter().map(ToString::to_string).collect();
+    Ok(Said { notes, ..Said::result(said.join("\n")) })
 }

@@ -1,12 +1,12 @@
 //! The `Trust` actor: answers at once what needs no hashing and no file, and leaves the rest to the blocking pool.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::prelude::*;
+use tokio::task::JoinHandle;
 
 use super::config::TrustConfig;
 use super::desk::Desk;
@@ -14,7 +14,7 @@ use super::keys;
 use super::lanes::Lanes;
 use super::messages::*;
 use super::store::SETTINGS;
-use super::watch;
+use super::watch::Watch;
 use crate::functions::FunctionReply;
 use crate::ids::ClientId;
 
@@ -25,7 +25,8 @@ pub struct Trust {
     keys: Lanes<ClientId>,
     /// Server functions and settings writes, by who asks.
     files: Lanes<ClientId>,
-    _watcher: Option<notify::RecommendedWatcher>,
+    /// Reads the files again whenever they change.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// An answer that may be ready.
@@ -79,7 +80,7 @@ impl Trust {
             // One client's flood leaves room for others.
             files: Lanes::new(files, files.div_ceil(2), "trust.max_file_jobs", metrics()),
             desk,
-            _watcher: None,
+            reader: None,
         }
     }
 }
@@ -87,34 +88,24 @@ impl Trust {
 impl Actor for Trust {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
+    fn started(&mut self, _: &mut Self::Context) {
         self.desk.store_missing_keys();
 
-        let folders = [SETTINGS, keys::FOLDER].map(|folder| self.desk.store.root().join(folder));
         let desk = Arc::clone(&self.desk);
-        match watch::watch(&folders.each_ref().map(Path::new)) {
-            Some((watcher, mut told)) => {
-                self._watcher = Some(watcher);
-                let debounce = self.desk.store.config().watch_debounce;
-                // What changed between the first scan and the watch: opening a history takes time.
-                let missed = Arc::clone(&desk);
-                actix::spawn(async move { missed.rescan_now().await });
-                // Ends with the watcher, which owns the sender.
-                actix::spawn(async move {
-                    while told.recv().await.is_some() {
-                        tokio::time::sleep(debounce).await;
-                        let _ = told.try_recv();
-                        desk.rescan_now().await;
-                    }
-                });
+        let TrustConfig { watch_debounce, poll_interval, .. } = *desk.store.config();
+        let mut watch = Watch::new([SETTINGS, keys::FOLDER].map(|folder| desk.store.root().join(folder)));
+        self.reader = Some(actix::spawn(async move {
+            loop {
+                // Also at first: opening a history takes time, and files may have changed since they were read.
+                desk.rescan_now().await;
+                watch.changed(watch_debounce, poll_interval).await;
             }
-            None => {
-                let every = self.desk.store.config().poll_interval;
-                ctx.run_interval(every, move |_, _| {
-                    let desk = Arc::clone(&desk);
-                    actix::spawn(async move { desk.rescan_now().await });
-                });
-            }
+        }));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
         }
     }
 }

@@ -327,6 +327,29 @@ async fn defect_8_50_a_watched_change_needs_no_restart() {
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the watcher tells");
 }
 
+#[cfg(unix)]
+#[actix::test]
+async fn a_folder_that_takes_the_place_of_the_watched_one_needs_no_restart() {
+    let mut root = Root::new();
+    root.config.rescan_interval = Duration::from_secs(3600);
+    root.config.watch_debounce = Duration::from_millis(1);
+    root.config.poll_interval = Duration::from_millis(1);
+    // No key is stored, which would be noticed and have everything read.
+    root.write("keys/clients.json", &format!(r#"{{"app":{{}},"monitor":{{}},"{EXTENSION}":{{}}}}"#));
+    let (trust, store) = start(&root);
+    // The scan at start is over then.
+    trust.send(Rescan).await.unwrap();
+    assert!(accepted(&check(&trust, shake("app", None, None), loopback()).await));
+    std::fs::rename(root.path("settings"), root.path("old")).unwrap();
+    root.write("settings/app.json", r#"{"clientId":"app","isTrust":false}"#);
+    let gone = async {
+        while store.grant(&id("app")).is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("a look finds it");
+}
+
 #[actix::test]
 async fn new_clients_keys_reach_the_disk() {
     let root = Root::new();

@@ -78,7 +78,8 @@ pub struct TrustConfig {
     pub rescan_interval: Duration,
     /// How long the folder must be quiet before a watched change is read.
     pub watch_debounce: Duration,
-    /// Time between scans where the system cannot watch folders.
+    /// Time between two looks at the folders while no change is told: a watch says nothing of a folder that takes the
+    /// place of the watched one. Where the system cannot watch, each of them is a scan.
     pub poll_interval: Duration,
     /// Relative paths that file functions refuse, in addition to spec §6.3 and `restrictedFiles`.
     pub restricted_files: Vec<String>,

@@ -80,6 +80,18 @@ pub enum RosterError {
     /// There is none.
     #[error("there is no client {0:?}, neither in settings/ nor in keys/")]
     Unknown(String),
+    /// Its file may be one that cannot be read, by which a broker beside us may still trust it.
+    #[error(
+        "nothing was changed: {id:?} may be the client of a file that cannot be read, and a broker that runs goes by \
+         what it last read of it. Repair or remove it first:\n{}",
+        lines(.files)
+    )]
+    Unread {
+        /// Whose it may be.
+        id: String,
+        /// What is wrong with which files.
+        files: Vec<Problem>,
+    },
     /// A file is broken and left alone.
     #[error(transparent)]
     Broken(#[from] Problem),
@@ -114,6 +126,8 @@ pub struct Revoked {
     pub key: bool,
     /// The settings files that were removed.
     pub files: Vec<PathBuf>,
+    /// What is wrong with the others.
+    pub problems: Vec<Problem>,
 }
 
 /// See the module's documentation. Everything here blocks.
@@ -129,6 +143,16 @@ struct Found {
     client: ClientFile,
 }
 
+/// What the settings folder says about clients.
+#[derive(Default)]
+struct Folder {
+    clients: Vec<Found>,
+    /// What is wrong with these files and the others.
+    problems: Vec<Problem>,
+    /// Those of them that leave open whose file it is; a broker that runs goes by what it last read of it.
+    unread: Vec<Problem>,
+}
+
 impl Roster {
     /// The clients of a data directory.
     pub fn new(config: TrustConfig) -> Self {
@@ -142,9 +166,9 @@ impl Roster {
     /// # Errors
     /// The settings folder cannot be read.
     pub fn list(&self) -> Result<(Vec<Listed>, Vec<Problem>), RosterError> {
-        let mut problems = Vec::new();
+        let Folder { clients, mut problems, .. } = self.folder()?;
         let mut snapshot = TrustSnapshot::new(&self.config);
-        for found in self.clients(&mut problems)? {
+        for found in clients {
             snapshot.add(found.name, Client { file: found.client, password: None });
         }
         let keys = self.records().unwrap_or_else(|problem| {
@@ -186,7 +210,7 @@ impl Roster {
         let file = self.settings.join(format!("{id}.json"));
         let io = |source| RosterError::Io { file: file.clone(), source };
         let _one_writer = FolderLock::take(&self.settings, self.config.lock_timeout).map_err(io)?;
-        let known = self.clients(&mut Vec::new())?.into_iter().find(|found| found.client.client_id == id);
+        let known = self.folder()?.clients.into_iter().find(|found| found.client.client_id == id);
         let taken = known.map(|found| self.settings.join(found.name));
         if let Some(file) = taken.or_else(|| file.symlink_metadata().is_ok().then(|| file.clone())) {
             return Err(RosterError::Exists { id: id.to_string(), file });
@@ -220,16 +244,23 @@ impl Roster {
     pub fn revoke(&self, id: &str, files: bool) -> Result<Revoked, RosterError> {
         let id = ClientId::new(id)?;
         let key = self.records()?.contains_key(id.as_str());
-        let mut own = Vec::new();
+        let mut own: Vec<PathBuf> = Vec::new();
+        let mut problems = Vec::new();
         if self.settings.is_dir() {
             let io = |source| RosterError::Io { file: self.settings.clone(), source };
             let _one_writer = FolderLock::take(&self.settings, self.config.lock_timeout).map_err(io)?;
-            let all = self.clients(&mut Vec::new())?.into_iter();
-            own = all.filter(|found| found.client.client_id == id).collect();
+            let folder = self.folder()?;
+            let found = folder.clients.into_iter().filter(|found| found.client.client_id == id);
+            own = found.map(|found| self.settings.join(found.name)).collect();
+            // Who wants it gone must not believe that it is.
+            let unread = self.may_describe(&id, folder.unread, own.is_empty());
+            if !unread.is_empty() && (files || (own.is_empty() && !key)) {
+                return Err(RosterError::Unread { id: id.to_string(), files: unread });
+            }
+            problems = folder.problems;
             // The files first: a broker beside us then says why it ends the client's sockets.
-            for found in own.iter().filter(|_| files) {
-                let file = self.settings.join(&found.name);
-                fs::remove_file(&file).map_err(|source| RosterError::Io { file, source })?;
+            for file in own.iter().filter(|_| files) {
+                fs::remove_file(file).map_err(|source| RosterError::Io { file: file.clone(), source })?;
             }
         }
         if own.is_empty() && !key {
@@ -238,8 +269,21 @@ impl Roster {
         if key {
             self.key_store()?.remove(&id).map_err(|_| RosterError::Key(self.keys.clone()))?;
         }
-        let removed = own.into_iter().filter(|_| files).map(|found| self.settings.join(found.name));
-        Ok(Revoked { key, files: removed.collect() })
+        let removed = if files { own } else { Vec::new() };
+        problems.retain(|problem| !removed.contains(&problem.file));
+        Ok(Revoked { key, files: removed, problems })
+    }
+
+    /// Which of the files that cannot be read may describe a client: those with its name, or else any, if it is `lost`
+    /// because no other file does.
+    fn may_describe(&self, id: &ClientId, mut unread: Vec<Problem>, lost: bool) -> Vec<Problem> {
+        let names =
+            [format!("{id}.json"), format!("{id}-settings.json")].map(|name| self.settings.join(name));
+        let is_named = |problem: &Problem| names.contains(&problem.file);
+        if !lost || unread.iter().any(is_named) {
+            unread.retain(is_named);
+        }
+        unread
     }
 
     /// What is wrong with `server_settings.json`; a broker makes one that is missing.
@@ -302,36 +346,42 @@ impl Roster {
     }
 
     /// The files that describe a client, and what is wrong with them and the others.
-    fn clients(&self, problems: &mut Vec<Problem>) -> Result<Vec<Found>, RosterError> {
+    fn folder(&self) -> Result<Folder, RosterError> {
         let names = match client_files(&self.settings) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(RosterError::Io { file: self.settings.clone(), source }),
         };
+        let mut folder = Folder::default();
         let max = self.config.max_client_files;
         if names.len() > max {
             let what = format!("{} client files, of which {max} are read", names.len());
-            problems.push(whole(&self.settings, what));
+            folder.problems.push(whole(&self.settings, what));
         }
-        let mut clients: Vec<Found> = Vec::new();
         for name in names.into_iter().take(max) {
             let file = self.settings.join(&name);
             let (text, object) = match self.read(&file) {
                 Ok(read) => read,
                 Err(problem) => {
-                    problems.push(problem);
+                    // One that is gone, or a link that leads nowhere, describes nobody.
+                    let gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+                    if !fs::metadata(&file).is_err_and(gone) {
+                        folder.unread.push(problem.clone());
+                    }
+                    folder.problems.push(problem);
                     continue;
                 }
             };
             match ClientFile::read(&object) {
-                Err(error) => problems.push(at_key(&file, &text, "clientId", error.to_string())),
+                Err(error) => folder.problems.push(at_key(&file, &text, "clientId", error.to_string())),
                 Ok(client) => {
-                    problems.extend(self.questionable(&file, &text, &object, &client, &clients));
-                    clients.push(Found { name, client });
+                    let questionable = self.questionable(&file, &text, &object, &client, &folder.clients);
+                    folder.problems.extend(questionable);
+                    folder.clients.push(Found { name, client });
                 }
             }
         }
-        Ok(clients)
+        Ok(folder)
     }
 
     /// What is wrong with a file that describes a client.
@@ -366,6 +416,10 @@ impl Roster {
 
 fn class(extension: bool) -> &'static str {
     if extension { "extension" } else { "client" }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn whole(file: &Path, what: String) -> Problem {

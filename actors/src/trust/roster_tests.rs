@@ -94,11 +94,40 @@ fn revoking_takes_the_key_and_if_asked_the_file() {
     let store = root.open();
     store.keys().persist_pending().unwrap();
     let file = root.path("settings/app.json");
-    assert_eq!(roster(&root).revoke("app", false).unwrap(), Revoked { key: true, files: vec![] });
+    let revoked = |key, files| Revoked { key, files, problems: vec![] };
+    assert_eq!(roster(&root).revoke("app", false).unwrap(), revoked(true, vec![]));
     assert!(file.exists() && root.json("keys/clients.json").get("app").is_none());
-    assert_eq!(roster(&root).revoke("app", true).unwrap(), Revoked { key: false, files: vec![file.clone()] });
+    assert_eq!(roster(&root).revoke("app", true).unwrap(), revoked(false, vec![file.clone()]));
     assert!(!file.exists());
     assert!(matches!(roster(&root).revoke("app", true), Err(RosterError::Unknown(_))));
+}
+
+#[test]
+fn nobody_is_called_removed_whom_a_broken_file_may_describe() {
+    let root = Root::new();
+    root.write("settings/odd.json", "{,");
+    root.write("settings/app-settings.json", "{,");
+    let remove = |id: &str| roster(&root).revoke(id, true);
+    let names = |problems: &[Problem]| {
+        let names =
+            problems.iter().map(|problem| problem.file.file_name().unwrap().to_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let Err(RosterError::Unread { files, .. }) = remove("app") else { panic!("not refused") };
+    assert_eq!(names(&files), ["app-settings.json"], "though it has a good one as well");
+    let Err(RosterError::Unread { files, .. }) = remove("nobody") else { panic!("not refused") };
+    assert_eq!(names(&files), ["app-settings.json", "odd.json"], "it may be in any");
+    assert!(root.path("settings/app.json").exists(), "nothing is changed");
+
+    let revoked = remove("monitor").unwrap();
+    assert_eq!(revoked.files, [root.path("settings/monitor.json")]);
+    assert_eq!(names(&revoked.problems), ["app-settings.json", "odd.json"], "which are of others");
+
+    // A file that can be read and names no client describes nobody.
+    fs::remove_file(root.path("settings/app-settings.json")).unwrap();
+    root.write("settings/odd.json", "{}");
+    assert_eq!(names(&remove("app").unwrap().problems), ["odd.json"]);
+    assert!(matches!(remove("app"), Err(RosterError::Unknown(_))));
 }
 
 #[test]
