@@ -146,13 +146,15 @@ impl Assignments {
         self.settle(chance);
     }
 
-    /// A room disappears. What an administrator has named for it is forgotten only if it is `deleted`.
-    pub fn close(&mut self, room: &RoomName, deleted: bool) {
+    /// A room disappears. What an administrator has named for it stays for when it is back.
+    pub fn close(&mut self, room: &RoomName) {
         self.rooms.remove(room);
         self.single.remove(room);
-        if deleted {
-            self.manual.remove(room);
-        }
+    }
+
+    /// A room that disappeared is gone for good. Whether an administrator had named something for it.
+    pub fn forget(&mut self, room: &RoomName) -> bool {
+        self.manual.remove(room).is_some()
     }
 
     /// Gives every room its one extension, where the policy asks for that: whoever has one that is there
@@ -241,8 +243,8 @@ mod tests {
     #[test]
     fn rooms_are_spread_evenly_also_after_some_have_gone() {
         let mut assignments = with(Policy::Balanced, &["a", "b", "c", "d"], &["S1", "S2"]);
-        assignments.close(&room("a"), false);
-        assignments.close(&room("c"), false);
+        assignments.close(&room("a"));
+        assignments.close(&room("c"));
         for name in ["e", "f"] {
             assignments.open(room(name), |_| unreachable!());
         }
@@ -266,9 +268,14 @@ mod tests {
         assert!(assignments.of(&room("a")).is_empty());
         assignments.set_extensions(extensions(&["S2", "S1"]), |_| 0);
         assert_eq!(assignments.of(&room("a")), extensions(&["S2"]));
-        assignments.close(&room("a"), false);
+        assignments.close(&room("a"));
         assignments.open(room("a"), |_| 0);
         assert_eq!(assignments.of(&room("a")), extensions(&["S2"]));
+        // Another room of that name has nothing of it.
+        assignments.close(&room("a"));
+        assert!(assignments.forget(&room("a")) && !assignments.forget(&room("a")));
+        assignments.open(room("a"), |_| 0);
+        assert!(assignments.of(&room("a")).is_empty());
         assignments.set_policy(Policy::Free, |_| 0);
         assert_eq!(assignments.assign(&room("a"), Vec::new()), Err(NotAssigned::NotManual));
         assert_eq!(assignments.of(&room("a")).len(), 2);

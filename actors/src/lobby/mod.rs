@@ -40,14 +40,25 @@ pub struct Lobby {
 #[rtype(result = "()")]
 pub struct Supervisors(pub Rooms);
 
-/// A room is there, with these members among others; or it is not any more.
+/// A room is there, or it is not any more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RoomListed {
     /// Which.
     pub room: RoomName,
-    /// None: it is gone.
-    pub members: Option<Vec<Identity>>,
+    /// What is known of it now.
+    pub now: Listed,
+}
+
+/// Whether a room is in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// It is, with these members among others.
+    Here(Vec<Identity>),
+    /// It is not, and comes back with its owner: what was assigned to it stays.
+    Away,
+    /// It is not, and another room of that name has nothing of it.
+    Gone,
 }
 
 /// Somebody has joined or left a room.
@@ -121,6 +132,16 @@ pub struct Assign {
 const POLICY: &str = "connection_policy";
 const MANUAL: &str = "manual_assignments/";
 
+/// Where it is kept what an administrator has assigned to a room.
+fn manual_key(room: &RoomName) -> String {
+    format!("{MANUAL}{room}")
+}
+
+/// Nothing is assigned to a room by hand any more.
+pub(crate) fn unassigned(room: &RoomName) -> Change {
+    Change::KeyValue { key: manual_key(room), value: None }
+}
+
 impl Lobby {
     /// A lobby that knows nobody yet.
     pub fn new(history: HistoryLink) -> Self {
@@ -174,6 +195,12 @@ impl Lobby {
 
     fn is_in(&self, room: &RoomName, who: Option<&Identity>) -> bool {
         who.is_none_or(|who| self.rooms.get(room).is_some_and(|members| members.contains(who)))
+    }
+
+    fn unlist(&mut self, room: &RoomName) {
+        self.rooms.remove(room);
+        self.told.remove(room);
+        self.assignments.close(room);
     }
 
     fn keep(&self, key: String, value: Option<String>) -> impl Future<Output = bool> + 'static {
@@ -235,19 +262,25 @@ impl Handler<Supervisors> for Lobby {
 impl Handler<RoomListed> for Lobby {
     type Result = ();
 
-    fn handle(&mut self, RoomListed { room, members }: RoomListed, _: &mut Self::Context) {
-        match members {
-            Some(members) => {
+    fn handle(&mut self, RoomListed { room, now }: RoomListed, _: &mut Self::Context) {
+        match now {
+            Listed::Here(members) => {
                 self.rooms.entry(room.clone()).or_default().extend(members);
                 if asks(&room) {
                     self.told.remove(&room);
                     self.assignments.open(room, chance);
                 }
             }
-            None => {
-                self.rooms.remove(&room);
-                self.told.remove(&room);
-                self.assignments.close(&room, false);
+            Listed::Away => self.unlist(&room),
+            Listed::Gone => {
+                self.unlist(&room);
+                // It went from the history with the room, unless it was assigned after that, or the room was only
+                // listed.
+                if self.assignments.forget(&room)
+                    && let Err(error) = self.history.persist(vec![unassigned(&room)])
+                {
+                    warn!(room:%, error:%; "what was assigned to a room that is gone is still kept");
+                }
             }
         }
         if !matches!(self.assignments.policy(), Policy::Free | Policy::Broadcast) {
@@ -351,7 +384,7 @@ impl Handler<Assign> for Lobby {
         }
         self.announce();
         let ids: Vec<&str> = extensions.iter().map(ClientId::as_str).collect();
-        let kept = self.keep(format!("{MANUAL}{room}"), serde_json::to_string(&ids).ok());
+        let kept = self.keep(manual_key(&room), serde_json::to_string(&ids).ok());
         Box::pin(async move {
             if kept.await { Ok(()) } else { Err("Server is busy, try again later.".to_owned()) }
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Registry, SocketEntry};
 use crate::{
     ids::{MONITOR, RoomName},
-    lobby::{ExtensionsChanged, RoomListed},
+    lobby::{ExtensionsChanged, Listed, RoomListed},
     protocol::Namespace,
     rooms::{Line, MONITOR_ROOM, Present},
 };
@@ -79,9 +79,9 @@ impl Registry {
         let monitor = (entry.client.as_str() == MONITOR).then_some(MONITOR_ROOM);
         for name in std::iter::once(entry.identity.as_str()).chain(monitor) {
             if let Ok(room) = RoomName::new(name) {
-                let members = Some(vec![entry.identity.clone()]);
+                let now = Listed::Here(vec![entry.identity.clone()]);
                 #[expect(clippy::disallowed_methods, reason = "once per client presence")]
-                self.lobby.do_send(RoomListed { room, members });
+                self.lobby.do_send(RoomListed { room, now });
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     history::Change,
     ids::{ClientId, Identity, MONITOR},
     launch::expendable,
+    lobby::unassigned,
     protocol::MsgType,
 };
 
@@ -140,6 +141,7 @@ impl Room {
         self.stop = if sleeps { Stop::Asleep(Box::new(self.state.forgetful())) } else { Stop::Deleted };
         if !sleeps {
             effects.changes.push(Change::RoomDeleted { name: head.name.clone() });
+            effects.changes.push(unassigned(&head.name));
         }
         let _ = self.carry_out(effects);
         ctx.stop();

@@ -20,7 +20,7 @@ use crate::{
     ids::{ClientId, Identity, RequestId},
     launch::expendable,
     llm_router::{AudienceChanged, Requester},
-    lobby::Membership,
+    lobby::{Membership, unassigned},
     protocol::{Namespace, Role},
     registry::SocketKey,
 };
@@ -340,7 +340,8 @@ impl Room {
 
     /// It is deleted once that is kept, and otherwise nothing has happened. What is asked meanwhile waits in the
     /// mailbox.
-    fn delete(&mut self, Effects { changes, pushes }: Effects, ctx: &mut Context<Self>) -> Answer {
+    fn delete(&mut self, Effects { mut changes, pushes }: Effects, ctx: &mut Context<Self>) -> Answer {
+        changes.push(unassigned(self.state.name()));
         let persisted = match self.persist(changes) {
             Ok(persisted) => persisted,
             Err(refusal) => return done(Err(refusal)),

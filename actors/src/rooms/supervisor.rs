@@ -20,7 +20,7 @@ use super::{
 use crate::{
     history::{Change, LoadRooms, StoredRoom},
     ids::{ClientId, Identity, MONITOR, RoomName},
-    lobby::RoomListed,
+    lobby::{Listed, RoomListed, unassigned},
     maps::FastMap,
     protocol::{Namespace, RequestMode, Role},
 };
@@ -154,9 +154,7 @@ impl RoomSupervisor {
             ctx.set_mailbox_capacity(capacity);
             Room::new(state, begins, presence, shared, supervisor)
         });
-        let listed = RoomListed { room: name.clone(), members: Some(members) };
-        #[expect(clippy::disallowed_methods, reason = "once per room and life")]
-        self.shared.lobby.do_send(listed);
+        self.list(name.clone(), Listed::Here(members));
         if !self.available.is_empty() {
             #[expect(clippy::disallowed_methods, reason = "once per room and life")]
             room.do_send(Available(self.available.clone()));
@@ -166,12 +164,17 @@ impl RoomSupervisor {
         self.shared.metrics.rooms.inc();
     }
 
-    /// It is not reached any more.
-    fn unseat(&mut self, name: &RoomName) {
-        if let Some(Seat { made, .. }) = self.rooms.remove(name) {
-            self.shared.made.fetch_sub(usize::from(made), Relaxed);
-            self.shared.metrics.rooms.dec();
-        }
+    fn list(&self, room: RoomName, now: Listed) {
+        #[expect(clippy::disallowed_methods, reason = "once per room and life")]
+        self.shared.lobby.do_send(RoomListed { room, now });
+    }
+
+    /// It is not reached any more. Whether it was one that a user had made.
+    fn unseat(&mut self, name: &RoomName) -> bool {
+        let Some(Seat { made, .. }) = self.rooms.remove(name) else { return false };
+        self.shared.made.fetch_sub(usize::from(made), Relaxed);
+        self.shared.metrics.rooms.dec();
+        made
     }
 
     /// A new room, which begins once it is kept; until then its name is taken.
@@ -194,7 +197,12 @@ impl RoomSupervisor {
             creator: creator.as_ref().map(ToString::to_string),
         };
         let mut members = Members::default();
-        let mut changes = vec![created];
+        let mut changes = Vec::new();
+        if creator.is_some() {
+            self.list(name.clone(), Listed::Gone);
+            changes.push(unassigned(&name));
+        }
+        changes.push(created);
         if let Some(identity) = master {
             members.set(&identity, Role::Master);
             self.rooms_of.entry(identity.clone()).or_default().insert(name.clone());
@@ -255,6 +263,14 @@ impl RoomSupervisor {
         self.tell(&name, Attendance::Owner(owner.clone()));
     }
 
+    /// Somebody who is in `/rooms` is told which extensions its room may ask.
+    fn shows_own(&mut self, owner: &Identity, ctx: &mut Context<Self>) {
+        if let Ok(own) = RoomName::new(owner.as_str()) {
+            self.own_room(own.as_str(), owner, ctx);
+            self.tell(&own, Attendance::Looks(owner.clone()));
+        }
+    }
+
     /// Whose own room that would be, of those who are there.
     fn owner_of(&self, room: &RoomName) -> Option<Identity> {
         let owner = Identity::new(room.as_str()).ok()?;
@@ -302,9 +318,16 @@ impl RoomSupervisor {
                     }
                 }
             }
-            other => error!(answer:? = other.err(); "rooms could not be read"),
+            other => {
+                error!(answer:? = other.err(); "rooms could not be read");
+            }
         }));
     }
+}
+
+/// The sockets that somebody has in `/rooms`.
+fn in_rooms(present: &Present) -> usize {
+    present.lines.iter().filter(|line| line.ns == Namespace::Rooms).count()
 }
 
 impl Actor for RoomSupervisor {
@@ -352,8 +375,6 @@ impl Handler<Present> for RoomSupervisor {
     fn handle(&mut self, present: Present, ctx: &mut Self::Context) {
         let (identity, client) = (present.identity.clone(), present.client.clone());
         let (is_new, away) = (!self.presence.knows(identity.as_str()), present.sockets == 0);
-        let in_rooms =
-            |present: &Present| present.lines.iter().filter(|line| line.ns == Namespace::Rooms).count();
         let before = self.presence.with(identity.as_str(), in_rooms).unwrap_or_default();
         let looks = in_rooms(&present) > before;
         let known = self.presence.with(identity.as_str(), |known| known.lines.clone()).unwrap_or_default();
@@ -369,10 +390,8 @@ impl Handler<Present> for RoomSupervisor {
             // One that others are in has been there all the time.
             self.tell(&own, Attendance::Owner(identity.clone()));
         }
-        if looks && let Ok(own) = RoomName::new(identity.as_str()) {
-            // It is told which extensions its room may ask.
-            self.own_room(own.as_str(), &identity, ctx);
-            self.tell(&own, Attendance::Looks(identity.clone()));
+        if looks {
+            self.shows_own(&identity, ctx);
         }
         if away && client.is_extension() {
             // It may be at work anywhere.
@@ -391,13 +410,11 @@ impl Handler<Absent> for RoomSupervisor {
     type Result = ();
 
     fn handle(&mut self, Absent(identity): Absent, _: &mut Self::Context) {
+        let instance =
+            self.presence.with(identity.as_str(), |known| known.client.as_str() != identity.as_str());
+        let instance = instance == Some(true);
         for room in self.rooms_of.remove(&identity).into_iter().flatten() {
-            let instance =
-                self.presence.with(identity.as_str(), |known| known.client.as_str() != identity.as_str());
-            self.tell(
-                &room,
-                Attendance::Gone { identity: identity.clone(), instance: instance == Some(true) },
-            );
+            self.tell(&room, Attendance::Gone { identity: identity.clone(), instance });
         }
         self.presence.forget(&identity);
         if let Ok(own) = RoomName::new(identity.as_str())
@@ -405,8 +422,8 @@ impl Handler<Absent> for RoomSupervisor {
             && !self.rooms.contains_key(&own)
         {
             // It was listed, and nobody has asked for it; another one goes from the list when it stops.
-            #[expect(clippy::disallowed_methods, reason = "once per client presence")]
-            self.shared.lobby.do_send(RoomListed { room: own, members: None });
+            let now = if instance && !self.asleep.contains_key(&own) { Listed::Gone } else { Listed::Away };
+            self.list(own, now);
         }
     }
 }
@@ -433,26 +450,39 @@ impl Handler<RoomStopped> for RoomSupervisor {
     type Result = ();
 
     fn handle(&mut self, RoomStopped { room, how }: RoomStopped, ctx: &mut Self::Context) {
-        self.unseat(&room);
-        match how {
+        let made = self.unseat(&room);
+        let now = match how {
             Stop::Unasked => {
                 warn!(room:%; "a room has stopped, and is started again");
                 self.shared.metrics.rooms_restarted.inc();
                 return self.load(Some(room), ctx);
             }
-            Stop::Asleep(state) => _ = self.asleep.insert(room.clone(), *state),
-            Stop::Deleted => info!(room:%; "room deleted"),
+            Stop::Asleep(state) => {
+                self.asleep.insert(room.clone(), *state);
+                Listed::Away
+            }
+            Stop::Deleted => {
+                info!(room:%; "room deleted");
+                Listed::Gone
+            }
             Stop::NotMade => {
                 warn!(room:%; "a room could not be kept, and is none");
                 if self.owner_of(&room).is_some() {
                     // It is listed as long as its owner is there, and made when somebody asks for it.
                     return;
                 }
+                if made { Listed::Gone } else { Listed::Away }
+            }
+        };
+        self.rooms_of.values_mut().for_each(|rooms| _ = rooms.remove(&room));
+        self.list(room.clone(), now);
+        if let Some(owner) = self.owner_of(&room) {
+            // It has come back while the room ended, or has the name of one that somebody else had made.
+            self.list(room, Listed::Here(vec![owner.clone()]));
+            if self.presence.with(owner.as_str(), in_rooms) > Some(0) {
+                self.shows_own(&owner, ctx);
             }
         }
-        self.rooms_of.values_mut().for_each(|rooms| _ = rooms.remove(&room));
-        #[expect(clippy::disallowed_methods, reason = "once per room and life")]
-        self.shared.lobby.do_send(RoomListed { room, members: None });
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rooms as actors: made, filled, emptied, deleted, bounded, and back after they stopped.
 
+mod failures;
+
 use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     history::{BatchLimits, HistoryConfig, HistoryLink, WaitingLimits},
     ids::{ClientId, Identity, RequestId, RoomName},
-    lobby::{ListRooms, Lobby, RoomListed},
+    lobby::{ListRooms, Listed, Lobby, RoomListed},
     metrics::Metrics,
     protocol::{RequestMode, Role},
     rooms::Absent,
@@ -26,7 +28,7 @@ struct Fixture {
     rooms: Rooms,
     lobby: Addr<Lobby>,
     metrics: Arc<Metrics>,
-    _history: HistoryLink,
+    history: HistoryLink,
 }
 
 impl Fixture {
@@ -39,7 +41,7 @@ impl Fixture {
         let settings = Arc::new(ArcSwap::default());
         let router = crate::registry::tests::router(settings.clone(), &metrics);
         let (rooms, lobby, history) = kept_by(history, router, settings, Arc::default(), bound, &metrics);
-        let f = Self { rooms, lobby, metrics, _history: history };
+        let f = Self { rooms, lobby, metrics, history };
         for client in here {
             f.comes(client).await;
         }
@@ -48,8 +50,8 @@ impl Fixture {
 
     /// Somebody is there, and its room is listed, as the registry has it.
     async fn comes(&self, client: &str) {
-        let (room, members) = (RoomName::new(client).unwrap(), Some(vec![id(client)]));
-        self.lobby.send(RoomListed { room, members }).await.unwrap();
+        let (room, now) = (RoomName::new(client).unwrap(), Listed::Here(vec![id(client)]));
+        self.lobby.send(RoomListed { room, now }).await.unwrap();
         present(&self.rooms, client, Vec::new()).await;
     }
 
@@ -72,6 +74,13 @@ impl Fixture {
 
     fn reached(&self, limit: &str) -> bool {
         self.metrics.text().contains(&format!("newage_limit_reached_total{{limit=\"{limit}\"}} 1"))
+    }
+
+    /// Somebody's grace is over.
+    async fn goes(&self, client: &str) {
+        for supervisor in self.rooms.all() {
+            supervisor.send(Absent(id(client))).await.unwrap();
+        }
     }
 
     async fn listed(&self) -> Vec<String> {
