@@ -1,6 +1,7 @@
 //! Reading a history back.
 
 use bytestring::ByteString;
+use log::warn;
 use rusqlite::{OptionalExtension, Row, ToSql, params};
 
 use super::{
@@ -42,11 +43,16 @@ impl Store {
         let lengths =
             self.rows(lengths, &[&id], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)? as usize)))?;
         let bytes = lengths.iter().map(|(_, length)| length).sum();
-        if let Some(through_seq) = self.retention.excess(lengths.len(), bytes, lengths.iter().copied()) {
-            self.trim(id, through_seq)?;
+        let through_seq = self.retention.excess(lengths.len(), bytes, lengths.iter().copied());
+        if let Some(through_seq) = through_seq
+            && let Err(error) = self.trim(id, through_seq)
+        {
+            // It can be read all the same.
+            warn!(room:%, error:%; "messages beyond the bounds of a room are still kept");
         }
-        let sql = "SELECT seq, id, kind, json FROM messages WHERE room = ?1 ORDER BY seq";
-        self.rows(sql, &[&id], message)
+        let last = through_seq.map_or(-1, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
+        let sql = "SELECT seq, id, kind, json FROM messages WHERE room = ?1 AND seq > ?2 ORDER BY seq";
+        self.rows(sql, &[&id, &last], message)
     }
 
     /// At most `limit` messages of a room, the oldest first.

@@ -35,6 +35,12 @@ pub(super) struct Queued {
     text: RawJson,
 }
 
+impl Queued {
+    fn is(&self, other: &Self) -> bool {
+        self.from == other.from && self.request_id == other.request_id
+    }
+}
+
 /// A request whose answers are on their way.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
@@ -141,6 +147,11 @@ impl RoomState {
         flight.or_else(|| queued().map(|queued| &queued.from))
     }
 
+    /// A request does not wait for the host any more.
+    pub(super) fn unqueue(&mut self, request: &RequestId) {
+        self.queue.retain(|queued| queued.request_id != *request);
+    }
+
     pub(super) fn outgoing(
         &self,
         request_id: RequestId,
@@ -176,9 +187,17 @@ impl RoomState {
             return;
         }
         let merged = self.flight.remove(request_id).map(|flight| flight.merged).unwrap_or_default();
+        self.waits_again(merged);
+    }
+
+    /// What waited for the host waits again, before what has come since.
+    pub(super) fn waits_again(&mut self, queued: Vec<Queued>) {
         if self.head().mode == RequestMode::HostSubmit {
-            let still_here = |queued: &Queued| self.members().role(queued.from.as_str()).is_some();
-            let again: Vec<Queued> = merged.into_iter().filter(still_here).collect();
+            let waits = |again: &Queued| {
+                self.members().role(again.from.as_str()).is_some()
+                    && !self.queue.iter().any(|queued| queued.is(again))
+            };
+            let again: Vec<Queued> = queued.into_iter().filter(waits).collect();
             self.queue.splice(0..0, again);
         }
     }

@@ -57,6 +57,11 @@ impl MessageLog {
         self.last_seq + 1
     }
 
+    /// Messages had places as far as that.
+    pub(super) fn rise(&mut self, last_seq: u64) {
+        self.last_seq = self.last_seq.max(last_seq);
+    }
+
     /// Every message, oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Message> {
         self.messages.iter()

@@ -31,6 +31,7 @@ mod attendance;
 mod command;
 mod presence;
 mod requests;
+mod reread;
 mod room;
 mod shared;
 mod supervisor;

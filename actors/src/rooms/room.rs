@@ -11,6 +11,7 @@ use super::{
     RoomState, Timestamp,
     answers::Answers,
     presence::Presence,
+    reread::{Beside, NotKept},
     shared::Shared,
     supervisor::{RoomStopped, Seated, Stop},
     think::Thinking,
@@ -49,6 +50,10 @@ pub(super) struct Room {
     /// Room in the history for what is being decided.
     reserved: Option<Permit>,
     pub(super) thinking: Thinking,
+    /// How often it was asked for something.
+    pub(super) asked: u64,
+    /// By then it was what is kept of it.
+    pub(super) agreed: u64,
 }
 
 /// How a room begins.
@@ -84,6 +89,8 @@ impl Room {
             deleted: None,
             reserved: None,
             thinking: Thinking::default(),
+            asked: 0,
+            agreed: 0,
         }
     }
 
@@ -492,10 +499,20 @@ impl Handler<Run> for Room {
     fn handle(&mut self, Run { caller, command }: Run, ctx: &mut Self::Context) -> Self::Result {
         let _room = expendable();
         let not_kept = command.not_kept();
+        let beside = Beside::of(&command, &self.state);
         let answer = self.run(&caller, command, ctx);
+        self.asked += 1;
+        let (room, asked) = (ctx.address(), self.asked);
         Box::pin(async move {
             match answer.await {
-                Err(RoomRefusal::NotRecorded) => not_kept,
+                Err(RoomRefusal::NotRecorded) => {
+                    if let Some(beside) = beside {
+                        // Before the refusal: it is taken back when that is asked again.
+                        #[expect(clippy::disallowed_methods, reason = "once per command that is not kept")]
+                        room.do_send(NotKept { asked, beside });
+                    }
+                    not_kept
+                }
                 other => other,
             }
         })

@@ -115,6 +115,16 @@ impl RoomState {
         self.log = MessageLog::new(self.limits.log, kept.into_iter().map(message).collect(), last_seq);
     }
 
+    /// It is what is kept of it, besides what is kept of nobody: requests that wait or are answered.
+    pub fn reread(&mut self, stored: StoredRoom, kept: Vec<StoredMessage>) {
+        let mut room = Self::stored(stored, self.limits);
+        room.remember(kept);
+        // Places rise, also beyond those of messages that are not kept.
+        room.log.rise(self.log.next_seq() - 1);
+        (self.head, self.members, self.log) = (room.head, room.members, room.log);
+        self.queue.retain(|queued| self.members.role(queued.from.as_str()).is_some());
+    }
+
     /// Its name.
     pub fn name(&self) -> &RoomName {
         &self.head.name

@@ -83,6 +83,13 @@ impl Fixture {
         }
     }
 
+    async fn messages(&self, room: &str) -> Vec<serde_json::Value> {
+        let command = Command::Context { since: None, page_size: 100, page: 1 };
+        let pages = self.run("monitor", room, command).await;
+        let Ok(Reply::Pages(_, Some(page))) = pages else { panic!("{pages:?}") };
+        serde_json::from_str(&page).unwrap()
+    }
+
     async fn listed(&self) -> Vec<String> {
         let names = self.lobby.send(ListRooms(None)).await.unwrap();
         names.into_iter().map(|name| name.to_string()).collect()

@@ -1,11 +1,37 @@
-//! What is kept and what is said to be there agree.
+//! What is kept and what is said to be there agree, also when the history fails.
+
+use std::path::Path;
+
+use rusqlite::Connection;
 
 use super::*;
 use crate::{
-    history::LoadRooms,
+    history::{LoadRooms, Place},
     lobby::{Assign, ExtensionsChanged, ListAssignments, Policy, SetPolicy},
     rooms::Present,
 };
+
+/// A history in that folder, which waits for nobody.
+fn impatient(folder: &Path) -> HistoryConfig {
+    let place = Place::File(folder.join("history.sqlite"));
+    HistoryConfig { place, busy_timeout: Duration::ZERO, ..HistoryConfig::default() }
+}
+
+/// Another program that writes to that history, and keeps everybody else from it meanwhile.
+struct Writer(Connection);
+
+impl Writer {
+    fn begin(folder: &Path) -> Self {
+        let db = Connection::open(folder.join("history.sqlite")).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(db)
+    }
+
+    fn end(self) {
+        self.0.execute_batch("ROLLBACK").unwrap();
+    }
+}
 
 impl Fixture {
     async fn assign(&self, room: &str, extensions: &[&str]) {
@@ -81,4 +107,74 @@ async fn what_was_assigned_to_a_room_by_hand_goes_with_it() {
         f.until_listed(instance, false).await;
         assert_eq!(f.values().await, ["manual_assignments/a"], "{instance}");
     }
+}
+
+/// It was so until the process ended, and said so again when it was asked again.
+#[actix::test]
+async fn what_is_not_kept_has_not_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = ["a", "b", "c", "d", "monitor"];
+    let f = Fixture::kept_by(impatient(folder.path()), 3, &here).await;
+    f.create("monitor", "tea").await.unwrap();
+    for (who, role) in [("a", Role::Master), ("b", Role::Guest)] {
+        f.run("monitor", "tea", Command::Add { identity: id(who), role: Some(role) }).await.unwrap();
+    }
+    f.run("a", "tea", Command::SetMode(RequestMode::HostSubmit)).await.unwrap();
+    f.run("b", "tea", request("q1", &[])).await.unwrap();
+    let members = f.members("tea").await;
+    let messages = f.messages("tea").await;
+    let said = messages.last().unwrap()["messageId"].as_str().unwrap().to_owned();
+    let mute = || Command::Mute { identity: id("b"), seconds: None };
+    let text = || RawJson::from_static("{\"message\":\"other\"}");
+    let commands = || {
+        [
+            ("monitor", add("c"), RoomRefusal::NotAdded),
+            ("a", Command::Kick(id("b")), RoomRefusal::NotKicked),
+            ("b", Command::Remove(id("b")), RoomRefusal::NotRemoved),
+            ("a", Command::SetRole { identity: id("b"), role: Role::Manager }, RoomRefusal::RoleNotSet),
+            ("a", Command::SetMode(RequestMode::MasterOnly), RoomRefusal::ModeNotSet),
+            ("a", Command::Edit { id: said.as_str().into(), updated: text() }, RoomRefusal::NotEdited),
+            ("b", request("q2", &[]), RoomRefusal::NotRecorded),
+            ("a", mute(), RoomRefusal::Busy),
+        ]
+    };
+    let writer = Writer::begin(folder.path());
+    // As often as it is asked.
+    for (who, command, refusal) in commands().into_iter().chain(commands()) {
+        let described = format!("{command:?}");
+        assert_eq!(outcome(f.run(who, "tea", command).await), Err(refusal), "{described}");
+        assert_eq!(f.members("tea").await, members, "{described}");
+        assert_eq!(f.messages("tea").await, messages, "{described}");
+    }
+    for command in [
+        Command::DeleteMessages(vec![said.as_str().into()]),
+        Command::Clear { requests: true, responses: true },
+    ] {
+        assert!(matches!(f.run("a", "tea", command).await, Ok(Reply::Nothing)));
+        assert_eq!(f.messages("tea").await, messages);
+    }
+    // Many at once are taken back as one is.
+    let together = commands().map(|(who, command, _)| f.run(who, "tea", command));
+    assert!(futures::future::join_all(together).await.iter().all(Result::is_err));
+    assert_eq!((f.members("tea").await, f.messages("tea").await), (members, messages));
+    let listed = f.lobby.send(ListRooms(Some(id("c")))).await.unwrap();
+    assert_eq!(listed.len(), 1, "its own alone: {listed:?}");
+    writer.end();
+    // It is the room that it was: the guest's request waits for the host, and the one that failed does not.
+    assert_eq!(f.metrics.rooms_restarted.get(), 0);
+    for (request_id, outcome_of_it) in
+        [("q2", Ok(())), ("q3", Ok(())), ("q4", Err(RoomRefusal::TooManyRequests))]
+    {
+        let said = f.run("b", "tea", request(request_id, &[])).await;
+        assert_eq!(outcome(said), outcome_of_it, "{request_id}");
+    }
+    f.run("a", "tea", Command::Kick(id("b"))).await.unwrap();
+    f.run("monitor", "tea", add("b")).await.unwrap();
+    f.run("a", "tea", mute()).await.unwrap();
+    // What is there now is what a restart finds.
+    let (members, messages) = (f.members("tea").await, f.messages("tea").await);
+    f.history.close().await;
+    drop(f);
+    let f = Fixture::kept_by(impatient(folder.path()), 3, &here).await;
+    assert_eq!((f.members("tea").await, f.messages("tea").await), (members, messages));
 }
