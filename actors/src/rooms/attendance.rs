@@ -1,12 +1,12 @@
 //! A room learns who comes and goes, and which extensions it has.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 
 use super::{Audience, Effects, MONITOR_ROOM, Place, Push, Timestamp, room::Room, supervisor::Stop};
 use crate::{
-    history::Change,
+    history::{Change, HistoryError},
     ids::{ClientId, Identity, MONITOR},
     launch::expendable,
     lobby::unassigned,
@@ -137,13 +137,38 @@ impl Room {
             return;
         }
         let head = self.state.head();
-        let sleeps = head.owner.is_some() && !instance;
-        self.stop = if sleeps { Stop::Asleep(Box::new(self.state.forgetful())) } else { Stop::Deleted };
-        if !sleeps {
-            effects.changes.push(Change::RoomDeleted { name: head.name.clone() });
-            effects.changes.push(unassigned(&head.name));
+        if head.owner.is_some() && !instance {
+            self.stop = Stop::Asleep(Box::new(self.state.forgetful()));
+            let _ = self.carry_out(effects);
+            return ctx.stop();
         }
-        let _ = self.carry_out(effects);
-        ctx.stop();
+        let deleted = vec![Change::RoomDeleted { name: head.name.clone() }, unassigned(&head.name)];
+        effects.pushes.iter().for_each(|push| self.push(push));
+        self.goes(deleted, ctx);
+    }
+
+    /// It ends once that is kept: it would be back, with its members, when the process is. Nobody has asked for it,
+    /// so that nobody would try again. What is asked meanwhile waits in the mailbox.
+    fn goes(&mut self, deleted: Vec<Change>, ctx: &mut Context<Self>) {
+        let history = self.shared.history.clone();
+        let kept = async move {
+            loop {
+                let outcome = match history.persist(deleted.clone()) {
+                    Ok(persisted) => persisted.await,
+                    Err(error) => Err(error),
+                };
+                if matches!(outcome, Ok(()) | Err(HistoryError::Closed)) {
+                    return;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        ctx.wait(kept.into_actor(self).map(|(), room, ctx| {
+            room.stop = Stop::Deleted;
+            ctx.stop();
+        }));
     }
 }
+
+/// How long a room that nobody is in waits before it tries again to be deleted.
+const AGAIN: Duration = Duration::from_secs(1);

@@ -38,6 +38,8 @@ pub struct RoomSupervisor {
     asleep: FastMap<RoomName, RoomState>,
     /// What all rooms were last told, where the policy gives all of them the same.
     available: Arc<[ClientId]>,
+    /// What was kept has been read: there is no room that is neither here nor asleep.
+    read: bool,
 }
 
 /// A room's place.
@@ -122,6 +124,7 @@ impl RoomSupervisor {
             rooms_of: FastMap::default(),
             asleep: FastMap::default(),
             available: Arc::default(),
+            read: false,
         }
     }
 
@@ -198,6 +201,10 @@ impl RoomSupervisor {
         };
         let mut members = Members::default();
         let mut changes = Vec::new();
+        if self.read {
+            // One that is gone, and could not be deleted, is not in its way, and leaves it nothing.
+            changes.push(Change::RoomDeleted { name: name.clone() });
+        }
         if creator.is_some() {
             self.list(name.clone(), Listed::Gone);
             changes.push(unassigned(&name));
@@ -301,6 +308,7 @@ impl RoomSupervisor {
         let question = self.shared.history.addr.send(LoadRooms).into_actor(self);
         ctx.wait(question.map(move |answer, supervisor, ctx| match answer {
             Ok(Ok(contents)) => {
+                supervisor.read |= only.is_none();
                 if only.is_none() && supervisor.place == 0 {
                     for (identity, mute) in &contents.mutes {
                         // As many as may be: the others are not muted any more.
@@ -319,6 +327,7 @@ impl RoomSupervisor {
                 }
             }
             other => {
+                supervisor.read = false;
                 error!(answer:? = other.err(); "rooms could not be read");
             }
         }));

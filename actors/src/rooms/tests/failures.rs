@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::{
-    history::{LoadRooms, Place},
+    history::{Change, LoadRooms, Place},
     lobby::{Assign, ExtensionsChanged, ListAssignments, Policy, SetPolicy},
     rooms::Present,
 };
@@ -177,4 +177,65 @@ async fn what_is_not_kept_has_not_happened() {
     drop(f);
     let f = Fixture::kept_by(impatient(folder.path()), 3, &here).await;
     assert_eq!((f.members("tea").await, f.messages("tea").await), (members, messages));
+}
+
+/// Its name was taken until the process ended, and after that it was back.
+#[actix::test]
+async fn a_room_that_nobody_is_in_goes_as_soon_as_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = Fixture::kept_by(impatient(folder.path()), 8, &["a", "monitor"]).await;
+    f.create("monitor", "tea").await.unwrap();
+    f.run("monitor", "tea", add("a")).await.unwrap();
+    let writer = Writer::begin(folder.path());
+    f.goes("a").await;
+    let failed = || f.metrics.history_failures.get();
+    while failed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(f.listed().await.contains(&"tea".to_owned()), "it is there while it is kept");
+    writer.end();
+    f.until_listed("tea", false).await;
+    let kept = f.history.addr.send(LoadRooms).await.unwrap().unwrap();
+    assert!(kept.rooms.iter().all(|room| room.name.as_str() != "tea"), "{kept:?}");
+    f.create("monitor", "tea").await.unwrap();
+    assert_eq!((f.members("tea").await, f.messages("tea").await), (vec![], vec![]));
+}
+
+/// What is kept of a room that there is not.
+async fn leave_behind(history: &HistoryLink, room: &str) {
+    let name = RoomName::new(room).unwrap();
+    let created = Change::RoomCreated {
+        name: name.clone(),
+        created_at_ms: 0,
+        mode: RequestMode::Immediate,
+        personal: false,
+        creator: None,
+    };
+    let member = Change::MemberSet { room: name, identity: id("a"), role: Role::Guest };
+    history.persist(vec![created, member]).unwrap().await.unwrap();
+}
+
+#[actix::test]
+async fn what_was_left_behind_is_in_nobodys_way() {
+    let f = Fixture::new(8, &["a", "monitor"]).await;
+    f.members("a").await;
+    leave_behind(&f.history, "tea").await;
+    f.create("monitor", "tea").await.unwrap();
+    assert_eq!(f.members("tea").await, []);
+}
+
+/// A history that could not be read is not empty.
+#[actix::test]
+async fn what_could_not_be_read_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = Fixture::kept_by(impatient(folder.path()), 8, &[]).await;
+    leave_behind(&f.history, "tea").await;
+    f.history.close().await;
+    drop(f);
+    let db = Connection::open(folder.path().join("history.sqlite")).unwrap();
+    let f = Fixture::kept_by(impatient(folder.path()), 8, &[]).await;
+    db.execute_batch("ALTER TABLE mutes RENAME TO elsewhere").unwrap();
+    assert_eq!(outcome(f.create("monitor", "tea").await), Err(RoomRefusal::Busy));
+    let members: i64 = db.query_row("SELECT count(*) FROM members", [], |row| row.get(0)).unwrap();
+    assert_eq!(members, 1);
 }
