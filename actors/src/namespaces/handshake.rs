@@ -16,12 +16,12 @@ use serde_json::Value;
 use super::{Broker, BrokerSession, Cx, Socket, Standing, payload};
 use crate::{
     emit,
-    ids::{ClientId, Identity, MONITOR},
+    ids::{ClientId, Identity},
     protocol::{Dialect, MsgType, Namespace, SocketDialect, description, payload as payloads},
     registry::{
         Admission, Admitted, NotAdmitted, OpenSocket, SharedDialect, SocketEntry, SocketKey, SocketMoved,
+        may_be_called,
     },
-    rooms::MONITOR_ROOM,
     session::NoAnswer,
     trust::{CheckAuth, ClientClass, Grant, Handshake, KeyPushes, Rejection, Verdict},
 };
@@ -96,20 +96,12 @@ impl Broker {
         }
     }
 
-    /// An instance may only call itself by its client's id and a suffix, and not by the id of another client, nor by
-    /// what an instance of that one may be called: it would get its requests and answers. Nor is anybody but the monitor
-    /// called like the monitor's room. The suffix is shown in lists, unescaped.
+    /// What an instance says that it is called, if it may be.
     fn identity_of(&self, client: &ClientId, declared: Option<ByteString>) -> Identity {
         let clients = self.directory.clients.load();
         let declared = declared.and_then(|text| Identity::new(text).ok());
-        let own = |identity: &Identity| {
-            let name = identity.as_str();
-            let mut longer = (client.as_str().len() + 1..=name.len()).filter_map(|end| name.get(..end));
-            name.strip_prefix(client.as_str()).is_some_and(|suffix| {
-                !description::has_markup(suffix) && !longer.any(|id| clients.entry(id).is_some())
-            }) && (name != MONITOR_ROOM || *client == MONITOR)
-        };
-        declared.filter(own).unwrap_or_else(|| Identity::from(client.clone()))
+        let declared = declared.filter(|identity| may_be_called(&clients, client, identity));
+        declared.unwrap_or_else(|| Identity::from(client.clone()))
     }
 
     fn judged(
@@ -325,9 +317,11 @@ impl Broker {
         };
         socket.dialect.join(admitted.dialect);
         // The files may have changed since they were asked, before the registry knew this socket.
-        let grant = self.directory.clients.load().grant(&socket.client);
+        let clients = self.directory.clients.load();
+        let grant = clients.grant(&socket.client);
         socket.admin = grant.is_some_and(|grant| grant.admin);
-        if grant.is_none() || !socket.may_be_here() {
+        let may_be_here = socket.may_be_here() && may_be_called(&clients, &socket.client, &socket.identity);
+        if grant.is_none() || !may_be_here {
             let why = grant.map_or(Rejection::not_trusted(), |_| Rejection::unauthorized());
             return self.turned_away(cx, ns, &why);
         }

@@ -75,7 +75,7 @@ impl Registry {
     }
 
     /// Its own room is in the list as soon as it can ask for that; the room itself may begin a moment later.
-    fn lists_own_room(&self, entry: &SocketEntry) {
+    pub(super) fn lists_own_room(&self, entry: &SocketEntry) {
         let monitor = (entry.client.as_str() == MONITOR).then_some(MONITOR_ROOM);
         for name in std::iter::once(entry.identity.as_str()).chain(monitor) {
             if let Ok(room) = RoomName::new(name) {

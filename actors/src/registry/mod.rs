@@ -34,7 +34,7 @@ pub use messages::{
     Admitted, CallExtension, Called, FindFunctionSocket, NotAdmitted, OpenSocket, SocketClosed, SocketEntry,
     SocketLink, SocketMoved,
 };
-pub use review::{DisconnectClient, ReviewGrants, ReviseSocket, Revision};
+pub use review::{DisconnectClient, ReviewGrants, ReviseSocket, Revision, may_be_called};
 
 use crate::{
     emit,
@@ -45,7 +45,7 @@ use crate::{
     metrics::Metrics,
     protocol::{MsgType, Namespace},
     rooms::{Absent, Rooms},
-    trust::ServerSettings,
+    trust::{ServerSettings, TrustSnapshot},
 };
 
 /// One namespace socket; never used twice in a process.
@@ -140,6 +140,8 @@ pub struct Registry {
     sweeping: bool,
     router: Addr<LlmRouter>,
     settings: Arc<arc_swap::ArcSwap<ServerSettings>>,
+    /// The clients that there are, since they were looked at again.
+    known: Arc<TrustSnapshot>,
     limits: RegistryLimits,
     metrics: Arc<Metrics>,
 }
@@ -169,6 +171,7 @@ impl Registry {
             sweeping: false,
             router,
             settings,
+            known: Arc::default(),
             limits,
             metrics,
         }
@@ -300,7 +303,10 @@ impl Registry {
         }
         let client = self.clients.get_mut(&owner.client);
         if let Some(instance) = client.and_then(|client| client.instances.get_mut(&owner.identity)) {
-            instance.away = Some(self.away.leave(owner, Instant::now()));
+            instance.away = Some(self.away.leave(owner.clone(), Instant::now()));
+        }
+        if self.has_lost_its_name(&owner) {
+            self.gives_name_back(&owner);
         }
         self.sweep(ctx);
     }

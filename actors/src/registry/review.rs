@@ -6,7 +6,10 @@ use actix::prelude::*;
 
 use super::{Registry, Socket, SocketKey};
 use crate::{
-    ids::{ClientId, RoomName},
+    ids::{ClientId, Identity, MONITOR, RoomName},
+    llm_router::Requester,
+    protocol::description,
+    rooms::MONITOR_ROOM,
     trust::{Rejection, TrustSnapshot},
 };
 
@@ -43,6 +46,20 @@ pub struct DisconnectClient(pub ClientId);
 #[rtype(result = "()")]
 pub struct ReviewGrants(pub Arc<TrustSnapshot>);
 
+/// Whether an instance of a client may have that name: its client's id and a suffix, and not the id of another client,
+/// nor what an instance of that one may be called: it would get its requests and answers. Nor is anybody but the monitor
+/// called like the monitor's room. The suffix is shown in lists, unescaped.
+pub fn may_be_called(clients: &TrustSnapshot, client: &ClientId, identity: &Identity) -> bool {
+    let name = identity.as_str();
+    let mut longer = (client.as_str().len() + 1..=name.len()).filter_map(|end| name.get(..end));
+    name.strip_prefix(client.as_str()).is_some_and(|suffix| {
+        suffix.is_empty()
+            || !description::has_markup(suffix)
+                && !longer.any(|id| clients.entry(id).is_some())
+                && (name != MONITOR_ROOM || *client == MONITOR)
+    })
+}
+
 impl Socket {
     fn revise(&self, revision: Revision) {
         if let Some(session) = &self.entry.session {
@@ -72,14 +89,43 @@ impl Handler<ReviewGrants> for Registry {
     // files again itself when it is admitted.
     fn handle(&mut self, ReviewGrants(clients): ReviewGrants, _: &mut Self::Context) {
         for socket in self.sockets.values_mut() {
-            match clients.grant(&socket.entry.client) {
+            let entry = &mut socket.entry;
+            match clients.grant(&entry.client) {
                 None => socket.revise(Revision::Reject(Rejection::not_trusted())),
-                Some(grant) if grant.admin != socket.entry.admin => {
-                    socket.entry.admin = grant.admin;
+                // Its name is that of a client that has been added.
+                Some(_) if !may_be_called(&clients, &entry.client, &entry.identity) => {
+                    socket.revise(Revision::Reject(Rejection::unauthorized()));
+                }
+                Some(grant) if grant.admin != entry.admin => {
+                    entry.admin = grant.admin;
                     socket.revise(Revision::Admin(grant.admin));
                 }
                 Some(_) => (),
             }
+        }
+        self.known = clients;
+        let away = self.clients.iter().flat_map(|(client, known)| {
+            let away = known.instances.iter().filter(|(_, instance)| instance.away.is_some());
+            away.map(|(identity, _)| Requester { client: client.clone(), identity: identity.clone() })
+        });
+        let lost: Vec<Requester> = away.filter(|owner| self.has_lost_its_name(owner)).collect();
+        lost.iter().for_each(|owner| self.gives_name_back(owner));
+    }
+}
+
+impl Registry {
+    /// Whether the name of an instance is that of another client, which has been added since.
+    pub(super) fn has_lost_its_name(&self, Requester { client, identity }: &Requester) -> bool {
+        !may_be_called(&self.known, client, identity)
+    }
+
+    /// It does not come back under that name, which somebody else may have by now.
+    pub(super) fn gives_name_back(&mut self, owner: &Requester) {
+        self.give_up(owner);
+        let sockets = self.sockets.values().map(|socket| &socket.entry);
+        for entry in sockets.filter(|entry| entry.identity == owner.identity) {
+            self.lists_own_room(entry);
+            self.tell_rooms(entry);
         }
     }
 }

@@ -8,9 +8,10 @@ use framing::{encoded::Encoded, frame::Frame};
 use super::*;
 use crate::{
     llm_router::RouterLimits,
+    lobby::ListRooms,
     outbox::{Batch, Drain, Outbox, OutboxLimits},
     protocol::{Dialect, SocketDialect},
-    trust::TrustSnapshot,
+    trust::{Rejection, TrustSnapshot},
 };
 
 const EXTENSION: &str = "SillyTavern-8000";
@@ -19,6 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 struct Fixture {
     registry: Addr<Registry>,
+    lobby: Addr<Lobby>,
     metrics: Arc<Metrics>,
 }
 
@@ -109,9 +111,9 @@ impl Fixture {
         let mut settings = ServerSettings::default();
         (settings.reconnect_attempts, settings.reconnect_delay) = (1, grace);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let (_, _, _, registry) = idle(settings, Arc::default(), bound, &metrics);
+        let (_, _, lobby, registry) = idle(settings, Arc::default(), bound, &metrics);
         let registry = registry.start();
-        Self { registry, metrics }
+        Self { registry, lobby, metrics }
     }
 
     async fn ask(&self, question: OpenSocket) -> Result<Opened, NotAdmitted> {
@@ -314,7 +316,7 @@ async fn sockets_and_sessions_of_a_client_are_bounded() {
 
 /// Takes calls of functions, and is told to drop sockets.
 #[derive(Default)]
-struct Session(Arc<parking_lot::Mutex<Vec<SocketKey>>>);
+struct Session(Arc<parking_lot::Mutex<Vec<(SocketKey, Revision)>>>);
 
 impl Actor for Session {
     type Context = Context<Self>;
@@ -332,8 +334,7 @@ impl Handler<ReviseSocket> for Session {
     type Result = ();
 
     fn handle(&mut self, revised: ReviseSocket, _: &mut Self::Context) {
-        assert_eq!(revised.revision, Revision::KeyRemoved);
-        self.0.lock().push(revised.socket);
+        self.0.lock().push((revised.socket, revised.revision));
     }
 }
 
@@ -374,5 +375,67 @@ async fn all_sockets_of_a_client_go_with_its_key() {
     f.registry.send(DisconnectClient(id("a"))).await.unwrap();
     // Behind what it was told.
     session.send(ReviseSocket { socket: SocketKey::NONE, revision: Revision::KeyRemoved }).await.unwrap();
-    assert_eq!(*log.lock(), [keys[0], keys[2], SocketKey::NONE]);
+    assert_eq!(*log.lock(), [keys[0], keys[2], SocketKey::NONE].map(|key| (key, Revision::KeyRemoved)));
+}
+
+/// The two would share a room, and each would read what the other asks.
+#[actix::test]
+async fn a_name_that_another_client_has_now_is_given_back() {
+    let f = Fixture::new(LONG, 8);
+    let told = Session::default();
+    let log = told.0.clone();
+    let session = told.start();
+    let instance = |name: &str| {
+        let mut asked = question("app", Namespace::Llm, 1);
+        asked.entry.identity = Identity::new(name).unwrap();
+        asked.entry.session = Some(session.clone().recipient());
+        asked
+    };
+    let mut opened = Vec::new();
+    for name in ["app", "app-b", "app-b-tab", "app-c", "app-b-away"] {
+        opened.push(f.ask(instance(name)).await.unwrap());
+    }
+    f.close(opened.pop().unwrap()).await;
+    f.registry.send(ReviewGrants(Arc::new(TrustSnapshot::of(&["app", "app-b"])))).await.unwrap();
+    session.send(ReviseSocket { socket: SocketKey::NONE, revision: Revision::KeyRemoved }).await.unwrap();
+    let rejected = Revision::Reject(Rejection::unauthorized());
+    let behind = (SocketKey::NONE, Revision::KeyRemoved);
+    assert_eq!(*log.lock(), [(opened[1].key, rejected.clone()), (opened[2].key, rejected), behind]);
+    // Nobody waits for them to come back: their rooms go with them.
+    for at in [2, 1] {
+        f.close(opened.remove(at)).await;
+    }
+    let _other = f.open("app-b", Namespace::Llm, 2).await;
+    let rooms = async || -> Vec<String> {
+        let rooms = f.lobby.send(ListRooms(None)).await.unwrap();
+        rooms.into_iter().map(|room| room.to_string()).collect()
+    };
+    while rooms().await != ["app", "app-b", "app-c"] {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(f.members().await, ["app", "app-c", "app-b"]);
+}
+
+#[test]
+fn who_may_be_called_what() {
+    let clients = TrustSnapshot::of(&["app", "app-b", "monitor", "SillyTavern-8000"]);
+    for (client, name, may) in [
+        ("app", "app", true),
+        ("app", "app-c", true),
+        ("app", "app-b", false),
+        ("app", "app-b-tab", false),
+        ("app-b", "app-b-tab", true),
+        ("app-b", "app", false),
+        ("app", "app<b>", false),
+        ("monitor", "monitor-room", true),
+        ("monitor-", "monitor-room", false),
+        // It is its own id.
+        ("monitor-room", "monitor-room", true),
+    ] {
+        assert_eq!(
+            may_be_called(&clients, &id(client), &Identity::new(name).unwrap()),
+            may,
+            "{client}: {name}"
+        );
+    }
 }

@@ -398,6 +398,10 @@ impl Handler<Present> for RoomSupervisor {
         if is_new && let Ok(own) = RoomName::new(identity.as_str()) {
             // One that others are in has been there all the time.
             self.tell(&own, Attendance::Owner(identity.clone()));
+            if self.is_mine(own.as_str()) && !self.rooms.contains_key(&own) {
+                // Behind the word that who had that name before is gone.
+                self.list(own, Listed::Here(vec![identity.clone()]));
+            }
         }
         if looks {
             self.shows_own(&identity, ctx);

@@ -146,6 +146,22 @@ impl TrustSnapshot {
 }
 
 #[cfg(test)]
+impl TrustSnapshot {
+    /// These are trusted, and nobody else.
+    pub(crate) fn of(ids: &[&str]) -> Self {
+        let entry = |id: &&str| ClientEntry {
+            client_id: ClientId::new(*id).unwrap(),
+            trusted: true,
+            admin: false,
+            password: None,
+            file: format!("{id}.json"),
+        };
+        let clients = ids.iter().map(entry).map(|entry| (entry.client_id.clone(), entry));
+        Self { clients: clients.collect(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
