@@ -1,7 +1,7 @@
 //! What a stream carries beside its text.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -31,6 +31,29 @@ impl PartialEq for Unread {
 
 impl Eq for Unread {}
 
+/// When the first text of a stream was sent, among those of all streams. A stream may start long before that, while
+/// others are sent text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn(OnceLock<u64>);
+
+impl Turn {
+    /// Its text is sent from now on: behind that of all streams whose turn has come. Its number.
+    pub fn comes(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        *self.0.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Its number; behind all of them while it has not come.
+    pub fn number(&self) -> u64 {
+        self.0.get().copied().unwrap_or(u64::MAX)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_number(number: u64) -> Self {
+        Self(number.into())
+    }
+}
+
 /// The metadata of one extension stream, as its receivers see it (spec §5.5). It outlives the packet that it came in,
 /// and shares nothing with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +67,8 @@ pub struct StreamInfo {
     pub output_id: Arc<str>,
     /// The request that the answer is attributed to.
     pub request_id: Arc<str>,
+    /// Tells which of two streams was sent first. Keys do not: they are given when a stream starts.
+    pub turn: Turn,
     /// Of the answer: it is not read as long as this lives.
     pub unread: Unread,
 }
@@ -55,7 +80,7 @@ impl StreamInfo {
         // collide there. Only uniqueness matters, not order between threads.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { key, stream_id, output_id, request_id, unread: Unread::default() }
+        Self { key, stream_id, output_id, request_id, turn: Turn::default(), unread: Unread::default() }
     }
 
     /// The same, of this answer.

@@ -21,5 +21,5 @@ mod text;
 pub use inbound::{
     DataError, Emit, EndError, InboundLimits, InboundStreams, PieceKind, StartError, StreamStart,
 };
-pub use info::{StreamInfo, Unread};
+pub use info::{StreamInfo, Turn, Unread};
 pub use outbound::{Command, OutboundLimits, StreamGrouping, StreamSender, StreamText, WireId, WireIdError};

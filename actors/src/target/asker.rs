@@ -24,6 +24,7 @@ use super::{
 use crate::{
     llm_router::{Delivery, Origin, Peer, Requester},
     registry::SocketKey,
+    stream::StreamInfo,
 };
 
 /// A fence comes back in microseconds, and in this time on a machine that is busy with other things. A bound for faults.
@@ -145,11 +146,11 @@ impl Asker {
     }
 
     /// What its sockets but this have had of a stream. What is kept none has had, nor gives back any more.
-    fn had_by_others(&self, from: SocketKey, key: u64) -> Spans {
+    fn had_by_others(&self, from: SocketKey, stream: &StreamInfo) -> Spans {
         let others = self.peers.iter().filter(|lane| lane.peer.socket != from);
         let before = self.past.iter().filter(|past| past.socket != from);
-        let others = others.flat_map(|lane| lane.heard.spans(key));
-        others.chain(before.flat_map(|past| past.spans(key))).collect()
+        let others = others.flat_map(|lane| lane.heard.spans(stream));
+        others.chain(before.flat_map(|past| past.spans(stream))).collect()
     }
 
     /// What a socket gives back, and no other has had.
@@ -161,7 +162,7 @@ impl Asker {
         for part in parts {
             match part {
                 Delivery::Text(text) => {
-                    let left = without(&text, &self.had_by_others(from, text.info.key));
+                    let left = without(&text, &self.had_by_others(from, &text.info));
                     wanted.extend(left.into_iter().map(Delivery::Text));
                 }
                 other => wanted.push(other),

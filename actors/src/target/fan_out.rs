@@ -43,7 +43,7 @@ pub struct FanOut {
     holder: SocketKey,
     routes: FastMap<RouteId, Route>,
     by_request: FastMap<RequestId, RouteId>,
-    /// Key of the newest stream that was sent.
+    /// Turn of the newest stream that was sent.
     newest: u64,
     limits: FanOutLimits,
     /// Set while something waits for a full mailbox.
@@ -238,7 +238,7 @@ impl FanOut {
     /// Text of a stream, to everybody who asked.
     pub fn text(&mut self, route: RouteId, info: Arc<StreamInfo>, text: Bytes, end: bool, now: Instant) {
         let before = self.newest;
-        self.newest = before.max(info.key);
+        self.newest = before.max(info.turn.comes());
         let Some(route) = self.routes.get_mut(&route) else {
             return;
         };

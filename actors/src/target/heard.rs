@@ -5,7 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::{maps::FastMap, registry::SocketKey, stream::StreamText};
+use crate::{
+    maps::FastMap,
+    registry::SocketKey,
+    stream::{StreamInfo, StreamText},
+};
 
 /// Places in a stream.
 pub(super) type Spans = SmallVec<[Range<u64>; 4]>;
@@ -45,7 +49,7 @@ impl OpenStreams {
 /// What a socket is sent: all from when it joined, and of what came before, what others did not have.
 #[derive(Clone, Default)]
 pub(super) struct Heard {
-    /// The newest stream of the target when it joined, and those that were open. Keys of streams rise.
+    /// The turn of the target's newest stream when it joined, and those that were open.
     newest: u64,
     open: OpenStreams,
     /// From before; there is no more of it than was kept.
@@ -69,9 +73,9 @@ impl Heard {
     }
 
     /// What it is sent of a stream.
-    pub(super) fn spans(&self, key: u64) -> impl Iterator<Item = Range<u64>> {
-        let start = if key > self.newest { Some(0) } else { self.open.get(key) };
-        start.map(|start| start..u64::MAX).into_iter().chain(self.older.of(key).iter().cloned())
+    pub(super) fn spans(&self, stream: &StreamInfo) -> impl Iterator<Item = Range<u64>> {
+        let start = if stream.turn.number() > self.newest { Some(0) } else { self.open.get(stream.key) };
+        start.map(|start| start..u64::MAX).into_iter().chain(self.older.of(stream.key).iter().cloned())
     }
 }
 
@@ -79,7 +83,7 @@ impl Heard {
 pub(super) struct Past {
     pub(super) socket: SocketKey,
     sent: Heard,
-    /// The newest stream that it was sent, and how far it was sent those that went on.
+    /// The turn of the newest stream that it was sent, and how far it was sent those that went on.
     newest: u64,
     open: OpenStreams,
     /// What it gave back: no more than was on its way to it.
@@ -97,9 +101,10 @@ impl Past {
     }
 
     /// What it has had of a stream.
-    pub(super) fn spans(&self, key: u64) -> impl Iterator<Item = Range<u64>> {
-        let end = if key > self.newest { 0 } else { self.open.get(key).unwrap_or(u64::MAX) };
-        let sent = self.sent.spans(key).map(move |span| span.start..span.end.min(end));
+    pub(super) fn spans(&self, stream: &StreamInfo) -> impl Iterator<Item = Range<u64>> {
+        let key = stream.key;
+        let end = if stream.turn.number() > self.newest { 0 } else { self.open.get(key).unwrap_or(u64::MAX) };
+        let sent = self.sent.spans(stream).map(move |span| span.start..span.end.min(end));
         sent.flat_map(move |span| minus(span, self.returned.of(key)))
     }
 }
@@ -173,11 +178,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::StreamInfo;
+    use crate::stream::Turn;
 
     fn text(at: u64, words: &str, end: bool) -> StreamText {
         let info = Arc::new(StreamInfo::new("s".into(), "o".into(), "r".into()));
         StreamText { info, at, text: Bytes::copy_from_slice(words.as_bytes()), end }
+    }
+
+    /// They are sent text in the order of their keys here.
+    fn stream(key: u64) -> Arc<StreamInfo> {
+        let info = StreamInfo::new("s".into(), "o".into(), "r".into());
+        Arc::new(StreamInfo { key, turn: Turn::of_number(key), ..info })
     }
 
     fn left(at: u64, words: &str, had: &[(u64, u64)]) -> Vec<(u64, String, bool)> {
@@ -220,7 +231,7 @@ mod tests {
         let mut sent = Heard::new(5, &open);
         let of = |key, at, words| {
             let text = text(at, words, false);
-            StreamText { info: Arc::new(StreamInfo { key, ..(*text.info).clone() }), ..text }
+            StreamText { info: stream(key), ..text }
         };
         sent.catches_up(&of(5, 1, "ab"));
         sent.catches_up(&of(5, 3, "ab"));
@@ -230,7 +241,7 @@ mod tests {
         let mut past = Past::new(SocketKey::next(), sent, 6, &open);
         let spans = |past: &Past| {
             let ends = |span: Range<u64>| (span.start, span.end);
-            [4, 5, 6, 7].map(|key| past.spans(key).map(ends).collect::<Vec<_>>())
+            [4, 5, 6, 7].map(|key| past.spans(&stream(key)).map(ends).collect::<Vec<_>>())
         };
         assert_eq!(spans(&past), [vec![], vec![(7, u64::MAX), (1, 5)], vec![(0, 9)], vec![]]);
         for text in [of(6, 8, "i"), of(6, 4, "ef"), of(5, 3, "ab")] {

@@ -96,7 +96,7 @@ impl Lane {
     /// own order.
     pub(super) fn push_returned(&mut self, delivery: Delivery) {
         self.bytes += cost(&delivery);
-        let place = |text: &StreamText| (text.info.key, text.at);
+        let place = |text: &StreamText| (text.info.turn.number(), text.at);
         let text = delivery.text().map(place);
         let is_later = |part: &&Delivery| text.is_some() && part.text().map(place) > text;
         let back = self.returned.min(self.parts.len());

@@ -68,6 +68,54 @@ fn a_stream_that_goes_on_is_not_what_an_older_socket_has_had() {
     });
 }
 
+/// An extension that answers in parallel begins one and sends another.
+#[test]
+fn a_stream_without_text_is_neither_what_a_socket_has_had_nor_what_it_has_missed() {
+    run(async {
+        let (first, second, third) = (Socket::new(100), Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let (late, other) = (stream(), stream());
+        f.send(&other, "other", true);
+        f.peers(&[], false);
+        f.peers(&[&second], false);
+        f.settle(&[&first, &second]).await;
+        f.send(&late, "late", true);
+        f.peers(&[], false);
+        f.returned_from(&second, vec![text(&late, 0, "late", true)]);
+        f.peers(&[&third], false);
+        f.settle(&[&third]).await;
+        assert_eq!((second.text(), third.text()), ("late".into(), "late".into()), "it was not read there");
+    });
+    run(async {
+        let (first, second) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let (late, other) = (stream(), stream());
+        f.send(&other, "other", true);
+        f.peers(&[&first, &second], false);
+        f.send(&late, "late", true);
+        f.peers(&[&second], false);
+        f.returned_from(&first, vec![text(&late, 0, "late", true)]);
+        f.settle(&[&second]).await;
+        assert_eq!(second.text(), "late", "it was sent to both");
+    });
+}
+
+#[test]
+fn what_comes_back_keeps_the_order_of_its_sending_whichever_stream_started_first() {
+    run(async {
+        let (first, next) = (Socket::new(100), Socket::new(100));
+        let mut f = Fixture::new(10_000, vec![(me(), vec![first.peer.clone()])]);
+        let (later, earlier) = (stream(), stream());
+        f.send(&earlier, "1", true);
+        f.send(&later, "2", true);
+        f.peers(&[], false);
+        f.returned_from(&first, vec![text(&earlier, 0, "1", true), text(&later, 0, "2", true)]);
+        f.peers(&[&next], false);
+        f.settle(&[&next]).await;
+        assert_eq!(next.text(), "12");
+    });
+}
+
 /// It has given back what it had, and the router, which was not told yet, names it once more.
 #[test]
 fn a_socket_that_is_over_does_not_come_back() {

@@ -13,6 +13,10 @@ use crate::{
 
 #[derive(Clone, Debug)]
 enum Act {
+    /// One of the streams: its text comes later, or never.
+    Starts {
+        stream: usize,
+    },
     /// Some text of one of the streams.
     Text {
         stream: usize,
@@ -44,6 +48,7 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let text = (0usize..3, 1usize..8, prop::bool::weighted(0.2));
     let act = prop_oneof![
+        3 => (0usize..3).prop_map(|stream| Act::Starts { stream }),
         8 => text.prop_map(|(stream, len, end)| Act::Text { stream, len, end }),
         2 => (1usize..9).prop_map(|mailbox| Act::Opens { mailbox }),
         1 => Just(Act::Dies),
@@ -123,8 +128,12 @@ struct World {
 }
 
 impl World {
+    fn starts(&mut self, stream: usize) -> Arc<StreamInfo> {
+        self.streams.entry(stream).or_insert_with(super::fixture::stream).clone()
+    }
+
     fn text(&mut self, stream: usize, len: usize, end: bool) {
-        let info = self.streams.entry(stream).or_insert_with(super::fixture::stream).clone();
+        let info = self.starts(stream);
         let sent = self.sent.entry(info.key).or_default();
         let words: String =
             (sent.len()..sent.len() + len).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
@@ -195,6 +204,7 @@ async fn each_byte_is_read_once(acts: Vec<Act>, away_last: bool) -> Result<(), T
     };
     for act in acts {
         match act {
+            Act::Starts { stream } => _ = world.starts(stream),
             Act::Text { stream, len, end } => world.text(stream, len, end),
             // Of more sockets than that it is not remembered what they have had.
             Act::Opens { mailbox } if world.lines.len() < 12 => world.open(mailbox),
