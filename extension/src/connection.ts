@@ -4,8 +4,9 @@
  *
  * `/auth` comes first. It shows the key, or asks for one (spec §2.6), and the other namespaces wait for
  * what it says. A broker may also let somebody in without a valid key, for a while and only to log in: it
- * pushes none, and answers nothing else. The key that the broker names there lives as long as the
- * broker's process: another one after a reconnect means that it knows nothing of what was asked before.
+ * pushes none, and answers nothing else. The session key, which it gives to an extension on `/auth`, lives
+ * as long as the broker's process, whatever key was shown: another one after a reconnect means that it
+ * knows nothing of what was asked before.
  *
  * No goodbye is ever sent: a broker keeps the place of a peer that vanished, not of one that left.
  */
@@ -224,19 +225,25 @@ export class Connection {
   async #greeted(auth: Socket, credential: Deferred<string>): Promise<void> {
     const target = this.#target;
     if (target === null) return;
-    const asked = auth.timeout(KEY_PUSH_MS).emitWithAck(EVENT.clientKey, { clientId: target.clientId });
-    // Without an answer only the sign of whether this is the same broker is missing: it counts as another one.
-    const answer: unknown = await asked.catch(() => null);
+    const ask = async (event: string): Promise<Record<string, unknown>> => {
+      const asked = auth.timeout(KEY_PUSH_MS).emitWithAck(event, { clientId: target.clientId });
+      // Without an answer only the sign of whether this is the same broker is missing: it counts as another one.
+      const answer: unknown = await asked.catch(() => null);
+      return isObject(answer) ? answer : {};
+    };
+    // Only the session key is there for whoever shows a key: the broker has kept no more than its hash. Who is
+    // no extension for the broker gets no session key, but its own; who may only log in gets neither.
+    const [session, own] = await Promise.all([ask(EVENT.identify), ask(EVENT.clientKey)]);
     if (this.#credential !== credential || this.#target !== target) return;
-    const { key, message } = isObject(answer) ? answer : {};
+    const key = [session['key'], own['key']].find((given) => typeof given === 'string');
     // A key that is pushed comes before any answer.
-    if (message === UNAUTHORIZED && this.#broker === null) {
+    if (own['message'] === UNAUTHORIZED && key === undefined && this.#broker === null) {
       const why = target.key === '' ? 'The broker asks for a key.' : 'Invalid key.';
       this.#rejected({ message: why, limited: false });
       return;
     }
     // It may be another one than the pushed, and come when all namespaces are open.
-    if (typeof key === 'string') this.#broker ??= key;
+    if (key !== undefined) this.#broker ??= key;
     credential.resolve(target.key);
   }
 

@@ -145,6 +145,8 @@ async function chat(job: Job, onDelta: (text: string) => void): Promise<Generate
   if (job.regenerate) {
     if (groupId !== null) throw new GenerationError('SillyTavern regenerates one-to-one chats only.');
     if (messages.length < 2) throw new GenerationError('The chat has no answer to regenerate.');
+    // A note, or a hidden message: SillyTavern would delete it as if it were the answer, and answer once more.
+    if (messages.at(-1)?.is_system) throw new GenerationError('The last message of the chat is not an answer.');
   } else {
     await addUserMessage(job);
   }
@@ -157,19 +159,27 @@ async function chat(job: Job, onDelta: (text: string) => void): Promise<Generate
     onDelta(delta);
   };
   const draft = setDraftAside();
+  // A group's characters generate one after the other, and what is in the field would be said before each of them.
+  const begun = (type: string, _options: object, counting: boolean) => {
+    if (groupId !== null && type !== 'quiet' && !counting) draft.hold();
+  };
   // Prompts that SillyTavern prepares to count their tokens say the same when they are ready, and a group's field is
   // emptied for each of its characters: too early, and the draft would be taken for what is said, or lost.
-  const prepared = () => {
+  const prepared = (_data: unknown, counting?: boolean) => {
     if (groupId === null && (job.regenerate || draft.wasEmptied())) draft.restore();
+    // What a tool has brought goes to the model without a look at the field.
+    if (groupId !== null && counting === false) draft.letGo();
   };
   const before = messages.filter((message) => isAnswer(message));
   eventSource.on(eventName('STREAM_TOKEN_RECEIVED'), token);
+  eventSource.on(eventName('GENERATION_STARTED'), begun);
   eventSource.on(eventName('GENERATE_AFTER_DATA'), prepared);
   let result: unknown;
   try {
     result = await context().generate(job.regenerate ? 'regenerate' : 'normal', { automatic_trigger: true });
   } finally {
     eventSource.removeListener(eventName('STREAM_TOKEN_RECEIVED'), token);
+    eventSource.removeListener(eventName('GENERATION_STARTED'), begun);
     eventSource.removeListener(eventName('GENERATE_AFTER_DATA'), prepared);
     draft.restore();
   }
@@ -204,34 +214,45 @@ async function addUserMessage({ text, clientId }: Job): Promise<void> {
   await saveChat();
 }
 
-/** A normal generation empties the input field: what the user is writing there comes back. */
+/** A normal generation takes the input field for what is said: what the user writes there is kept, and comes back. */
 function setDraftAside() {
   const field = document.querySelector<HTMLTextAreaElement>('#send_textarea');
-  let draft = field?.value ?? '';
+  let draft = '';
+  /** SillyTavern has yet to look at the field: whatever comes into it is put aside at once. */
+  let holding = false;
+  let emptied = false;
+  let ours = false;
   const set = (value: string) => {
     if (!field) return;
     field.value = value;
+    ours = true;
     field.dispatchEvent(new Event('input', { bubbles: true }));
+    ours = false;
   };
-  if (draft !== '') set('');
-  let emptied = false;
-  /** What the user has written since, and SillyTavern has not emptied yet. */
-  let written = '';
-  const input = (event: Event) => {
-    const value = field?.value ?? '';
-    // The user's own are trusted.
-    if (event.isTrusted || value !== '') {
-      written = value;
-      return;
-    }
-    emptied = true;
+  const hold = () => {
+    holding = true;
+    const written = field?.value ?? '';
     draft += written;
-    written = '';
+    if (written !== '') set('');
+  };
+  const input = (event: Event) => {
+    if (ours) return;
+    // The user's own are trusted.
+    if (!event.isTrusted && field?.value === '') {
+      emptied = true;
+      holding = false;
+    }
+    if (holding) hold();
   };
   field?.addEventListener('input', input);
+  hold();
   return {
     /** SillyTavern has emptied the field since. */
     wasEmptied: () => emptied,
+    hold,
+    letGo: () => {
+      holding = false;
+    },
     restore: () => {
       field?.removeEventListener('input', input);
       if (draft !== '') set(draft + (field?.value ?? ''));

@@ -6,6 +6,7 @@ export const EVENT = {
   error: 'ERROR',
   message: 'message',
   clientKey: 'GET_CLIENT_KEY',
+  identify: 'IDENTIFY_SILLYTAVERN',
   generateKey: 'GENERATE_CLIENT_KEY',
   removeKey: 'REMOVE_CLIENT_KEY',
   clients: 'UPDATE_CONNECTED_CLIENTS',

@@ -68,15 +68,19 @@ export function load(): Settings {
 }
 
 export function save(settings: Settings): void {
-  const { extensionSettings, saveSettingsDebounced } = context();
+  keep(settings, Date.now());
+  context().saveSettingsDebounced();
+  channel.postMessage(rights(settings));
+}
+
+/** Puts them where SillyTavern and a reload of this tab take them from. */
+function keep(settings: Settings, at: number): void {
   // The default follows the port of the page, so it is not stored.
   const clientId = settings.clientId === defaultClientId(window.location) ? '' : settings.clientId;
-  const stored: Stored = { ...settings, clientId, savedAt: Date.now() };
+  const stored: Stored = { ...settings, clientId, savedAt: at };
   sessionStorage.setItem(NAME, JSON.stringify(stored));
   if (!settings.remember) for (const name of SECRET) delete stored[name];
-  extensionSettings[NAME] = stored;
-  saveSettingsDebounced();
-  channel.postMessage(rights(settings));
+  context().extensionSettings[NAME] = stored;
 }
 
 type Stored = Partial<Settings> & { savedAt: number };
@@ -95,6 +99,9 @@ export function follow(settings: Settings, changed: () => void): void {
     Object.assign(settings.policy, policy);
     Object.assign(settings.functions, functions);
     settings.slashCommands = slashCommands;
+    // SillyTavern saves all that this tab has, whenever anything changes: what was switched off elsewhere would be
+    // on again. Its age stays, for the rest of it is no newer than before.
+    keep(settings, savedAt(context().extensionSettings[NAME]));
     changed();
   };
 }

@@ -37,7 +37,7 @@ class FakeSocket extends Emitter {
       emitWithAck: (event: string) => {
         this.sent.push([event]);
         return new Promise((resolve, reject) => {
-          const answer = reply();
+          const answer = reply(event);
           if (answer !== undefined) resolve(answer);
           else setTimeout(() => reject(new Error('timeout')), ms);
         });
@@ -79,7 +79,7 @@ class FakeManager extends Emitter {
 
 let managers: FakeManager[] = [];
 /** What `/auth` answers; nothing, as a broker that does not know the question, if undefined. */
-let reply: () => object | Promise<object> | undefined;
+let reply: (event: string) => object | Promise<object> | undefined;
 
 vi.mock('socket.io-client', () => ({ Manager: function () { return new FakeManager(); } }));
 
@@ -155,6 +155,50 @@ describe('a connection that is made again', () => {
 
   test('by the user, as another client: nobody waits', async () => {
     expect(await again({ ...target, clientId: 'SillyTavern-1' })).toEqual([false, false]);
+  });
+});
+
+describe('a connection that is made again with a key', () => {
+  const shown = { ...target, key: 'lasting key' };
+  const [unknown, unauthorized] = ['Client key not found.', 'Unauthorized'].map((message) => ({ status: 'error', message }));
+  /** The broker takes the key and pushes none: of the one it was shown, it knows only the hash. */
+  const accepted = async () => {
+    manager().opens();
+    await socket('/auth').opens('a');
+    return socket('/llm').opens('l');
+  };
+  /** The network breaks, and is back at once, with a broker that answers `then`. */
+  const again = async (then: typeof reply) => {
+    connection.open(shown);
+    await accepted();
+    for (const namespace of ['/auth', '/llm']) socket(namespace).closes('transport close');
+    await vi.advanceTimersByTimeAsync(1_000);
+    reply = then;
+    expect(await accepted()).toMatchObject({ key: 'lasting key' });
+    return lines.map(({ resumed }) => resumed);
+  };
+  const named = (key: string) => (event: string) =>
+    event === 'IDENTIFY_SILLYTAVERN' ? { status: 'warning', message: 'SillyTavern already connected.', key } : unknown;
+
+  test('to the same process: it still waits for answers', async () => {
+    reply = named('session key');
+    expect(await again(reply)).toEqual([false, true]);
+  });
+
+  test('to another process: it knows nothing of what was asked', async () => {
+    reply = named('session key');
+    expect(await again(named('another session key'))).toEqual([false, false]);
+  });
+
+  test('to a broker that names the key itself, and no session key: it is known by that', async () => {
+    reply = (event) => (event === 'GET_CLIENT_KEY' ? { status: 'ok', key: 'lasting key' } : unauthorized);
+    expect(await again(reply)).toEqual([false, true]);
+  });
+
+  test('to a broker for which it is no extension: it is not taken for one that may only log in', async () => {
+    reply = (event) => (event === 'GET_CLIENT_KEY' ? unknown : unauthorized);
+    expect(await again(reply)).toEqual([false, false]);
+    expect(states.at(-1)).toEqual({ name: 'online' });
   });
 });
 

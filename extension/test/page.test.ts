@@ -1,6 +1,6 @@
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseUrl } from '../src/connection';
-import { defaultClientId, withDefaults } from '../src/settings';
+import { defaultClientId, follow, load, save, type Settings, withDefaults } from '../src/settings';
 import { Tabs, tabSuffix } from '../src/tabs';
 
 class MemoryStorage implements Storage {
@@ -64,6 +64,61 @@ describe('settings', () => {
     expect(settings).toMatchObject({ url: 'http://x', key: '', clientId: 'SillyTavern-1' });
     expect(settings.policy).toEqual({ quiet: true, chat: false, defaultMode: 'quiet' });
     expect(settings.functions.runSlashCommand).toBe(true);
+  });
+});
+
+describe('what is switched off in another tab', () => {
+  const NAME = 'newage-broker';
+  let other: BroadcastChannel;
+  let heard: unknown[];
+  let extensionSettings: Record<string, unknown>;
+  let settings: Settings;
+
+  beforeEach(() => {
+    extensionSettings = {};
+    vi.stubGlobal('window', { location: { port: '8000', protocol: 'http:' } });
+    vi.stubGlobal('sessionStorage', new MemoryStorage());
+    vi.stubGlobal('SillyTavern', { getContext: () => ({ extensionSettings, saveSettingsDebounced: () => {} }) });
+    other = new BroadcastChannel(`${NAME}.settings`);
+    heard = [];
+    other.onmessage = ({ data }) => heard.push(data);
+    settings = { ...load(), key: 'secret' };
+    settings.functions.runSlashCommand = true;
+  });
+  afterEach(() => {
+    other.close();
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  /** Both tabs know the settings; then the other one forbids slash commands. */
+  const switchedOff = async () => {
+    vi.setSystemTime(1_000);
+    save(settings);
+    vi.setSystemTime(2_000);
+    await vi.waitFor(() => expect(heard).toHaveLength(1));
+    const { policy, functions, slashCommands } = settings;
+    const changed = new Promise<void>((resolve) => follow(settings, resolve));
+    other.postMessage({ policy, functions: { ...functions, runSlashCommand: false }, slashCommands });
+    await changed;
+  };
+
+  test('is off in what SillyTavern saves of this tab, and after a reload, however old its copy is', async () => {
+    await switchedOff();
+    expect(extensionSettings[NAME]).toMatchObject({ key: 'secret', functions: { runSlashCommand: false } });
+    expect(load().functions.runSlashCommand).toBe(false);
+    extensionSettings[NAME] = { savedAt: 0, functions: { runSlashCommand: true } };
+    expect(load().functions.runSlashCommand).toBe(false);
+  });
+
+  test('is not told again, makes the rest no newer, and gives no secrets away', async () => {
+    settings.remember = false;
+    await switchedOff();
+    expect(extensionSettings[NAME]).toMatchObject({ savedAt: 1_000, remember: false });
+    expect(extensionSettings[NAME]).not.toHaveProperty('key');
+    expect(load().key).toBe('secret');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(heard).toHaveLength(1);
   });
 });
 

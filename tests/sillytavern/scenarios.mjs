@@ -3,16 +3,14 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { Broker, newage } from './support/broker.mjs';
+import { keys } from './keys.mjs';
+import { newage } from './support/broker.mjs';
 import { text } from './support/client.mjs';
-import { connect, openPanel, openSeraphina, openTavern, part, ready, stateIs, stream } from './support/page.mjs';
+import { connect, openGroup, openPanel, openSeraphina, openTavern, part, ready, stateIs, stream } from './support/page.mjs';
+import { TEXT, TOKENS } from './support/texts.mjs';
 import { door } from './support/upstream.mjs';
 import { within } from './support/wait.mjs';
 import { SHOTS, World } from './support/world.mjs';
-
-// Characters of four bytes, of several code points, and cut in halves; white space at both ends.
-const TOKENS = ['  Hel', 'lo 😀', '🎉 \ud83d', '\ude00 family 👩‍👩‍👧‍👦', ' 你好，', '世界。', '\n\n  𠮷野家\t', '*end*  \n'];
-const TEXT = TOKENS.join('');
 
 export function scenarios(alias, install) {
   describe(alias, { timeout: 240_000 }, () => {
@@ -357,6 +355,11 @@ export function scenarios(alias, install) {
         });
         await page.locator('#chat .last_mes .mes_text', { hasText: 'a note 📝' }).waitFor();
         assert.equal(await page.locator('#chat [onerror]').count(), 0);
+        // A note is no answer that could be replaced.
+        const before = await world.chat();
+        const id = await bot.ask(target, '', { requestType: 'regenerateMessage' });
+        assert.equal(await bot.failure(id), 'The last message of the chat is not an answer.');
+        assert.deepEqual(await world.chat(), before);
         assert.deepEqual(await result('runSlashCommand', '/echo hello'), { pipe: 'hello' });
         assert.match(await denial('runSlashCommand', '/setvar key=x 1'), /not on the list/);
         assert.match(await denial('runSlashCommand', '/echo x | /setvar key=x 1'), /pipes/);
@@ -485,6 +488,9 @@ export function scenarios(alias, install) {
       await part(page, 'function-listCharacters').uncheck();
       await other.waitForFunction(() => !document.querySelector('[data-newage="function-listCharacters"]').checked);
       assert.equal((await app.call(target, 'listCharacters')).success, false);
+      // So does what SillyTavern saves of the other one, all of it, whenever something changes there.
+      const saved = () => globalThis.SillyTavern.getContext().extensionSettings['newage-broker'].functions.listCharacters;
+      assert.equal(await other.evaluate(saved), false);
       await part(page, 'function-listCharacters').check();
 
       world.model({ tokens: TOKENS });
@@ -522,58 +528,33 @@ export function scenarios(alias, install) {
       await world.idle();
     });
 
-    test('a broker that wants keys: it gives this machine one, and a wrong one is refused in words', async () => {
-      const strict = await Broker.start({ clients: [target], settings: { networkSafe: false } });
-      try {
-        await connect(page, strict.url);
-        await part(page, 'key-client').fill(target);
-        await part(page, 'key-generate').click();
-        await part(page, 'key-row').waitFor();
-        const key = await part(page, 'key-result').inputValue();
-        await part(page, 'key').fill('wrong');
-        await part(page, 'key').press('Tab');
-        await stateIs(page, 'refused');
-        assert.match(await part(page, 'state').textContent(), /Invalid key/);
-        await part(page, 'key').fill(key);
-        await part(page, 'key').press('Tab');
-        await world.idle();
-        // The key is the lasting one: it survives the broker.
-        await strict.kill();
-        await stateIs(page, 'unreachable');
-        await strict.up();
-        await world.idle();
-      } finally {
-        await part(page, 'key').fill('');
-        await connect(page, world.proxy.url);
-        await strict.stop();
-      }
-    });
+    keys(() => world);
 
-    test('a broker that wants keys and gives none away: without one, or with a wrong one, it is refused in words', async () => {
-      const config = '[trust]\nget_key_from_loopback = false\ninvalid_key_policy = "tempRoom"\n';
-      const strict = await Broker.start({ clients: [], settings: { networkSafe: false }, config });
-      const refused = async (why) => {
-        await part(page, 'state').filter({ hasText: `The broker refuses this client: ${why}` }).waitFor();
-        await stateIs(page, 'refused');
-      };
-      try {
-        const { stdout } = await newage('client', 'add', target, '--data', strict.data);
-        await openPanel(page);
-        await part(page, 'url').fill(strict.url);
-        await part(page, 'url').press('Tab');
-        await refused('The broker asks for a key.');
-        await part(page, 'key').fill('wrong');
-        await part(page, 'key').press('Tab');
-        await refused('Invalid key.');
-        const [key] = /[0-9a-f-]{36}/.exec(stdout);
-        await part(page, 'key').fill(key);
-        await part(page, 'key').press('Tab');
-        await world.idle();
-      } finally {
-        await part(page, 'key').fill('');
-        await connect(page, world.proxy.url);
-        await strict.stop();
-      }
+    test('a group answers one after the other; what the user writes meanwhile is not said', async () => {
+      await openGroup(page, ['Seraphina', 'Second']);
+      const field = page.locator('#send_textarea');
+      await field.fill('a');
+      const [first, second] = [door(1), door(1)];
+      const doors = [first, second];
+      world.model(() => ({ tokens: ['Hel', 'lo'], gate: doors.shift()?.gate }));
+      const before = (await world.chat()).length;
+      const id = await app.ask(target, 'Hello, both of you.', { mode: 'chat' });
+      await first.reached;
+      await field.pressSequentially(' draft');
+      first.open();
+      await second.reached;
+      await field.pressSequentially(' of mine');
+      second.open();
+      assert.equal(await app.streamed(id), 'HelloHello');
+      await world.idle();
+      assert.deepEqual((await world.chat()).slice(before).map(({ name, mes }) => [name, mes]), [
+        ['Tester', 'Hello, both of you.'],
+        ['Seraphina', 'Hello'],
+        ['Second', 'Hello'],
+      ]);
+      assert.equal(await field.inputValue(), 'a draft of mine');
+      await field.fill('');
+      await openSeraphina(page);
     });
 
     test('in Chinese, in another browser', async () => {

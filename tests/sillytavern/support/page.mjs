@@ -71,6 +71,28 @@ export const openSeraphina = (page) =>
     await selectCharacterById(characters.findIndex(({ name }) => name === 'Seraphina'));
   });
 
+/** Opens a new group of these characters, who answer in this order; whoever does not exist is made. */
+export const openGroup = (page, names) =>
+  page.evaluate(async (wanted) => {
+    const { characters, getCharacters, getRequestHeaders, executeSlashCommandsWithOptions } = window.SillyTavern.getContext();
+    const headers = getRequestHeaders();
+    const avatarOf = async (name) => {
+      const found = characters.find((character) => character.name === name);
+      if (found) return found.avatar;
+      const body = new FormData();
+      body.append('ch_name', name);
+      const { 'Content-Type': _, ...rest } = headers;
+      return (await fetch('/api/characters/create', { method: 'POST', headers: rest, body })).text();
+    };
+    const members = [];
+    for (const name of wanted) members.push(await avatarOf(name));
+    // 1: as they are listed.
+    const group = { name: 'Everybody', members, activation_strategy: 1, avatar_url: 'img/ai4.png', chat_id: 'everybody', chats: ['everybody'] };
+    await fetch('/api/groups/create', { method: 'POST', headers, body: JSON.stringify(group) });
+    await getCharacters();
+    await executeSlashCommandsWithOptions('/go Everybody');
+  }, names);
+
 export const chat = (page) =>
   page.evaluate(() => window.SillyTavern.getContext().chat.map(({ name, is_user, is_system, mes }) => ({ name, is_user, is_system, mes })));
 
