@@ -53,6 +53,7 @@ fn config(supervisors: usize, size: Size) -> RoomsConfig {
             members: size.members + 1,
             queued: 64,
             open_requests: 64,
+            context: 1 << 20,
             log: Retention { messages: 1 << 20, bytes: 1 << 30 },
         },
     }

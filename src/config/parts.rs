@@ -128,6 +128,7 @@ impl Config {
                 members: self.limits.members_per_room,
                 queued: max_queued,
                 open_requests: max_open_requests,
+                context: self.limits.outbox_bytes / 2,
                 log: self.retention(),
             },
         }

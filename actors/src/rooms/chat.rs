@@ -161,12 +161,14 @@ impl RoomState {
         requester: Option<&Identity>,
         instruction: Option<ByteString>,
     ) -> Outgoing {
+        // The extension is sent it beside the request, the copy of that, and its text.
+        let room_left = self.limits.context.saturating_sub(payload.as_str().len());
         let chat = ChatContext {
             mode: self.head().mode,
             kind,
             room: self.name().as_str().into(),
             requester: requester.cloned(),
-            context: self.log.context().into(),
+            context: self.log.context(room_left).into(),
             instruction,
         };
         Outgoing { request_id, targets, payload, chat }

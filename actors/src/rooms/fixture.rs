@@ -113,6 +113,7 @@ pub(super) fn room_limits(bound: usize) -> RoomLimits {
         members: bound,
         queued: bound,
         open_requests: bound,
+        context: 1 << 20,
         log: Retention { messages: bound, bytes: 1 << 20 },
     }
 }

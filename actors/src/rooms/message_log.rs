@@ -63,7 +63,7 @@ impl MessageLog {
     }
 
     /// Every message, oldest first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Message> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Message> + DoubleEndedIterator {
         self.messages.iter()
     }
 
@@ -158,9 +158,16 @@ impl MessageLog {
         removed
     }
 
-    /// All messages as a JSON array: the `context` of a request.
-    pub fn context(&self) -> String {
-        array(self.messages.iter())
+    /// The newest messages as a JSON array, as many as so many bytes have room for: the `context` of a request.
+    pub fn context(&self, max_bytes: usize) -> String {
+        let mut bytes = 0;
+        let fit = self.messages.iter().rev().take_while(|message| {
+            // With its comma.
+            bytes += message.bytes() + 1;
+            bytes <= max_bytes
+        });
+        let oldest = self.messages.len() - fit.count();
+        array(self.messages.range(oldest..))
     }
 
     /// The messages after `since`, in pages of `size`; at least one page (spec §4.9.4).
@@ -276,6 +283,24 @@ mod tests {
         assert_eq!(log.clear(true, true).len(), 0);
         assert_eq!(log.next_seq(), 3);
         assert_eq!(log.bytes, 0);
+    }
+
+    #[test]
+    fn the_context_of_a_request_is_the_newest_that_fits() {
+        let log = log(Retention { messages: 10, ..RETENTION }, &["a", "b", "c"]);
+        let each = log.iter().next().unwrap().bytes() + 1;
+        for (bytes, texts) in [
+            (0, &[][..]),
+            (each - 1, &[]),
+            (each, &["c"]),
+            (3 * each - 1, &["b", "c"]),
+            (3 * each, &["a", "b", "c"]),
+        ] {
+            let context = log.context(bytes);
+            assert!(context.len() <= bytes + 2, "{bytes}");
+            let context: Vec<serde_json::Value> = serde_json::from_str(&context).unwrap();
+            assert_eq!(context.iter().map(|message| &message["data"]).collect::<Vec<_>>(), texts, "{bytes}");
+        }
     }
 
     #[test]

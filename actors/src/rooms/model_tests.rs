@@ -355,8 +355,17 @@ impl Trial {
             .collect();
         prop_assert_eq!(&told, &expected.told);
         if let Some(outgoing) = &outgoing {
-            let context = self.room.messages().iter().map(|message| message.json.as_str());
-            prop_assert_eq!(&*outgoing.chat.context, format!("[{}]", context.collect::<Vec<_>>().join(",")));
+            // As many of the newest as fit.
+            let mut left = self.model.limits.context.saturating_sub(outgoing.payload.as_str().len());
+            let mut context = Vec::new();
+            for message in self.room.messages().iter().map(|message| message.json.as_str()).rev() {
+                if message.len() + 1 > left {
+                    break;
+                }
+                left -= message.len() + 1;
+                context.insert(0, message);
+            }
+            prop_assert_eq!(&*outgoing.chat.context, format!("[{}]", context.join(",")));
         }
         let asked = outgoing.map(|outgoing| Asked {
             request: outgoing.request_id.to_string(),
@@ -479,6 +488,7 @@ fn limits() -> impl Strategy<Value = RoomLimits> {
             members,
             queued,
             open_requests,
+            context: 1200,
             log: Retention { messages, bytes },
         },
     )

@@ -44,6 +44,8 @@ pub struct RoomLimits {
     pub queued: usize,
     /// `rooms.max_open_requests`.
     pub open_requests: usize,
+    /// Half of `limits.outbox_bytes`: of its messages, so much goes with a request, that and the request together.
+    pub context: usize,
     /// What is kept of its messages: `history.messages_per_room`, `history.bytes_per_room`.
     pub log: Retention,
 }
