@@ -33,6 +33,8 @@ pub(super) struct AnswerLimits {
 struct Answer {
     request_id: RequestId,
     responder: ByteString,
+    /// The room knows that it has begun.
+    begun: bool,
     /// It has been counted: as an answer, or as a failure.
     counted: bool,
     /// Text of it was left out.
@@ -60,6 +62,12 @@ impl Answers {
                 self.routes.insert(route, Answer::new(request_id, &target));
             }
             Delivery::Text(part) => {
+                if let Some(answer) =
+                    self.routes.get_mut(&route).filter(|answer| !(answer.begun || answer.counted))
+                {
+                    answer.begun = true;
+                    room.begun(answer.request_id.as_str());
+                }
                 // What comes behind a gap is no part of what is kept.
                 if let Some(answer) = self.routes.get_mut(&route).filter(|answer| !answer.cut) {
                     let text = String::from_utf8_lossy(&part.text);
@@ -85,6 +93,9 @@ impl Answers {
                 let Some(answer) = self.close(route) else {
                     return Effects::default();
                 };
+                if !answer.counted {
+                    room.begun(answer.request_id.as_str());
+                }
                 let mut effects = Effects::default();
                 // However many outputs it had, it is one answer.
                 let last = answer.outputs.len().checked_sub(1).filter(|_| !answer.counted);
@@ -133,6 +144,7 @@ impl Answer {
         Self {
             request_id,
             responder: responder.as_str().into(),
+            begun: false,
             counted: false,
             cut: false,
             outputs: Vec::new(),
@@ -185,8 +197,12 @@ fn cut(text: &str, max: usize) -> &str {
 mod tests {
     use super::*;
     use crate::{
-        protocol::MsgType,
-        rooms::fixture::{empty_room, room_limits},
+        llm_router::Failure,
+        protocol::{MsgType, RequestMode, Role},
+        rooms::{
+            ChatRequest, Extensions,
+            fixture::{caller, empty_room, room_limits},
+        },
         stream::{StreamInfo, StreamText},
     };
 
@@ -218,6 +234,44 @@ mod tests {
         let effects = take(&mut answers, Delivery::Finished(request_id));
         let said = effects.pushes.iter().filter(|push| push.event == MsgType::NewMessage).count();
         assert_eq!((said, answers.bytes), (8, 0));
+    }
+
+    /// Its socket may refuse what the router has sent there: too large, too many. Then nobody has read what guests had
+    /// asked.
+    #[test]
+    fn what_guests_have_asked_waits_until_it_is_answered() {
+        let target = ClientId::new("SillyTavern-1").unwrap();
+        let failure =
+            || Failure { request_id: RequestId::new("h").unwrap(), message: "too large".into(), error: None };
+        let finished = || Delivery::Finished(RequestId::new("h").unwrap());
+        for (heard, waits) in [
+            (vec![Delivery::Failed(failure())], true),
+            (vec![text("o", "x"), Delivery::Failed(failure())], false),
+            (vec![finished()], false),
+            (vec![text("o", "x"), finished()], false),
+        ] {
+            let (mut answers, mut room) = (Answers::default(), empty_room(room_limits(100)));
+            let (host, guest) = (caller("app-a", true), caller("app-b", true));
+            for (who, role) in [(&host, Role::Master), (&guest, Role::Guest)] {
+                room.join(&who.identity, role, Timestamp(0), &mut Effects::default());
+            }
+            room.set_mode(&host, RequestMode::HostSubmit).unwrap();
+            let extensions = Extensions { assigned: vec![target.clone()], ..Extensions::default() };
+            for (who, id) in [(&guest, "g"), (&host, "h")] {
+                let request = ChatRequest {
+                    request_id: RequestId::new(id).unwrap(),
+                    targets: Vec::new(),
+                    payload: framing::json::RawJson::from_static("{\"message\":\"hi\"}"),
+                };
+                room.request(who, Some(request), &extensions, false, Timestamp(0)).unwrap();
+            }
+            assert!(room.queue.is_empty());
+            let mut take = |delivery| answers.take(&mut room, RouteId(1), delivery, LIMITS, Timestamp(0));
+            take(Delivery::Opened { request_id: RequestId::new("h").unwrap(), target: target.clone() });
+            let described = format!("{heard:?}");
+            heard.into_iter().for_each(|delivery| _ = take(delivery));
+            assert_eq!((room.queue.len(), room.is_busy()), (usize::from(waits), false), "{described}");
+        }
     }
 
     #[test]

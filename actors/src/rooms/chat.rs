@@ -47,7 +47,7 @@ pub(super) struct InFlight {
     requester: Identity,
     /// Answers that are still to come; none before the router has said who was asked.
     expected: usize,
-    /// The guests' requests that are part of it, until somebody was asked.
+    /// The guests' requests that are part of it, until somebody answers.
     merged: Vec<Queued>,
 }
 
@@ -178,12 +178,18 @@ impl RoomState {
     pub(super) fn opened(&mut self, request_id: &str) {
         if let Some(flight) = self.flight.get_mut(request_id) {
             flight.expected += 1;
+        }
+    }
+
+    /// One of them answers: what guests had asked with it has been read, and does not wait again.
+    pub(super) fn begun(&mut self, request_id: &str) {
+        if let Some(flight) = self.flight.get_mut(request_id) {
             flight.merged.clear();
         }
     }
 
-    /// The router has taken a request, or has refused it: nobody answers it, if nobody was asked, and what
-    /// guests had asked with it waits again.
+    /// The router has taken a request, or has refused it: nobody answers it, if nobody is left who was asked, and what
+    /// guests had asked with it waits again, unless somebody had begun to.
     pub(super) fn settled(&mut self, request_id: &str) {
         if self.flight.get(request_id).is_none_or(|flight| flight.expected > 0) {
             return;
@@ -223,6 +229,7 @@ impl RoomState {
         let Some(flight) = self.flight.get_mut(request_id) else {
             return effects;
         };
+        flight.merged.clear();
         flight.expected = flight.expected.saturating_sub(usize::from(counts));
         let (requester, done) = (flight.requester.clone(), flight.expected == 0);
         if done {

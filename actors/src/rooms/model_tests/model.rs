@@ -51,6 +51,8 @@ pub(super) struct Open {
     pub(super) request: String,
     pub(super) from: Who,
     pub(super) expected: usize,
+    /// What guests had asked with it, until somebody answers.
+    pub(super) merged: Vec<Queued>,
 }
 
 pub(super) struct Model {
@@ -313,22 +315,24 @@ impl Model {
             self.queue.push(Queued { from: by, request: id.to_owned(), text });
         }
         if forwards {
-            let payload =
-                if self.mode == RequestMode::HostSubmit { self.merged(payload) } else { payload.clone() };
+            let (payload, merged) = match self.mode {
+                RequestMode::HostSubmit => self.merged(payload),
+                _ => (payload.clone(), Vec::new()),
+            };
             // Nobody is asked twice.
             let expected = targets.iter().collect::<BTreeSet<_>>().len();
-            self.open.push(Open { request: id.to_owned(), from: by, expected });
+            self.open.push(Open { request: id.to_owned(), from: by, expected, merged });
             let direct = self.mode == RequestMode::Conversational;
             to.asked = Some(Asked { request: id.to_owned(), targets, payload, direct });
         }
         Ok(to)
     }
 
-    fn merged(&mut self, host: &Value) -> Value {
+    fn merged(&mut self, host: &Value) -> (Value, Vec<Queued>) {
         let mut merged = host.clone();
         let queue = std::mem::take(&mut self.queue);
         if queue.is_empty() {
-            return merged;
+            return (merged, queue);
         }
         let mut texts: Vec<String> = queue.iter().map(|queued| queued.text.clone()).collect();
         texts.extend(text_of(host));
@@ -342,7 +346,7 @@ impl Model {
         merged["isMerged"] = json!(true);
         merged["mergedFromCount"] = json!(ids.len());
         merged["originalRequestIds"] = json!(ids);
-        merged
+        (merged, queue)
     }
 
     pub(super) fn answer(&mut self, request: &str, output: &str, counts: bool) -> Expected {
@@ -354,6 +358,7 @@ impl Model {
         });
         self.says(MessageKind::Response, EXTENSIONS[0], object(shown), &mut to);
         if let Some(open) = self.open.iter_mut().find(|open| open.request == request) {
+            open.merged.clear();
             open.expected -= usize::from(counts);
             let status = if open.expected == 0 { "completed" } else { "processing" };
             to.told.push(format!("{:?} {:?} {status}", MsgType::RequestStatusUpdate, [open.from]));
@@ -366,7 +371,16 @@ impl Model {
         if let Some(open) = self.open.iter_mut().find(|open| open.request == request) {
             open.expected -= 1;
         }
-        self.open.retain(|open| open.expected > 0);
+        let Some(at) = self.open.iter().position(|open| open.expected == 0) else { return };
+        let merged = self.open.remove(at).merged;
+        if self.mode == RequestMode::HostSubmit {
+            let waits = |queued: &Queued| {
+                let twice = |other: &Queued| (other.from, &other.request) == (queued.from, &queued.request);
+                self.role(queued.from).is_some() && !self.queue.iter().any(twice)
+            };
+            let again: Vec<Queued> = merged.into_iter().filter(waits).collect();
+            self.queue.splice(0..0, again);
+        }
     }
 
     pub(super) fn edit(&mut self, by: Who, at: usize, fields: &Value) -> Outcome {
