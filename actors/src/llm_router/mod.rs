@@ -283,7 +283,7 @@ impl Handler<LlmSocketOpened> for LlmRouter {
 
     fn handle(&mut self, opened: LlmSocketOpened, ctx: &mut Self::Context) {
         let LlmSocketOpened { socket, owner, deliver, target, prove } = opened;
-        let elders = self.book.requester_opened(owner.clone(), Peer { socket, deliver: deliver.into() });
+        let elders = self.book.requester_opened(owner.clone(), Peer::new(socket, deliver.into()));
         self.provers.insert(socket, prove);
         for elder in elders {
             self.prove(elder, socket, ctx);

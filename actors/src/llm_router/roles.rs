@@ -32,6 +32,16 @@ pub struct Peer {
     /// Its session. Shared, not cloned: every clone of a `Recipient` may enter one message beyond the
     /// mailbox's bound (facts §3.2).
     pub deliver: Arc<Recipient<Deliver>>,
+    /// An older socket of the same requester has not shown yet that it lives, and may give back text that stands before
+    /// what comes: this one is given no text meanwhile, only what is whole.
+    pub newcomer: bool,
+}
+
+impl Peer {
+    /// One that is given everything.
+    pub fn new(socket: SocketKey, deliver: Arc<Recipient<Deliver>>) -> Self {
+        Self { socket, deliver, newcomer: false }
+    }
 }
 
 /// All `/llm` sockets of a requester: one, but for those who have the same page open twice.
@@ -275,6 +285,21 @@ impl Delivery {
             Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether both are the same answer, or the same failure, in one piece.
+    pub fn is_same_whole(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Message { payload, .. }, Self::Message { payload: other, .. }) => payload == other,
+            (Self::Failed(failure), Self::Failed(other)) => failure.message == other.message,
+            _ => false,
+        }
+    }
+
+    /// An answer or a failure that comes in one piece. What was written of it to a connection that is dead does not
+    /// come back, as text does.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Failed(_))
     }
 }
 

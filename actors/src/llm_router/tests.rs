@@ -4,5 +4,6 @@
 mod fixture;
 mod instances;
 mod model;
+mod newcomers;
 mod rules;
 mod sockets;

@@ -81,7 +81,7 @@ impl Room {
         let Outgoing { request_id, targets, payload, chat } = outgoing;
         let members =
             self.state.members().identities().filter_map(|identity| self.requester(identity)).collect();
-        let listener = Some(Peer { socket: self.seat, deliver: ctx.address().recipient().into() });
+        let listener = Some(Peer::new(self.seat, ctx.address().recipient().into()));
         self.asking.push(request_id.clone());
         OpenRequest {
             from,

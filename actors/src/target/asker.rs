@@ -8,6 +8,8 @@
 //!
 //! What was on its way to a socket that closes comes back, and stands before what is kept; no socket gets what
 //! another one has had. A fence ([`Delivery::Fence`]) goes the same way behind it, and says that this was all.
+//!
+//! What is whole ([`Delivery::is_whole`]) goes to every socket at once, also to one that waits for an older one.
 
 use std::{
     collections::VecDeque,
@@ -19,10 +21,10 @@ use smallvec::SmallVec;
 use super::{
     heard::{Heard, OpenStreams, Past, Spans, without},
     lane::Lane,
-    peer_lane::{PeerLane, Sending},
+    peer_lane::{PeerLane, RETRY, Sending},
 };
 use crate::{
-    llm_router::{Delivery, Origin, Peer, Requester},
+    llm_router::{Delivery, Origin, Peer, Peers, Requester},
     registry::SocketKey,
     stream::StreamInfo,
 };
@@ -34,6 +36,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(super) struct Asker {
     pub(super) requester: Requester,
     pub(super) peers: SmallVec<[PeerLane; 1]>,
+    /// Its sockets that wait for an older one, and are given only what is whole.
+    pub(super) newcomers: Vec<PeerLane>,
     /// It is away, or its new sockets are not served yet: what comes is kept, and given to none of them.
     waiting: bool,
     pub(super) kept: Lane,
@@ -53,17 +57,55 @@ const REMEMBERED_SOCKETS: usize = 16;
 impl Asker {
     pub(super) fn new(
         requester: Requester,
-        peers: SmallVec<[PeerLane; 1]>,
+        lanes: impl Iterator<Item = PeerLane>,
         finished: Option<Delivery>,
     ) -> Self {
-        let (waiting, kept) = (peers.is_empty(), Lane::default());
-        Self { requester, peers, waiting, kept, settles: None, past: VecDeque::new(), finished }
+        let (newcomers, served): (Vec<_>, Vec<_>) = lanes.partition(|lane| lane.peer.newcomer);
+        let (waiting, peers) = (served.is_empty(), served.into());
+        let (kept, past) = (Lane::default(), VecDeque::new());
+        Self { requester, peers, newcomers, waiting, kept, settles: None, past, finished }
     }
 
     /// A socket of it has opened, and hears this from now on.
     pub(super) fn join(&mut self, peer: Peer, origin: Origin, heard: &Heard) {
         let heard = if self.waiting { Heard::nothing() } else { heard.clone() };
-        self.peers.push(PeerLane::new(peer, origin, heard));
+        let waited = self.newcomers.iter().position(|lane| lane.peer.socket == peer.socket);
+        let mut lane = match waited {
+            Some(at) => self.newcomers.swap_remove(at).joining(heard),
+            None => PeerLane::new(peer, origin, heard),
+        };
+        if !self.waiting {
+            lane.is_served();
+        }
+        self.peers.push(lane);
+    }
+
+    /// These are its sockets that wait for an older one. One that has opened is told what was said whole a moment ago,
+    /// before this was known of it.
+    pub(super) fn wait(
+        &mut self,
+        newcomers: Peers,
+        origin: Origin,
+        said: &[Delivery],
+        sending: &mut Sending<'_>,
+    ) {
+        let mut old = std::mem::take(&mut self.newcomers);
+        for peer in newcomers {
+            let known = old.iter().position(|lane| lane.peer.socket == peer.socket);
+            self.newcomers.push(match known {
+                Some(at) => old.swap_remove(at),
+                None => {
+                    let mut lane = PeerLane::new(peer, origin, Heard::nothing());
+                    said.iter().for_each(|whole| lane.give_whole(whole, sending));
+                    lane
+                }
+            });
+        }
+    }
+
+    /// A socket of it is over: it waits for no other any more.
+    pub(super) fn forget_newcomer(&mut self, socket: SocketKey) {
+        self.newcomers.retain(|lane| lane.peer.socket != socket);
     }
 
     /// Once it is back, and the moment for it has come, its sockets are given what was kept, and hear this from now on:
@@ -77,19 +119,23 @@ impl Asker {
         for lane in &mut self.peers {
             lane.heard = heard.clone();
         }
-        if self.kept.parts.is_empty() {
-            return;
-        }
+        let any = !self.kept.parts.is_empty();
         while let Some(part) = self.kept.pop() {
             for lane in &mut self.peers {
                 lane.catch_up(&part, sending);
             }
         }
-        self.give_finished(sending);
+        self.peers.iter_mut().for_each(PeerLane::is_served);
+        if any {
+            self.give_finished(sending);
+        }
     }
 
     /// Sends a part to all of its sockets, or keeps it for the next.
     pub(super) fn take(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        for lane in self.newcomers.iter_mut().filter(|_| delivery.is_whole()) {
+            lane.give_whole(delivery, sending);
+        }
         if self.waiting {
             return self.kept.push(delivery.clone(), sending.limit, sending.metrics);
         }
@@ -108,8 +154,33 @@ impl Asker {
 
     /// Whether something waits for a mailbox of its, or for a moment to pass.
     pub(super) fn waits(&self) -> bool {
-        let mut lanes = self.peers.iter().filter(|lane| lane.peer.deliver.connected());
+        let is_there = |lane: &&PeerLane| lane.peer.deliver.connected();
+        let mut lanes = self.peers.iter().filter(is_there);
         lanes.any(|lane| lane.waits() || !self.kept.parts.is_empty())
+            || self.newcomers.iter().filter(is_there).any(PeerLane::waits)
+    }
+
+    /// Tries full mailboxes again. Returns when that, or the next socket's moment, is due.
+    pub(super) fn flush(&mut self, now: Instant) -> Option<Instant> {
+        let settles = self.settles_at().filter(|until| *until > now && !self.peers.is_empty());
+        let served = self.peers.iter_mut().filter(|_| settles.is_none());
+        let lanes = served.chain(&mut self.newcomers);
+        lanes.filter_map(|lane| lane.flush().then_some(now + RETRY)).chain(settles).min()
+    }
+
+    /// What none of its sockets has had, or one of them has not; its target is gone.
+    pub(super) fn into_leftovers(mut self) -> impl Iterator<Item = (Option<SocketKey>, VecDeque<Delivery>)> {
+        let mut kept = self.kept.parts;
+        let is_had =
+            |part: &Delivery| self.newcomers.iter().chain(&self.peers).any(|lane| lane.has_whole(part));
+        let had: Vec<Delivery> = kept.iter().filter(|part| is_had(part)).cloned().collect();
+        kept.retain(|part| !had.iter().any(|had| had.is_same_whole(part)));
+        for lane in &mut self.peers {
+            let missed = had.iter().filter(|part| !lane.has_whole(part)).cloned();
+            lane.backlog.parts.extend(missed.collect::<Vec<_>>());
+        }
+        let lanes = self.peers.into_iter().chain(self.newcomers);
+        lanes.map(|lane| (Some(lane.peer.socket), lane.backlog.parts)).chain([(None, kept)])
     }
 
     pub(super) fn settled(&self, now: Instant) -> bool {
@@ -165,6 +236,8 @@ impl Asker {
                     let left = without(&text, &self.had_by_others(from, &text.info));
                     wanted.extend(left.into_iter().map(Delivery::Text));
                 }
+                // Several sockets may give it back, and it may be kept beside that.
+                other if self.kept.parts.iter().any(|kept| kept.is_same_whole(&other)) => (),
                 other => wanted.push(other),
             }
         }

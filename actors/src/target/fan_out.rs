@@ -9,7 +9,7 @@
 //! Nothing that fits a bound is lost, and each peer gets it in order: while something waits for a
 //! peer, what follows waits behind it. Texts of the same stream that wait are joined.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -58,6 +58,8 @@ struct Route {
     requesters: SmallVec<[Asker; 1]>,
     /// The room in which the request was made.
     listener: Option<PeerLane>,
+    /// What was said whole, until the router knows: a socket of which it tells before that may be waiting for it.
+    said: SmallVec<[Delivery; 1]>,
     /// Nothing more is taken for it.
     complete: bool,
     /// It is over; it stays while something waits for a full mailbox.
@@ -99,7 +101,7 @@ impl FanOut {
         let open = OpenStreams::default();
         let (origin, heard) = (Origin { route, holder: self.holder }, Heard::new(self.newest, &open));
         let lane = |peer| PeerLane::new(peer, origin, heard.clone());
-        let lanes = |peers: Peers| peers.into_iter().map(lane).collect();
+        let lanes = |peers: Peers| peers.into_iter().map(lane);
         let complete = state.is_finished();
         let finished = || complete.then(|| Delivery::Finished(request_id.clone()));
         let requesters = requesters
@@ -108,8 +110,9 @@ impl FanOut {
             .collect();
         let listener = listener.map(lane);
         self.by_request.insert(request_id.clone(), route);
-        self.routes
-            .insert(route, Route { request_id, state, open, requesters, listener, complete, closing: false });
+        let (said, closing) = (SmallVec::new(), false);
+        let opened = Route { request_id, state, open, requesters, listener, said, complete, closing };
+        self.routes.insert(route, opened);
         true
     }
 
@@ -152,12 +155,14 @@ impl FanOut {
         let known = route.requesters.iter().position(|asker| asker.requester == *requester);
         let at = known.unwrap_or_else(|| {
             let finished = route.complete.then(|| Delivery::Finished(route.request_id.clone()));
-            route.requesters.push(Asker::new(requester.clone(), SmallVec::new(), finished));
+            route.requesters.push(Asker::new(requester.clone(), std::iter::empty(), finished));
             route.requesters.len() - 1
         });
         let Some(asker) = route.requesters.get_mut(at) else {
             return;
         };
+        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
+        let (newcomers, peers): (Peers, Peers) = peers.into_iter().partition(|peer| peer.newcomer);
         let old = std::mem::take(&mut asker.peers);
         let (mut old, lost): (Vec<_>, Vec<_>) =
             old.into_iter().partition(|lane| peers.iter().any(|peer| peer.socket == lane.peer.socket));
@@ -174,7 +179,7 @@ impl FanOut {
                 None => asker.join(peer, origin, &heard),
             }
         }
-        let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
+        asker.wait(newcomers, origin, &route.said, &mut sending);
         let mut lost = lost.into_iter();
         if asker.peers.is_empty() {
             asker.away(lost.next(), &sending);
@@ -210,6 +215,7 @@ impl FanOut {
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
         let dead = asker.peers.iter().position(|lane| lane.peer.socket == from);
         let mut dead = dead.map(|at| asker.peers.remove(at));
+        asker.forget_newcomer(from);
         if let Some(dead) = &dead {
             asker.bury(dead, self.newest, &route.open);
         }
@@ -231,6 +237,9 @@ impl FanOut {
         route.serve(self.newest, &mut sending);
         if let Delivery::StreamFailed { info, .. } = delivery {
             route.open.end(info.key);
+        }
+        if delivery.is_whole() && !route.complete {
+            route.said.push(delivery.clone());
         }
         route.give(delivery, &mut sending);
     }
@@ -254,6 +263,7 @@ impl FanOut {
             return;
         };
         route.complete = true;
+        route.said.clear();
         route.state.finish();
         let finished = Delivery::Finished(route.request_id.clone());
         let mut sending = Sending::new(&self.limits, &self.metrics, &mut self.retry_at, now);
@@ -283,18 +293,16 @@ impl FanOut {
     /// What has not reached those who asked: the target's socket is gone.
     pub fn into_leftovers(self) -> Vec<Leftover> {
         let mut leftovers = Vec::new();
-        let mut leave = |route, requester: &Requester, socket, parts: VecDeque<Delivery>| {
-            if !parts.is_empty() {
-                let parts = parts.into();
-                leftovers.push(Leftover { route, requester: requester.clone(), socket, parts });
-            }
-        };
         for (id, route) in self.routes {
-            for Asker { requester, peers, kept, .. } in route.requesters {
-                for lane in peers {
-                    leave(id, &requester, Some(lane.peer.socket), lane.backlog.parts);
-                }
-                leave(id, &requester, None, kept.parts);
+            for asker in route.requesters {
+                let requester = asker.requester.clone();
+                let left = asker.into_leftovers().filter(|(_, parts)| !parts.is_empty());
+                leftovers.extend(left.map(|(socket, parts)| Leftover {
+                    route: id,
+                    requester: requester.clone(),
+                    socket,
+                    parts: parts.into(),
+                }));
             }
         }
         leftovers
@@ -329,17 +337,8 @@ impl FanOut {
             route.forget_gone_room();
         }
         for route in self.routes.values_mut() {
-            for asker in route.requesters.iter_mut().filter(|asker| !asker.peers.is_empty()) {
-                if !asker.settled(now) {
-                    retry_at = asker.settles_at().into_iter().chain(retry_at).min();
-                    continue;
-                }
-                for lane in &mut asker.peers {
-                    if lane.flush() {
-                        retry_at = Some(now + RETRY);
-                    }
-                }
-            }
+            let due = route.requesters.iter_mut().filter_map(|asker| asker.flush(now));
+            retry_at = due.chain(retry_at).min();
             route.serve(self.newest, &mut Sending::new(&self.limits, &self.metrics, &mut retry_at, now));
         }
         self.retry_at = retry_at;

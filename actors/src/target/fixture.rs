@@ -111,7 +111,7 @@ impl Socket {
             receiver
         });
         Self {
-            peer: Peer { socket: SocketKey::next(), deliver: Arc::new(address.clone().recipient()) },
+            peer: Peer::new(SocketKey::next(), Arc::new(address.clone().recipient())),
             address,
             got,
             parts,
@@ -222,6 +222,13 @@ impl Fixture {
     pub(super) fn peers(&mut self, sockets: &[&Socket], gone: bool) {
         let peers = sockets.iter().map(|socket| socket.peer.clone()).collect();
         self.fan_out.peers(ROUTE, &me(), peers, gone, self.now);
+    }
+
+    /// Some of its sockets wait for an older one.
+    pub(super) fn peers_and_newcomers(&mut self, served: &[&Socket], newcomers: &[&Socket]) {
+        let newcomers = newcomers.iter().map(|socket| Peer { newcomer: true, ..socket.peer.clone() });
+        let peers = served.iter().map(|socket| socket.peer.clone()).chain(newcomers).collect();
+        self.fan_out.peers(ROUTE, &me(), peers, false, self.now);
     }
 
     pub(super) fn returned(&mut self, texts: Vec<StreamText>) {

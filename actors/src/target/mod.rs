@@ -12,6 +12,8 @@ pub use fan_out::{FanOut, FanOutLimits};
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod newcomer_tests;
+#[cfg(test)]
 mod returned_tests;
 #[cfg(test)]
 mod sockets_model;

@@ -40,11 +40,28 @@ pub(super) struct PeerLane {
     origin: Origin,
     pub(super) heard: Heard,
     pub(super) backlog: Lane,
+    /// What it was given whole while it waited for an older socket, which may give the same back.
+    whole: Vec<Delivery>,
 }
 
 impl PeerLane {
     pub(super) fn new(peer: Peer, origin: Origin, heard: Heard) -> Self {
-        Self { peer, origin, heard, backlog: Lane::default() }
+        Self { peer, origin, heard, backlog: Lane::default(), whole: Vec::new() }
+    }
+
+    /// Whether it was given that while it waited.
+    pub(super) fn has_whole(&self, delivery: &Delivery) -> bool {
+        self.whole.iter().any(|whole| whole.is_same_whole(delivery))
+    }
+
+    /// It waits for no older socket any more.
+    pub(super) fn joining(self, heard: Heard) -> Self {
+        Self { heard, ..self }
+    }
+
+    /// It has all that is older, and hears everything from now on.
+    pub(super) fn is_served(&mut self) {
+        self.whole = Vec::new();
     }
 
     /// Whether something waits for its mailbox.
@@ -52,8 +69,17 @@ impl PeerLane {
         !self.backlog.parts.is_empty()
     }
 
+    /// Sends what is whole before it joins.
+    pub(super) fn give_whole(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        self.whole.push(delivery.clone());
+        self.give(delivery, sending);
+    }
+
     /// Sends a part from before it joined.
     pub(super) fn catch_up(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
+        if self.has_whole(delivery) {
+            return;
+        }
         if let Some(text) = delivery.text() {
             self.heard.catches_up(text);
         }

@@ -3,7 +3,8 @@
 //! A client that comes back by another connection has left the old one dead, as a rule, with text that waits there. If
 //! both were served, the new one would have what comes now before that. So of what was asked before it came it is told
 //! once each older socket has shown that it lives, or is closed: then nothing has changed places, and nothing comes
-//! twice. What is asked from then on goes to all of them at once.
+//! twice. What is asked from then on goes to all of them at once, and so does what is whole, an answer in one `message` or
+//! an `ERROR`: a connection that is dead gives nothing of that back.
 
 use smallvec::SmallVec;
 
@@ -39,18 +40,19 @@ impl Book {
             return elders;
         }
         let before = RouteId(self.next_route);
-        let requester = requester.clone();
-        self.newcomers.push(Newcomer { socket, requester, elders: elders.as_slice().into(), before });
+        let (owner, elders_left) = (requester.clone(), elders.as_slice().into());
+        self.newcomers.push(Newcomer { socket, requester: owner, elders: elders_left, before });
+        self.peers_changed(requester, false);
         elders
     }
 
-    /// The sockets of a requester that a route is answered to.
+    /// The sockets of a requester that a route is answered to, each with whether it waits for an older one.
     pub(super) fn peers_for(&self, requester: &Requester, route: RouteId) -> Peers {
         let mut peers = self.peers.get(requester).cloned().unwrap_or_default();
         if !self.newcomers.is_empty() {
             let waits =
                 |socket| self.newcomers.iter().any(|other| other.socket == socket && route <= other.before);
-            peers.retain(|peer| !waits(peer.socket));
+            peers.iter_mut().for_each(|peer| peer.newcomer = waits(peer.socket));
         }
         peers
     }

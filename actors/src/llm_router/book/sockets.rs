@@ -69,7 +69,7 @@ impl Book {
         let back = peers.is_empty();
         peers.push(peer.clone());
         self.owners.insert(peer.socket, owner.clone());
-        self.note_handed(&owner);
+        self.note_handed(&owner, back);
         if !back {
             return self.newcomer(peer.socket, &owner);
         }
@@ -81,10 +81,11 @@ impl Book {
     }
 
     /// Somebody is back who does not know which of its answers are over, or will be when it asks for them again: all of
-    /// them come to it now.
-    fn note_handed(&mut self, requester: &Requester) {
+    /// them come to it now. To a socket beside others nothing comes of what these have been sent whole, or have read.
+    fn note_handed(&mut self, requester: &Requester, was_away: bool) {
         let theirs = self.by_asker.of(&requester.client).iter().filter_map(|id| self.routes.get(id));
-        let asked = theirs.filter(|route| self.is_asker(&route.request, requester));
+        let comes = |route: &&Route| was_away || !route.finished || route.state.unread.is_any();
+        let asked = theirs.filter(comes).filter(|route| self.is_asker(&route.request, requester));
         let handed: Vec<_> = asked.map(|route| (route.target.clone(), route.request.clone())).collect();
         match handed.is_empty() {
             true => drop(self.handed.remove(requester)),
@@ -261,15 +262,14 @@ impl Book {
     /// What a target had not delivered when its socket closed.
     pub(in crate::llm_router) fn left_over(&mut self, leftovers: Vec<Leftover>) {
         for Leftover { route, requester, socket, parts } in leftovers {
-            match self.peers.get(&requester) {
-                // A socket of it that is gone meanwhile was not its last: the others have had theirs.
-                Some(peers) => {
-                    for peer in peers.iter().filter(|peer| socket.is_none_or(|socket| peer.socket == socket))
-                    {
-                        hand(peer, route, &parts);
-                    }
-                }
-                None => self.keep(route, &requester, parts, End::Back),
+            let peers = self.peers_for(&requester, route);
+            if peers.is_empty() {
+                self.keep(route, &requester, parts, End::Back);
+                continue;
+            }
+            // A socket of it that is gone meanwhile was not its last: the others have had theirs.
+            for peer in peers.iter().filter(|peer| socket.is_none_or(|socket| peer.socket == socket)) {
+                hand(peer, route, &parts);
             }
         }
     }
@@ -312,9 +312,10 @@ impl Book {
     }
 }
 
-/// Not bounded by the mailbox: no more than a target may hold for one requester.
+/// One that waits for an older one is told what is whole. Not bounded by the mailbox: no more than a target may hold
+/// for one requester.
 fn hand(peer: &Peer, route: RouteId, parts: &[Delivery]) {
-    for delivery in parts.iter().cloned() {
+    for delivery in parts.iter().filter(|part| part.is_whole() || !peer.newcomer).cloned() {
         let origin = Origin { route, holder: SocketKey::NONE };
         #[expect(
             clippy::disallowed_methods,

@@ -7,7 +7,7 @@ use std::sync::{
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use framing::{ByteString, json::RawJson};
+use framing::{ByteString, Bytes, json::RawJson};
 use parking_lot::Mutex;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         Refusal, Requester, RouteId, RouterLimits, ToTarget, book::Book,
     },
     registry::SocketKey,
+    stream::{StreamInfo, StreamText},
 };
 
 /// What somebody was told, and which socket it was.
@@ -28,6 +29,8 @@ pub(super) enum Told {
     Complete(SocketKey, RouteId),
     Close(SocketKey, RouteId),
     Peers(SocketKey, RouteId, String, Vec<SocketKey>, bool),
+    /// Beside those: sockets that are told what is whole.
+    Newcomers(SocketKey, RouteId, String, Vec<SocketKey>),
     Returned(SocketKey, RouteId, Vec<String>),
     Failed(SocketKey, String, String),
     Text(SocketKey, String),
@@ -68,9 +71,18 @@ impl Handler<ToTarget> for Recorder {
             ToTarget::Complete { route } => Told::Complete(socket, route),
             ToTarget::Close { route } => Told::Close(socket, route),
             ToTarget::Peers { route, requester, peers, gone } => {
-                let mut peers: Vec<_> = peers.iter().map(|peer| peer.socket).collect();
-                peers.sort();
-                Told::Peers(socket, route, requester.identity.to_string(), peers, gone)
+                let chosen = |newcomer| {
+                    let chosen = peers.iter().filter(|peer| peer.newcomer == newcomer);
+                    let mut chosen: Vec<_> = chosen.map(|peer| peer.socket).collect();
+                    chosen.sort();
+                    chosen
+                };
+                let who = requester.identity.to_string();
+                let newcomers = chosen(true);
+                if !newcomers.is_empty() {
+                    self.log.lock().push(Told::Newcomers(socket, route, who.clone(), newcomers));
+                }
+                Told::Peers(socket, route, who, chosen(false), gone)
             }
             ToTarget::Returned { route, parts, .. } => {
                 Told::Returned(socket, route, parts.iter().map(text_of).collect())
@@ -115,6 +127,12 @@ impl Handler<Stop> for Recorder {
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         ctx.stop();
     }
+}
+
+pub(super) fn part(request: &str, text: &str) -> Delivery {
+    let info = Arc::new(StreamInfo::new("s".into(), "o".into(), request.into()));
+    let text = Bytes::copy_from_slice(text.as_bytes());
+    Delivery::Text(StreamText { info, at: 0, text, end: false })
 }
 
 pub(super) fn text_of(part: &Delivery) -> String {
@@ -229,14 +247,14 @@ impl Fixture {
     /// The same; those of its others are returned that are to show it.
     pub(super) fn newcomer(&mut self, client: &str) -> (SocketKey, Vec<SocketKey>) {
         let (socket, address) = self.recorder(1000);
-        let peer = Peer { socket, deliver: address.recipient().into() };
+        let peer = Peer::new(socket, address.recipient().into());
         (socket, self.book.requester_opened(requester(client), peer))
     }
 
     /// Somebody who is told what is said, and is no requester.
     pub(super) fn room(&mut self) -> Peer {
         let (socket, address) = self.recorder(1000);
-        Peer { socket, deliver: address.recipient().into() }
+        Peer::new(socket, address.recipient().into())
     }
 
     pub(super) fn close(&mut self, socket: SocketKey) {

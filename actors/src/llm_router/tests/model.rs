@@ -133,9 +133,14 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let others = model.sockets(client);
                 let socket = f.peer(client);
                 model.peers.push((socket, client.to_owned()));
-                model.note_handed(client);
+                model.note_handed(client, others.is_empty());
                 if others.is_empty() {
                     model.hand_out(client);
+                }
+                if !others.is_empty() && model.is_asking(client) {
+                    model.newcomers.push((socket, RouteId(model.next), others.clone()));
+                    model.peers_changed(client, false);
+                    model.newcomers.pop();
                 }
                 if others.is_empty() || model.is_asking(client) {
                     let last = RouteId(model.next);
@@ -154,10 +159,11 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 }
                 let (socket, elders) = f.newcomer(client);
                 model.peers.push((socket, client.to_owned()));
-                model.note_handed(client);
+                model.note_handed(client, false);
                 prop_assert_eq!(&elders, &others, "{:?}", act);
                 if model.is_asking(client) {
                     model.newcomers.push((socket, RouteId(model.next), elders));
+                    model.peers_changed(client, false);
                 }
             }
             Act::Proof(at) => {
@@ -221,7 +227,8 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                         .requesters
                         .iter()
                         .map(|(who, peers)| {
-                            (who.client.to_string(), peers.iter().map(|p| p.socket).collect::<Vec<_>>())
+                            let served = peers.iter().filter(|peer| !peer.newcomer);
+                            (who.client.to_string(), served.map(|peer| peer.socket).collect::<Vec<_>>())
                         })
                         .collect();
                     let expected: Vec<_> = model.requesters[&route.request]

@@ -1,22 +1,11 @@
 //! Targets and requesters that come, move and go, and what was on its way to them.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::fixture::{A, B, Fixture, ME, OTHER, SECOND, Told, limits, not_found, requester};
+use super::fixture::{A, B, Fixture, ME, OTHER, SECOND, Told, limits, not_found, part, requester};
 use crate::{
     ids::RequestId,
-    llm_router::{Delivery, LeftRoom, Leftover, Origin, Peer, Refusal, RouteId, RouterLimits},
+    llm_router::{LeftRoom, Leftover, Origin, Peer, Refusal, RouteId, RouterLimits},
     registry::SocketKey,
-    stream::{StreamInfo, StreamText},
 };
-
-fn part(request: &str, text: &'static str) -> Delivery {
-    let info = Arc::new(StreamInfo::new("s".into(), "o".into(), request.into()));
-    let text = StreamText { info, at: 0, text: Bytes::from_static(text.as_bytes()), end: false };
-    Delivery::Text(text)
-}
 
 #[test]
 fn a_target_back_within_the_grace_adopts_its_requests() {
@@ -134,7 +123,8 @@ fn requesters_come_and_go() {
         f.told().await;
         let peers = |sockets: &[_], gone| Told::Peers(tab, route, ME.into(), sockets.to_vec(), gone);
         let second = f.peer(ME);
-        assert_eq!(f.told().await, [peers(&[first, second], false)]);
+        let waits = Told::Newcomers(tab, route, ME.into(), vec![second]);
+        assert_eq!(f.told().await, [waits, peers(&[first], false), peers(&[first, second], false)]);
         f.close(first);
         assert_eq!(f.told().await, [peers(&[second], false)]);
         // Not gone while a socket is there.
@@ -262,88 +252,6 @@ fn what_is_over_since_its_client_came_back_is_not_asked_again() {
             assert_eq!(f.open(ME, request, &[A]), Ok(()));
             assert!(matches!(f.told().await[..], [Told::Ask(asked, _)] if asked == tab), "{request}");
         }
-    });
-}
-
-#[test]
-fn old_requests_hear_of_another_socket_once_the_first_has_shown_that_it_lives() {
-    Fixture::run(limits(), |mut f| async move {
-        let tab = f.target(A);
-        let first = f.peer(ME);
-        let (idle, elders) = f.newcomer(ME);
-        assert_eq!(elders, [first]);
-        // Nothing is under way: it is one of those who get all, at once.
-        let route = f.opened(ME, "r", A);
-        f.book.complete(route, None);
-        f.close(idle);
-        let route = f.opened(ME, "r2", A);
-        f.told().await;
-        let (second, elders) = f.newcomer(ME);
-        assert_eq!(elders, [first]);
-        let (third, elders) = f.newcomer(ME);
-        assert_eq!(elders, [first, second]);
-        assert_eq!(f.told().await, []);
-        let mut sockets = vec![first, second];
-        sockets.sort();
-        let peers = |peers: &[SocketKey]| Told::Peers(tab, route, ME.into(), peers.to_vec(), false);
-        f.book.proven(second, first);
-        f.book.proven(second, first);
-        assert_eq!(f.told().await, [peers(&sockets)]);
-        f.book.proven(third, first);
-        assert_eq!(f.told().await, []);
-        f.book.proven(third, second);
-        sockets.push(third);
-        sockets.sort();
-        assert_eq!(f.told().await, [peers(&sockets)]);
-    });
-}
-
-/// What the dead one gives back stands before what comes, so its requests must not hear of both at once.
-#[test]
-fn old_requests_hear_of_another_socket_behind_the_end_of_the_first() {
-    Fixture::run(limits(), |mut f| async move {
-        let tab = f.target(A);
-        let first = f.peer(ME);
-        let old = f.opened(ME, "old", A);
-        let (second, _) = f.newcomer(ME);
-        let new = f.opened(ME, "new", A);
-        f.told().await;
-        f.close(first);
-        let peers = |route, peers: &[SocketKey]| Told::Peers(tab, route, ME.into(), peers.to_vec(), false);
-        let told = f.told().await;
-        let of =
-            |route| told.iter().filter(move |told| matches!(told, Told::Peers(_, of, ..) if *of == route));
-        assert_eq!(of(old).collect::<Vec<_>>(), [&peers(old, &[]), &peers(old, &[second])]);
-        // It was there when this one was asked.
-        assert!(of(new).all(|told| *told == peers(new, &[second])), "{told:?}");
-        // Whoever waits and leaves is not told of.
-        let (third, elders) = f.newcomer(ME);
-        assert_eq!(elders, [second]);
-        f.close(third);
-        f.book.proven(third, second);
-        assert!(
-            f.told()
-                .await
-                .iter()
-                .all(|told| !matches!(told, Told::Peers(_, _, _, peers, _) if peers.contains(&third)))
-        );
-    });
-}
-
-#[test]
-fn what_is_kept_for_somebody_goes_to_the_socket_that_has_not_had_it() {
-    Fixture::run(limits(), |mut f| async move {
-        let tab = f.target(A);
-        let first = f.peer(ME);
-        let route = f.opened(ME, "r", A);
-        let (second, _) = f.newcomer(ME);
-        // The extension leaves, and then it turns out that the first socket is dead.
-        f.close(tab);
-        let origin = Origin { route, holder: tab };
-        f.book.returned(&requester(ME), first, vec![(origin, part("r", "rest"))]);
-        f.told().await;
-        f.close(first);
-        assert!(f.told().await.contains(&Told::Text(second, "rest".into())));
     });
 }
 

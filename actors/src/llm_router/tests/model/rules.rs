@@ -81,8 +81,14 @@ impl Model {
     pub(super) fn peers_changed(&mut self, client: &str, gone: bool) {
         for (id, route) in &self.routes {
             let sockets = self.sockets_for(client, *id);
+            let mut newcomers = self.sockets(client);
+            newcomers.retain(|socket| !sockets.contains(socket));
             if self.requesters[&route.request].iter().any(|other| other == client) {
                 for holder in &route.holders {
+                    if !newcomers.is_empty() {
+                        let newcomers = newcomers.clone();
+                        self.told.push(Told::Newcomers(*holder, *id, client.to_owned(), newcomers));
+                    }
                     self.told.push(Told::Peers(*holder, *id, client.to_owned(), sockets.clone(), gone));
                 }
             }
@@ -170,10 +176,11 @@ impl Model {
         }
     }
 
-    pub(super) fn note_handed(&mut self, client: &str) {
+    pub(super) fn note_handed(&mut self, client: &str, was_away: bool) {
         let theirs = |(id, route): &(&RouteId, &Route)| {
             let asks = self.requesters[&route.request].iter().any(|other| other == client);
-            asks && self.lives[id].asker == client
+            let comes = was_away || !route.finished || self.lives[id].unread;
+            asks && comes && self.lives[id].asker == client
         };
         let asked = self.routes.iter().filter(theirs);
         let handed = asked.map(|(_, route)| (route.target.clone(), route.request.clone())).collect();
