@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 
 use room_world::{ADMIN, EXTENSION, SECOND, World, ok, refused};
-use support::Broker;
+use support::{Broker, Peer};
 
 const APP: &str = "app-a";
 const OTHER: &str = "app-b";
@@ -118,6 +118,18 @@ async fn manual_assigns_what_an_administrator_says() {
     assert_eq!(world.ask(APP, "LLM_REQUEST", ask("r1", EXTENSION)).await, foreign);
     world.does(APP, "LLM_REQUEST", ask("r2", SECOND)).await;
     assert_eq!(world.ask(OTHER, "LLM_REQUEST", ask("r3", SECOND)).await, foreign);
+    // Nor does it come to another by the name of one of its instances.
+    for (id, client, outcome) in [("r4", EXTENSION, foreign), ("r5", SECOND, ok())] {
+        let instance = format!("{client}-tab");
+        let mut tab = Peer::connect_ws(&world.broker).await;
+        let auth = json!({"clientId": client, "clientType": "extension", "identity": instance});
+        tab.join("/llm", auth).await;
+        assert_eq!(
+            world.ask(APP, "LLM_REQUEST", ask(id, &instance)).await["status"],
+            outcome["status"],
+            "{id}"
+        );
+    }
 }
 
 #[tokio::test]

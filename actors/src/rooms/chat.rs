@@ -306,8 +306,15 @@ fn targets(
         ([], _) => return Err(RoomRefusal::InvalidRequest),
         _ => named.to_vec(),
     };
-    let foreign =
-        |target: &ByteString| has(&extensions.connected, target) && !has(&extensions.assigned, target);
+    // An instance is its client's: it is called by that id and a suffix, and no other client's id is longer.
+    let owner = |target: &ByteString| {
+        let owners = extensions.connected.iter().filter(|id| target.starts_with(id.as_str()));
+        owners.max_by_key(|id| id.as_str().len())
+    };
+    let foreign = |target: &ByteString| {
+        !has(&extensions.assigned, target)
+            && owner(target).is_some_and(|id| !extensions.assigned.contains(id))
+    };
     if targets.iter().any(foreign) {
         return Err(RoomRefusal::InvalidRequest);
     }
