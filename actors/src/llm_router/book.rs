@@ -22,6 +22,7 @@ use framing::ByteString;
 use newcomers::Newcomer;
 use routes_by::{RoutesAwaiting, RoutesBy, Spare};
 use smallvec::SmallVec;
+use sockets::ClosedSocket;
 
 use super::{Delivery, Peer, Peers, Requester, RouteId, RouteState, ToTarget, line::Line, tick_for};
 use crate::{
@@ -140,8 +141,8 @@ pub(super) struct Book {
     newcomers: Vec<Newcomer>,
     /// Whose each of those sockets is.
     owners: FastMap<SocketKey, Requester>,
-    /// Owners of the sockets that closed last, for text that was on its way to one.
-    closed: VecDeque<(SocketKey, Requester)>,
+    /// The sockets that closed last, for text that was on its way to one.
+    closed: VecDeque<ClosedSocket>,
     pub(super) requests: FastMap<RequestId, Request>,
     pub(super) routes: FastMap<RouteId, Route>,
     pub(super) by_target: RoutesBy,

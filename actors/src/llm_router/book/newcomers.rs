@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::Book;
 use crate::{
-    llm_router::{Peers, Requester, RouteId},
+    llm_router::{Peer, Peers, Requester, RouteId},
     registry::SocketKey,
 };
 
@@ -55,6 +55,17 @@ impl Book {
             peers.iter_mut().for_each(|peer| peer.newcomer = waits(peer.socket));
         }
         peers
+    }
+
+    /// Whether a requester has other sockets than this one, and the last route of which none of them was told; each is
+    /// told what is whole.
+    pub(super) fn others(&self, requester: &Requester, socket: SocketKey) -> Option<RouteId> {
+        let others = self.peers.get(requester).into_iter().flatten().filter(|peer| peer.socket != socket);
+        let untold = |peer: &Peer| {
+            let waiting = self.newcomers.iter().find(|newcomer| newcomer.is(peer.socket));
+            waiting.map_or(RouteId(0), |newcomer| newcomer.before)
+        };
+        others.map(untold).min()
     }
 
     /// An older socket lives, or need not be waited for.

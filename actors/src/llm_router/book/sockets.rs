@@ -21,6 +21,14 @@ use crate::{
 /// Closed sockets whose owner is still known; text on its way to an older one is lost.
 const REMEMBERED_SOCKETS: usize = 1024;
 
+/// A socket of a requester that is over.
+pub(super) struct ClosedSocket {
+    socket: SocketKey,
+    owner: Requester,
+    /// See [`Book::others`].
+    others: Option<RouteId>,
+}
+
 /// Where among what is kept something belongs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -115,9 +123,10 @@ impl Book {
         }
         // Of a newcomer old requests hear behind this.
         self.newcomers.retain(|newcomer| !newcomer.is(socket));
+        let others = self.others(&owner, socket);
         self.peers_changed(&owner, false);
         self.elder_closed(socket);
-        self.closed.push_back((socket, owner));
+        self.closed.push_back(ClosedSocket { socket, owner, others });
         if self.closed.len() > REMEMBERED_SOCKETS {
             self.closed.pop_front();
         }
@@ -193,18 +202,35 @@ impl Book {
                 Some(to) => {
                     self.tell(to, ToTarget::Returned { route, requester: requester.clone(), socket, parts });
                 }
-                None => {
-                    let parts = parts.into_iter().filter(|part| !matches!(part, Delivery::Fence)).collect();
-                    self.keep(route, requester, parts, End::Front);
-                }
+                None => self.hand_back(route, requester, socket, parts),
             }
+        }
+    }
+
+    /// The target that knew what each socket has had is gone. Of two that were told of a route, the other has had what
+    /// this one gives back. If it was alone, the next has had nothing of that: it waited for this one, or was not there.
+    fn hand_back(&mut self, id: RouteId, requester: &Requester, from: SocketKey, mut parts: Vec<Delivery>) {
+        let closed = self.closed.iter().rev().find(|closed| closed.socket == from);
+        let others = closed.map_or_else(|| self.others(requester, from), |closed| closed.others);
+        parts.retain(|part| match part {
+            Delivery::Fence => false,
+            whole if whole.is_whole() => others.is_none(),
+            _ => others.is_none_or(|before| id <= before),
+        });
+        let mut next = self.peers_for(requester, id);
+        next.retain(|peer| peer.socket != from && !peer.newcomer);
+        if next.is_empty() {
+            return self.keep(id, requester, parts, End::Front);
+        }
+        for peer in next.iter().filter(|_| self.routes.contains_key(&id)) {
+            hand(peer, id, &parts);
         }
     }
 
     /// The same for a socket of which only its key is known any more.
     pub(in crate::llm_router) fn returned_to(&mut self, socket: SocketKey, origin: Origin, part: Delivery) {
         let owner = self.owners.get(&socket).cloned().or_else(|| {
-            self.closed.iter().rev().find(|(closed, _)| *closed == socket).map(|(_, owner)| owner.clone())
+            self.closed.iter().rev().find(|closed| closed.socket == socket).map(|closed| closed.owner.clone())
         });
         if let Some(owner) = owner {
             self.returned(&owner, socket, vec![(origin, part)]);

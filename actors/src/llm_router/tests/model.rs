@@ -2,13 +2,20 @@
 
 mod rules;
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
-use super::fixture::{Fixture, Told, limits, requester};
-use crate::llm_router::{Delivery, Requester, RouteId, RouterLimits};
-use rules::{Model, Route};
+use super::fixture::{Fixture, Told, limits, part, requester, text_of};
+use crate::{
+    llm_router::{Delivery, Origin, Requester, RouteId, RouterLimits},
+    registry::SocketKey,
+};
+use rules::{Model, Route, TEXT};
 
 const TARGETS: [&str; 3] = ["SillyTavern-1", "SillyTavern-2", "SillyTavern-3"];
 const CLIENTS: [&str; 3] = ["app-a", "app-b", "SillyTavern-1"];
@@ -24,7 +31,11 @@ enum Act {
     Newcomer(usize),
     /// One of those does.
     Proof(usize),
-    PeerCloses(usize),
+    /// It may give back text of each route whose answers it gets.
+    PeerCloses {
+        which: usize,
+        gives_back: bool,
+    },
     Gone(usize),
     Open {
         from: usize,
@@ -59,7 +70,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (0..CLIENTS.len()).prop_map(Act::PeerOpens),
         2 => (0..CLIENTS.len()).prop_map(Act::Newcomer),
         1 => which.clone().prop_map(Act::Proof),
-        2 => which.clone().prop_map(Act::PeerCloses),
+        2 => (which.clone(), any::<bool>()).prop_map(|(which, gives_back)| Act::PeerCloses { which, gives_back }),
         1 => (0..CLIENTS.len()).prop_map(Act::Gone),
         9 => (0..CLIENTS.len(), 0..REQUESTS.len(), prop::collection::vec(0..=TARGETS.len(), 1..3))
             .prop_map(|(from, request, targets)| Act::Open { from, request, targets }),
@@ -76,12 +87,15 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 fn kept(route: &crate::llm_router::book::Route) -> Vec<(String, String)> {
     let message = |part: &Delivery| match part {
         Delivery::Failed(failure) => failure.message.to_string(),
+        Delivery::Text(_) => text_of(part),
         other => panic!("{other:?} was never sent"),
     };
     let of = |(requester, parts): &(Requester, std::collections::VecDeque<Delivery>)| {
         parts.iter().map(|part| (requester.client.to_string(), message(part))).collect::<Vec<_>>()
     };
-    route.kept.iter().flat_map(of).collect()
+    let mut kept: Vec<_> = route.kept.iter().flat_map(of).collect();
+    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+    kept
 }
 
 fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
@@ -90,7 +104,7 @@ fn pick<T: Copy>(items: &[T], at: usize) -> Option<T> {
 
 async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(), TestCaseError> {
     let mut model = Model { most_ended: limits.total, ..Model::default() };
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut number) = (BTreeMap::new(), 0);
     for act in acts {
         match act.clone() {
             Act::TargetOpens(at) => {
@@ -176,7 +190,7 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 f.book.proven(newcomer, elder);
                 model.proven(newcomer, elder);
             }
-            Act::PeerCloses(at) => {
+            Act::PeerCloses { which: at, gives_back } => {
                 if model.peers.is_empty() {
                     continue;
                 }
@@ -184,9 +198,22 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                 let (socket, client) = model.peers.remove(at);
                 f.close(socket);
                 model.newcomers.retain(|(other, ..)| *other != socket);
+                let heard_by_others: BTreeSet<RouteId> = model
+                    .routes
+                    .keys()
+                    .copied()
+                    .filter(|id| !model.sockets_for(&client, *id).is_empty())
+                    .collect();
                 model.peers_changed(&client, false);
                 for (newcomer, ..) in model.newcomers.clone() {
                     model.proven_if_waited(newcomer, socket);
+                }
+                for id in model.routes_for(&client).into_iter().filter(|_| gives_back) {
+                    number += 1;
+                    let (text, origin) =
+                        (format!("{TEXT}{number}"), Origin { route: id, holder: SocketKey::NONE });
+                    f.book.returned(&requester(&client), socket, vec![(origin, part("r", &text))]);
+                    model.returned(id, &client, text, heard_by_others.contains(&id));
                 }
             }
             Act::Gone(at) => {

@@ -2,7 +2,7 @@
 
 use super::fixture::{A, Fixture, ME, OTHER, SECOND, Told, limits, part, requester};
 use crate::{
-    llm_router::{Leftover, Origin, RouterLimits},
+    llm_router::{Leftover, Origin, RouteId, RouterLimits},
     registry::SocketKey,
 };
 
@@ -72,20 +72,101 @@ fn old_requests_hear_of_another_socket_behind_the_end_of_the_first() {
     });
 }
 
+fn texts(told: &[Told]) -> Vec<&Told> {
+    told.iter().filter(|told| matches!(told, Told::Text(..))).collect()
+}
+
+/// The router may hear of the end of a socket before what it gives back, as it does of every session, or behind it.
 #[test]
-fn what_is_kept_for_somebody_goes_to_the_socket_that_has_not_had_it() {
+fn what_a_dead_socket_gives_back_without_a_target_goes_to_the_socket_that_has_waited_for_it() {
+    for closed_first in [true, false] {
+        Fixture::run(limits(), |mut f| async move {
+            let tab = f.target(A);
+            let first = f.peer(ME);
+            let route = f.opened(ME, "r", A);
+            let (second, _) = f.newcomer(ME);
+            // The extension leaves, and then it turns out that the first socket is dead.
+            f.close(tab);
+            let origin = Origin { route, holder: tab };
+            let give_back =
+                |f: &mut Fixture| f.book.returned(&requester(ME), first, vec![(origin, part("r", "rest"))]);
+            if !closed_first {
+                give_back(&mut f);
+            }
+            f.told().await;
+            f.close(first);
+            if closed_first {
+                give_back(&mut f);
+            }
+            let told = f.told().await;
+            assert_eq!(texts(&told), [&Told::Text(second, "rest".into())], "closed first: {closed_first}");
+            // What was in its mailbox comes behind that.
+            f.book.returned_to(first, origin, part("r", "more"));
+            assert_eq!(f.told().await, [Told::Text(second, "more".into())]);
+            // And goes on from there, if that one was not alive either.
+            let (third, _) = f.newcomer(ME);
+            f.close(second);
+            f.book.returned(&requester(ME), second, vec![(origin, part("r", "rest"))]);
+            let told = f.told().await;
+            assert_eq!(texts(&told), [&Told::Text(third, "rest".into())]);
+        });
+    }
+}
+
+#[test]
+fn what_one_of_two_sockets_gives_back_without_a_target_is_not_for_the_other_nor_for_the_next() {
+    for extension_is_away in [true, false] {
+        Fixture::run(limits(), |mut f| async move {
+            let tab = f.target(A);
+            let (first, second) = (f.peer(ME), f.peer(ME));
+            let route = f.opened(ME, "r", A);
+            if extension_is_away {
+                f.close(tab);
+            }
+            f.told().await;
+            let origin = Origin { route, holder: tab };
+            let give_back = |f: &mut Fixture, socket, text: &str| {
+                f.book.returned(&requester(ME), socket, vec![(origin, part("r", text))]);
+            };
+            f.close(first);
+            give_back(&mut f, first, "both had it");
+            let told = f.told().await;
+            let returned = Told::Returned(tab, route, vec!["both had it".into()]);
+            assert_eq!(told.contains(&returned), !extension_is_away, "who knows what each has had decides");
+            if !extension_is_away {
+                return;
+            }
+            assert!(texts(&told).is_empty(), "{told:?}");
+            f.close(second);
+            give_back(&mut f, second, "not read");
+            f.told().await;
+            let third = f.peer(ME);
+            let told = f.told().await;
+            assert_eq!(texts(&told), [&Told::Text(third, "not read".into())]);
+            // It was not there when the last of them closed.
+            f.book.returned_to(second, origin, part("r", "in its mailbox"));
+            f.book.returned_to(first, origin, part("r", "in the mailbox of both"));
+            assert_eq!(f.told().await, [Told::Text(third, "in its mailbox".into())]);
+        });
+    }
+}
+
+/// They have heard of the requests that were made since they came, and not of those before.
+#[test]
+fn what_a_socket_gives_back_without_a_target_is_for_those_who_were_not_told_of_its_route() {
     Fixture::run(limits(), |mut f| async move {
         let tab = f.target(A);
         let first = f.peer(ME);
-        let route = f.opened(ME, "r", A);
+        let old = f.opened(ME, "old", A);
         let (second, _) = f.newcomer(ME);
-        // The extension leaves, and then it turns out that the first socket is dead.
+        let new = f.opened(ME, "new", A);
         f.close(tab);
-        let origin = Origin { route, holder: tab };
-        f.book.returned(&requester(ME), first, vec![(origin, part("r", "rest"))]);
-        f.told().await;
         f.close(first);
-        assert!(f.told().await.contains(&Told::Text(second, "rest".into())));
+        f.told().await;
+        let from = |route: RouteId| Origin { route, holder: tab };
+        let parts = vec![(from(old), part("old", "old")), (from(new), part("new", "new"))];
+        f.book.returned(&requester(ME), first, parts);
+        assert_eq!(f.told().await, [Told::Text(second, "old".into())]);
     });
 }
 

@@ -11,6 +11,16 @@ use crate::{
     registry::SocketKey,
 };
 
+/// What begins like this is text; all else that somebody is told is a failure.
+pub(super) const TEXT: &str = "text ";
+
+fn told(socket: SocketKey, request: &str, what: String) -> Told {
+    match what.starts_with(TEXT) {
+        true => Told::Text(socket, what),
+        false => Told::Failed(socket, request.to_owned(), what),
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) request: String,
@@ -106,7 +116,7 @@ impl Model {
             }
             for client in self.requesters[&request].clone().into_iter().filter(|_| holders.is_empty()) {
                 if self.sockets(&client).is_empty() {
-                    self.routes.get_mut(&id).unwrap().kept.push((client, message.clone()));
+                    self.keep(id, client, message.clone(), false);
                 } else {
                     self.fail(&client, &request, &message);
                 }
@@ -127,7 +137,34 @@ impl Model {
 
     pub(super) fn fail(&mut self, client: &str, request: &str, message: &str) {
         for socket in self.sockets(client) {
-            self.told.push(Told::Failed(socket, request.to_owned(), message.to_owned()));
+            self.told.push(told(socket, request, message.to_owned()));
+        }
+    }
+
+    /// Behind what is kept for a client, or before it.
+    fn keep(&mut self, id: RouteId, client: String, what: String, before: bool) {
+        let kept = &mut self.routes.get_mut(&id).unwrap().kept;
+        let at = kept.iter().position(|(of, _)| match before {
+            true => *of >= client,
+            false => *of > client,
+        });
+        kept.insert(at.unwrap_or(kept.len()), (client, what));
+    }
+
+    pub(super) fn routes_for(&self, client: &str) -> Vec<RouteId> {
+        let gets = |route: &Route| self.requesters[&route.request].iter().any(|other| other == client);
+        self.routes.iter().filter(|(_, route)| gets(route)).map(|(id, _)| *id).collect()
+    }
+
+    /// A socket that has closed gives back a text. Without a target it is for whoever was not told of the route by then,
+    /// unless somebody was.
+    pub(super) fn returned(&mut self, id: RouteId, client: &str, text: String, heard_by_others: bool) {
+        let sockets = self.sockets_for(client, id);
+        match self.routes[&id].holders.first() {
+            Some(holder) => self.told.push(Told::Returned(*holder, id, vec![text])),
+            None if heard_by_others => (),
+            None if sockets.is_empty() => self.keep(id, client.to_owned(), text, true),
+            None => self.told.extend(sockets.into_iter().map(|socket| Told::Text(socket, text.clone()))),
         }
     }
 
@@ -226,7 +263,7 @@ impl Model {
         for (id, route) in &mut self.routes {
             for (_, message) in route.kept.extract_if(.., |(of, _)| of == client) {
                 if *id <= before {
-                    self.told.push(Told::Failed(socket, route.request.clone(), message));
+                    self.told.push(told(socket, &route.request, message));
                 }
             }
         }
