@@ -82,6 +82,32 @@ async fn live_sockets_of_a_client_that_is_not_trusted_any_more_are_told_and_end(
     broker.until_metric_is("newage_sockets", 0).await;
 }
 
+/// The two would share a room, and each would read what the other asks.
+#[tokio::test]
+async fn an_instance_under_the_name_of_a_client_that_is_added_gives_it_back() {
+    let broker = Broker::start(|_| ());
+    let instance = json!({"clientId": "app-a", "identity": "app-a-late", "dialect": 2});
+    let mut peer = Peer::connect_ws(&broker).await;
+    peer.join("/llm", instance.clone()).await;
+    let asked = json!({"requestId": "r", "target": "SillyTavern-8000", "message": "secret"});
+    peer.emit_with_ack("/llm", json!("LLM_REQUEST"), asked).await;
+    write(&broker, "app-a-late", &json!({"clientId": "app-a-late", "isTrust": true}));
+    let told = "42/llm,[\"ERROR\",{\"type\":\"ERROR\",\"message\":\"Unauthorized\"}]";
+    peer.wait_for(told, |packet| packet == told).await;
+    peer.wait_for("the end", |packet| packet == "41/llm,").await;
+    // Whoever has the name now has nothing of what was asked under it.
+    let mut late = Peer::connect_ws(&broker).await;
+    late.join("/llm", json!({"clientId": "app-a-late", "dialect": 2})).await;
+    let whole = json!({"roomName": "app-a-late"});
+    // The room of before may still be on its way out.
+    while late.emit_with_ack("/llm", json!("GET_FULL_CONTEXT"), whole.clone()).await["status"] != "ok" {}
+    let page = late.wait_for("a page", |packet| packet.contains("UPDATE_CONTEXT_PAGE")).await;
+    assert!(page.contains("\"contextPage\":[]"), "{page}");
+    // It comes back under its client's own.
+    peer.join("/llm", instance).await;
+    assert!(peer.is_in("/llm").await);
+}
+
 #[tokio::test]
 async fn an_extension_that_is_expelled_fails_its_requests() {
     let broker = Broker::setup().settings(json!({"reconnectAttempts": 0})).start(|_| ());

@@ -62,6 +62,7 @@ async fn what_a_room_cannot_keep_fails_in_words() {
     world.answers(EXTENSION, "r", "o", "hello").await;
     let messages = history(&mut world, MASTER, "tea").await;
     let [question, answer] = [0, 1].map(|at| messages[at]["messageId"].clone());
+    let seated = members(&mut world, "tea").await;
     let writer = Writer::begin(&world.broker).await;
     let not_deleted =
         json!({"status": "ok", "message": "No matching messages found to delete or operation failed."});
@@ -85,7 +86,7 @@ async fn what_a_room_cannot_keep_fails_in_words() {
             tea(json!({"targetIdentity": GUEST, "role": "manager"})),
             refused("Failed to set member role"),
         ),
-        (MASTER, "KICK_MEMBER", tea(json!({"targetIdentity": OUTSIDER})), refused("Failed to kick member")),
+        (MASTER, "KICK_MEMBER", tea(json!({"targetIdentity": GUEST})), refused("Failed to kick member")),
         (
             GUEST,
             "REMOVE_CLIENT_FROM_ROOM",
@@ -115,7 +116,13 @@ async fn what_a_room_cannot_keep_fails_in_words() {
         assert_eq!(world.ask(who, event, payload).await, ack, "{who} {event}");
     }
     writer.end();
-    // What is asked afterwards is kept.
+    // None of it has happened.
+    assert_eq!(members(&mut world, "tea").await, seated);
+    assert_eq!(history(&mut world, MASTER, "tea").await, messages);
+    // What is asked afterwards is kept, also of the same.
+    let kick = tea(json!({"targetIdentity": GUEST}));
+    world.does(MASTER, "KICK_MEMBER", kick.clone()).await;
+    assert_eq!(world.ask(MASTER, "KICK_MEMBER", kick).await, refused("Failed to kick member"));
     world.does(ADMIN, "SET_CONNECTION_POLICY", json!({"policy": "Free"})).await;
     world.does(ADMIN, "CREATE_ROOM", json!({"roomName": "juice"})).await;
 }

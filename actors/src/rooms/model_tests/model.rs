@@ -315,10 +315,8 @@ impl Model {
             self.queue.push(Queued { from: by, request: id.to_owned(), text });
         }
         if forwards {
-            let (payload, merged) = match self.mode {
-                RequestMode::HostSubmit => self.merged(payload),
-                _ => (payload.clone(), Vec::new()),
-            };
+            let merges = self.mode == RequestMode::HostSubmit;
+            let (payload, merged) = if merges { self.merged(payload) } else { (payload.clone(), Vec::new()) };
             // Nobody is asked twice.
             let expected = targets.iter().collect::<BTreeSet<_>>().len();
             self.open.push(Open { request: id.to_owned(), from: by, expected, merged });
