@@ -415,6 +415,22 @@ async fn a_request_whose_requester_is_gone_is_consumed() {
     assert!(back.events.is_empty() && back.streams.is_empty());
 }
 
+/// What is whole does not wait until the connection of before is found dead.
+#[tokio::test]
+async fn an_answer_in_one_piece_reaches_the_connection_that_its_client_came_back_by() {
+    let (broker, mut extension, mut app) = trio(|config| config.session.proof_timeout = 300).await;
+    app.peer.answers_pings = false;
+    app.asks(EXTENSION, "r").await;
+    extension.gets("r").await;
+    let mut back = App::join(&broker, "app-a").await;
+    back.asks(EXTENSION, "r").await;
+    extension.answers(Some("r"), "o", "whole").await;
+    assert_eq!(back.expect("message").await, answer("whole", "r", "o"));
+    broker.until_metric("newage_limit_reached_total{limit=\"session.proof_timeout\"}", 1).await;
+    back.settle().await;
+    assert_eq!(back.text, b"", "and once");
+}
+
 /// Two connections that come at once have the elder asked twice; one ping leaves, and one pong is all that it can say.
 #[tokio::test]
 async fn a_ping_that_waits_is_asked_for_once() {
