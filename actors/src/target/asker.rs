@@ -22,6 +22,7 @@ use super::{
     heard::{Heard, OpenStreams, Past, Spans, without},
     lane::Lane,
     peer_lane::{PeerLane, RETRY, Sending},
+    wholes::Wholes,
 };
 use crate::{
     llm_router::{Delivery, Origin, Peer, Peers, Requester},
@@ -86,7 +87,7 @@ impl Asker {
         &mut self,
         newcomers: Peers,
         origin: Origin,
-        said: &[Delivery],
+        said: &Wholes,
         sending: &mut Sending<'_>,
     ) {
         let mut old = std::mem::take(&mut self.newcomers);

@@ -18,6 +18,7 @@ use super::{
     asker::Asker,
     heard::{Heard, OpenStreams},
     peer_lane::{PeerLane, RETRY, Sending},
+    wholes::Wholes,
 };
 use crate::{
     ids::RequestId,
@@ -59,7 +60,7 @@ struct Route {
     /// The room in which the request was made.
     listener: Option<PeerLane>,
     /// What was said whole, until the router knows: a socket of which it tells before that may be waiting for it.
-    said: SmallVec<[Delivery; 1]>,
+    said: Wholes,
     /// Nothing more is taken for it.
     complete: bool,
     /// It is over; it stays while something waits for a full mailbox.
@@ -110,7 +111,7 @@ impl FanOut {
             .collect();
         let listener = listener.map(lane);
         self.by_request.insert(request_id.clone(), route);
-        let (said, closing) = (SmallVec::new(), false);
+        let (said, closing) = (Wholes::default(), false);
         let opened = Route { request_id, state, open, requesters, listener, said, complete, closing };
         self.routes.insert(route, opened);
         true
@@ -239,7 +240,7 @@ impl FanOut {
             route.open.end(info.key);
         }
         if delivery.is_whole() && !route.complete {
-            route.said.push(delivery.clone());
+            route.said.push(delivery.clone(), sending.limit);
         }
         route.give(delivery, &mut sending);
     }

@@ -118,7 +118,7 @@ impl Lane {
     }
 }
 
-fn cost(delivery: &Delivery) -> usize {
+pub(super) fn cost(delivery: &Delivery) -> usize {
     PART_COST
         + match delivery {
             Delivery::Text(text) => text.text.len(),

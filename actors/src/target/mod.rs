@@ -6,6 +6,7 @@ mod fan_out;
 mod heard;
 mod lane;
 mod peer_lane;
+mod wholes;
 
 pub use fan_out::{FanOut, FanOutLimits};
 

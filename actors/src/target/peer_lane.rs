@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
-use super::{FanOutLimits, heard::Heard, lane::Lane};
+use super::{FanOutLimits, heard::Heard, lane::Lane, wholes::Wholes};
 use crate::{
     llm_router::{Deliver, Delivery, Origin, Peer},
     metrics::Metrics,
@@ -41,17 +41,17 @@ pub(super) struct PeerLane {
     pub(super) heard: Heard,
     pub(super) backlog: Lane,
     /// What it was given whole while it waited for an older socket, which may give the same back.
-    whole: Vec<Delivery>,
+    whole: Wholes,
 }
 
 impl PeerLane {
     pub(super) fn new(peer: Peer, origin: Origin, heard: Heard) -> Self {
-        Self { peer, origin, heard, backlog: Lane::default(), whole: Vec::new() }
+        Self { peer, origin, heard, backlog: Lane::default(), whole: Wholes::default() }
     }
 
     /// Whether it was given that while it waited.
     pub(super) fn has_whole(&self, delivery: &Delivery) -> bool {
-        self.whole.iter().any(|whole| whole.is_same_whole(delivery))
+        self.whole.has(delivery)
     }
 
     /// It waits for no older socket any more.
@@ -61,7 +61,7 @@ impl PeerLane {
 
     /// It has all that is older, and hears everything from now on.
     pub(super) fn is_served(&mut self) {
-        self.whole = Vec::new();
+        self.whole.clear();
     }
 
     /// Whether something waits for its mailbox.
@@ -71,7 +71,7 @@ impl PeerLane {
 
     /// Sends what is whole before it joins.
     pub(super) fn give_whole(&mut self, delivery: &Delivery, sending: &mut Sending<'_>) {
-        self.whole.push(delivery.clone());
+        self.whole.push(delivery.clone(), sending.limit);
         self.give(delivery, sending);
     }
 
