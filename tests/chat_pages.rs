@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 
 use room_world::{ADMIN, EXTENSION, World, named, tea};
-use support::{Broker, Peer};
+use support::{Broker, Frame, Peer};
 
 const MASTER: &str = "app-a";
 const GUEST: &str = "frontendExample";
@@ -231,4 +231,53 @@ async fn a_history_that_has_to_wait_for_another_answer_comes_after_it() {
     let newcomer = world.peer(OUTSIDER);
     assert_eq!(newcomer.expect_ack(CALLS, call).await, json!(1));
     newcomer.page("the room's history", |page| page["roomName"] == "tea").await;
+}
+
+/// A reader is sent a history as fast as it takes it, and not thrown out for what it has not asked for.
+#[tokio::test]
+async fn a_history_waits_for_room_in_its_readers_outbox() {
+    let settings = json!({"contextPageSize": 1, "contextSendDelay": 0});
+    let setup = Broker::setup().settings(settings);
+    let mut world = World::full_of(setup, |config| config.limits.outbox_bytes = 60_000).await;
+    world.does(MASTER, "SET_ROOM_MESSAGE_REQUEST_MODE", tea(json!({"mode": "MasterOnly"}))).await;
+    let long = "x".repeat(20_000);
+    for number in 1..=6 {
+        let request = json!({"requestId": number.to_string(), "targetRoom": "tea", "message": long});
+        world.does(GUEST, "LLM_REQUEST", request).await;
+        world.quiet().await;
+    }
+    let requests = |messages: &[Value]| -> Vec<Value> {
+        let said = messages.iter().filter(|message| message["isSystem"] != true);
+        said.map(|message| message["requestId"].clone()).collect()
+    };
+    // Nobody polls for a while: more is there than may wait.
+    let mut slow = Peer::open_polling(&world.broker).await;
+    slow.join("/llm", named(GUEST)).await;
+    world.quiet().await;
+    world.quiet().await;
+    let pages = all_pages(&mut slow, "tea").await;
+    assert_eq!(requests(&pages), ["1", "2", "3", "4", "5", "6"]);
+    slow.vanish().await;
+
+    // Whole, and what was asked for: the third does not fit behind the others.
+    let mut handshake = named(GUEST);
+    handshake["contextMode"] = json!("full");
+    let mut slow = Peer::open_polling(&world.broker).await;
+    slow.join("/llm", handshake).await;
+    let is_context = |packet: &str| packet.contains("[\"UPDATE_CONTEXT\"");
+    slow.wait_for("that of its coming", is_context).await;
+    let since = pages.iter().find(|message| message["requestId"] == "5").unwrap()["messageId"].clone();
+    let asks = (0..5).map(|id| {
+        let payload = tea(json!({"since": since}));
+        Frame::Text(format!("42/llm,{id}[\"GET_OFFLINE_MESSAGES\",{payload}]"))
+    });
+    slow.send_all(&asks.collect::<Vec<_>>()).await;
+    for _ in 0..5 {
+        let packet = slow.wait_for("a context", is_context).await;
+        assert!(
+            packet.contains("\"requestId\":\"6\"") && !packet.contains("\"requestId\":\"5\""),
+            "{packet:.99}"
+        );
+    }
+    assert_eq!(world.broker.metric("newage_outbox_overflows_total"), 0);
 }

@@ -14,7 +14,10 @@ mod turns;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -35,6 +38,9 @@ pub struct OutboxLimits {
     /// Packets, an attachment counting as one.
     pub max_packets: usize,
 }
+
+/// Room for so many packets is enough for a turn of the session.
+const AT_EASE: usize = 128;
 
 /// Why a packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub enum Drain {
 #[derive(Debug)]
 pub struct Outbox {
     limits: OutboxLimits,
+    /// Less than [`AT_EASE`] packets have room, which is looked at without the lock, and may be a moment old.
+    crowded: AtomicBool,
     state: Mutex<State>,
     /// Wakes the session when `fault` is set from outside its actor.
     session: AtomicWaker,
@@ -125,6 +133,7 @@ impl Outbox {
     pub fn new(limits: OutboxLimits, drain: Drain, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            crowded: AtomicBool::new(limits.max_packets.div_ceil(2) < AT_EASE),
             state: Mutex::new(State {
                 packets: VecDeque::new(),
                 queued_bytes: 0,
@@ -239,6 +248,7 @@ impl Outbox {
         state.queued_bytes += bytes;
         state.queued_packets += packets;
         state.packets.push_back(packet);
+        self.changed(&state);
         Ok(state)
     }
 
@@ -267,6 +277,15 @@ impl Outbox {
         let state = self.state.lock();
         let is_behind = state.room_for_answers(&self.limits) == 0;
         state.packets.is_empty() || (!is_behind && self.has_room(&state, bytes, 1))
+    }
+
+    /// Whether it is worth asking for that: there may be little room.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self, state: &State) {
+        self.crowded.store(state.room_for_answers(&self.limits) < AT_EASE, Ordering::Relaxed);
     }
 
     /// The session reads nothing more from its peer, and wants to know when something is taken.
@@ -385,6 +404,7 @@ impl Outbox {
         batch.packets.clear();
         let mut state = self.state.lock();
         state.take(batch);
+        self.changed(&state);
         state.park(cx);
         if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -394,7 +414,10 @@ impl Outbox {
     /// What waits now, for the answer to a polling handshake.
     pub fn take_ready(&self) -> Option<VecDeque<Encoded>> {
         let mut batch = Batch::default();
-        self.state.lock().take(&mut batch);
+        let mut state = self.state.lock();
+        state.take(&mut batch);
+        self.changed(&state);
+        drop(state);
         (!batch.packets.is_empty()).then_some(batch.packets)
     }
 }

@@ -308,6 +308,25 @@ fn half_of_it_is_for_answers_and_the_session_hears_when_there_is_room() {
 }
 
 #[test]
+fn it_says_without_a_lock_that_there_is_little_room() {
+    assert!(outbox(1000, 254, Drain::WebSocket).0.is_crowded(), "never much");
+    let (outbox, _) = outbox(100_000, 300, Drain::Polling);
+    for waiting in 0..23 {
+        assert!(!outbox.is_crowded(), "{waiting}");
+        outbox.push(packet(1, &[])).unwrap();
+    }
+    assert!(outbox.is_crowded());
+    let (_, waker) = wakes();
+    let mut turn = outbox.begin_poll().unwrap().at_most(2);
+    assert!(turn.poll(1000, &mut Context::from_waker(&waker)).is_ready());
+    assert!(!outbox.is_crowded());
+    outbox.push(packet(0, &[60_000])).unwrap();
+    assert!(outbox.is_crowded(), "bytes count as well");
+    assert!(outbox.take_ready().is_some());
+    assert!(!outbox.is_crowded());
+}
+
+#[test]
 fn what_a_websocket_takes_is_counted() {
     let (outbox, _) = outbox(1000, 2, Drain::WebSocket);
     assert!(batch(&outbox).is_none());

@@ -71,7 +71,7 @@ impl Broker {
         let page = payload::present(object.get("page")).and_then(|page| page.as_u64());
         let wanted = Wanted { whole: socket.labels.whole_context && page.is_none(), page };
         let key = socket.key;
-        let Some((room, ask)) = self.ask_context(ns, room, since, wanted) else {
+        let Some((room, ask)) = self.ask_context(ns, room, since.clone(), wanted) else {
             return;
         };
         let Some(supervisor) = self.directory.rooms.of(room.as_str()).cloned() else {
@@ -81,7 +81,7 @@ impl Broker {
         let outcome = cx.session().ask(&supervisor, ask, move |layer, session, outcome| {
             layer.with_handler(session, |broker, cx| {
                 if broker.still(&joined, key) {
-                    broker.answer_context(cx, &joined, (key, &later), &room, outcome, wanted);
+                    broker.answer_context(cx, &joined, (key, &later), &room, outcome, (wanted, since));
                 }
             });
             Ok(())
@@ -113,7 +113,7 @@ impl Broker {
         (key, reply): (SocketKey, &Reply),
         room: &RoomName,
         outcome: Result<Result<RoomReply, RoomRefusal>, NoAnswer>,
-        wanted: Wanted,
+        (wanted, since): (Wanted, Option<ByteString>),
     ) {
         let (pages, first) = match outcome {
             Ok(Ok(RoomReply::Pages(pages, first))) => (pages, first),
@@ -125,7 +125,7 @@ impl Broker {
         self.ack_value(cx, ns, reply.ack, &ack);
         let (ns, room, pages) = (ns.clone(), room.clone(), pages.into());
         let update = Update { id, ns, key, room, pages, sent: 0, alone: wanted.page.is_some() };
-        self.send_first(cx, update, first, wanted);
+        self.send_first(cx, update, first, (wanted, since));
     }
 
     /// A socket has joined a room, or is back in it: it is sent what was written there.
@@ -176,7 +176,7 @@ impl Broker {
                     let id = uuid::Uuid::new_v4().to_string();
                     let update = Update { id, ns, key, room, pages: pages.into(), sent: 0, alone: false };
                     broker.owed.under_way = false;
-                    broker.send_first(cx, update, first, wanted);
+                    broker.send_first(cx, update, first, (wanted, None));
                 } else {
                     broker.owed.under_way = false;
                 }
@@ -202,15 +202,19 @@ impl Broker {
     }
 
     /// Sends the page that was wanted first, and sees to the others.
-    fn send_first(&mut self, cx: &mut Cx<'_, '_>, mut update: Update, first: Option<String>, wanted: Wanted) {
+    fn send_first(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        mut update: Update,
+        first: Option<String>,
+        (wanted, since): (Wanted, Option<ByteString>),
+    ) {
         let Some(first) = first else {
             return;
         };
         if wanted.whole {
-            // It asks for it anew when there is room, rather than keep it for every reader.
             if !has_room_for(cx, &first) {
-                self.owed.rooms.push_back((update.key, update.room));
-                return self.send_owed_later(cx);
+                return ask_whole_later(cx, update, since);
             }
             let payload = format!("{{\"roomName\":{},\"context\":{first}}}", quoted(update.room.as_str()));
             return self.push(cx, &update.ns, MsgType::UpdateContext, &payload);
@@ -218,6 +222,34 @@ impl Broker {
         update.sent =
             wanted.page.map_or(0, |page| usize::try_from(page).unwrap_or(usize::MAX).saturating_sub(1));
         self.send_asked(cx, update, &first);
+    }
+
+    /// Asks anew for a whole history that had no room, rather than keep it for every reader.
+    fn ask_whole(&self, cx: &mut Cx<'_, '_>, update: Update, since: Option<ByteString>) {
+        if !self.still(&update.ns, update.key) {
+            return;
+        }
+        let wanted = Wanted { whole: true, page: None };
+        let asks = self.ask_context(&update.ns, update.room.clone(), since.clone(), wanted);
+        let (Some((room, ask)), again) = (asks, (update.clone(), since.clone())) else {
+            return;
+        };
+        let Some(supervisor) = self.directory.rooms.of(room.as_str()) else {
+            return;
+        };
+        let asked = cx.session().ask(supervisor, ask, move |layer, session, outcome| {
+            layer.with_handler(session, |broker, cx| match outcome {
+                Ok(Ok(RoomReply::Pages(_, first))) if broker.still(&update.ns, update.key) => {
+                    broker.send_first(cx, update, first, (wanted, since));
+                }
+                Err(_) | Ok(Err(RoomRefusal::Busy)) => ask_whole_later(cx, update, since),
+                Ok(_) => (),
+            });
+            Ok(())
+        });
+        if asked.is_err() {
+            ask_whole_later(cx, again.0, again.1);
+        }
     }
 
     /// Sends a page, or asks for it again when there is room: a reader that was not told to read more slowly is not
@@ -290,6 +322,13 @@ impl Broker {
 fn has_room_for(cx: &mut Cx<'_, '_>, history: &str) -> bool {
     const ENVELOPE: usize = 1024;
     cx.session().outbox().has_room_for(history.len() + ENVELOPE)
+}
+
+fn ask_whole_later(cx: &mut Cx<'_, '_>, update: Update, since: Option<ByteString>) {
+    cx.session().later(PATIENCE, move |layer, session| {
+        layer.with_handler(session, |broker, cx| broker.ask_whole(cx, update, since));
+        Ok(())
+    });
 }
 
 fn ask_page_after(cx: &mut Cx<'_, '_>, pause: Duration, update: Update) {

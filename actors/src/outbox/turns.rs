@@ -117,6 +117,7 @@ impl PollTurn {
         let ping = std::mem::take(&mut state.ping);
         if ping || !state.packets.is_empty() {
             let (packets, cut) = state.take_up_to(max_bytes, self.max_packets - usize::from(ping));
+            outbox.changed(&state);
             let was_held = std::mem::take(&mut state.held);
             state.polling = false;
             state.release_poll = false;

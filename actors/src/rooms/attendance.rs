@@ -93,7 +93,7 @@ impl Handler<Available> for Room {
 
 impl Room {
     /// A name can be chosen, so it makes nobody an owner: the room was made for somebody, or is the monitor's.
-    fn is_owned_by(&self, identity: &Identity) -> bool {
+    pub(super) fn is_owned_by(&self, identity: &Identity) -> bool {
         let client_is = |id: &str| self.presence.with(identity.as_str(), |known| known.client.as_str() == id);
         match &self.state.head().owner {
             Some(owner) => owner == identity,
@@ -152,6 +152,7 @@ impl Room {
     fn goes(&mut self, deleted: Vec<Change>, ctx: &mut Context<Self>) {
         let history = self.shared.history.clone();
         let kept = async move {
+            let mut pause = AGAIN;
             loop {
                 let outcome = match history.persist(deleted.clone()) {
                     Ok(persisted) => persisted.await,
@@ -160,7 +161,8 @@ impl Room {
                 if matches!(outcome, Ok(()) | Err(HistoryError::Closed)) {
                     return;
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(AT_LAST);
             }
         };
         ctx.wait(kept.into_actor(self).map(|(), room, ctx| {
@@ -170,5 +172,7 @@ impl Room {
     }
 }
 
-/// How long a room that nobody is in waits before it tries again to be deleted.
+/// How long a room that nobody is in waits before it tries again to be deleted; twice as long each time, up to the
+/// second of these.
 const AGAIN: Duration = Duration::from_secs(1);
+const AT_LAST: Duration = Duration::from_secs(60);

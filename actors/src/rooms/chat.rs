@@ -33,6 +33,8 @@ pub(super) struct Queued {
     pub(super) from: Identity,
     request_id: RequestId,
     text: RawJson,
+    /// It was asked with a host's request that failed. It may be why, so it waits once more and not for ever.
+    again: bool,
 }
 
 impl Queued {
@@ -113,7 +115,9 @@ impl RoomState {
         if forwards && self.flight.len() >= self.limits.open_requests {
             return Err(RoomRefusal::TooManyRequests);
         }
-        if mode == RequestMode::HostSubmit && !host && self.queue.len() >= self.limits.queued {
+        // Those that are being asked may wait again.
+        let merged = || self.flight.values().map(|flight| flight.merged.len()).sum::<usize>();
+        if mode == RequestMode::HostSubmit && !host && self.queue.len() + merged() >= self.limits.queued {
             return Err(RoomRefusal::TooManyRequests);
         }
         let mut effects = Effects::default();
@@ -123,7 +127,8 @@ impl RoomState {
             if mode == RequestMode::HostSubmit {
                 let text = text_of(&request.payload).unwrap_or(RawJson::from_static("\"\""));
                 let ChatRequest { request_id, .. } = request;
-                self.queue.push(Queued { from: caller.identity.clone(), request_id, text });
+                let from = caller.identity.clone();
+                self.queue.push(Queued { from, request_id, text, again: false });
             }
             return Ok((effects, None));
         }
@@ -194,7 +199,8 @@ impl RoomState {
         if self.flight.get(request_id).is_none_or(|flight| flight.expected > 0) {
             return;
         }
-        let merged = self.flight.remove(request_id).map(|flight| flight.merged).unwrap_or_default();
+        let mut merged = self.flight.remove(request_id).map(|flight| flight.merged).unwrap_or_default();
+        merged.retain_mut(|queued| !std::mem::replace(&mut queued.again, true));
         self.waits_again(merged);
     }
 

@@ -71,7 +71,6 @@ impl Handler<NotKept> for Room {
         if asked <= self.agreed && !matches!(beside, Beside::Mute(_)) {
             return self.waits_again(beside);
         }
-        self.agreed = self.asked;
         let (history, room) = (self.shared.history.addr.clone(), self.state.name().clone());
         // What was sent to the history before is stored before it answers, or has failed.
         let read = async move { (history.send(LoadRooms).await, history.send(LoadMessages { room }).await) };
@@ -118,6 +117,13 @@ impl Room {
         let members = |room: &Self| room.state.members().identities().cloned().collect::<Vec<_>>();
         let before = members(self);
         self.state.reread(stored, messages);
+        self.agreed = self.asked;
+        // Its owner's seat is its own, kept or not: nobody would give it back.
+        let owner = before.iter().find(|who| self.is_owned_by(who) && !self.is_member(who));
+        if let Some(owner) = owner {
+            let effects = self.state.own(owner);
+            let _ = self.carry_out(effects);
+        }
         let after = members(self);
         for (some, others, joined) in [(&before, &after, false), (&after, &before, true)] {
             some.iter()

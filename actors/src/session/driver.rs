@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 use super::{Application, Phase, SessionActor, WebSocket};
 
 /// Frames handled before other tasks of the worker get their turn.
-const FRAMES_PER_TURN: usize = 64;
+pub(super) const FRAMES_PER_TURN: usize = 64;
 
 pub(super) struct Driver {
     websocket: Option<Box<dyn WebSocket>>,

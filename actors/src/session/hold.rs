@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Application, Core, SessionConfig};
+use super::{Application, Core, SessionConfig, driver::FRAMES_PER_TURN};
 use crate::metrics::Metrics;
 
 /// Whether a peer is held back.
@@ -47,6 +47,12 @@ impl<A: Application> Core<A> {
 
     /// How many packets of the peer may be read now.
     pub(super) fn may_read(&mut self, config: &SessionConfig, metrics: &Metrics) -> usize {
+        // Most turns: no lock is taken for them.
+        let may_ask = self.questions.len() + 2 * FRAMES_PER_TURN <= config.max_questions;
+        if may_ask && !self.outbox.is_crowded() {
+            self.hold.is_on = false;
+            return usize::MAX;
+        }
         let room = self.room(config.max_questions);
         if room > 0 {
             self.hold.is_on = false;
@@ -72,11 +78,14 @@ impl<A: Application> Core<A> {
         self.hold.is_on && self.room(max_questions) > 0
     }
 
-    /// Gives a late pong `patience` once more if the peer was held back, because the pong may wait to be read; unless
-    /// it still is and has taken nothing meanwhile, because then it may be dead.
+    /// Gives a late pong `patience` once more if the peer was held back, because the pong may wait to be read. Not if it
+    /// still is because of what waits for it, and has taken nothing of that meanwhile: then it may be dead.
     pub(super) fn excuse(&mut self, patience: Duration, now: Instant) {
-        let Some(before) = self.hold.taken.take() else { return };
-        if !self.hold.is_on || self.outbox.taken() > before {
+        let Some(before) = self.hold.taken else { return };
+        let taken = self.outbox.taken();
+        let waits_for_peer = self.hold.is_on && self.outbox.room_for_answers() == 0;
+        self.hold.taken = self.hold.is_on.then_some(taken);
+        if !waits_for_peer || taken > before {
             self.engine.put_off(patience, now);
         }
     }

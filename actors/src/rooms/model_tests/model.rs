@@ -45,6 +45,8 @@ pub(super) struct Queued {
     pub(super) from: Who,
     pub(super) request: String,
     pub(super) text: String,
+    /// It has failed once.
+    pub(super) again: bool,
 }
 
 pub(super) struct Open {
@@ -304,7 +306,8 @@ impl Model {
             }
         }
         let waits = self.mode == RequestMode::HostSubmit && !host;
-        if waits && self.queue.len() >= self.limits.queued {
+        let merged: usize = self.open.iter().map(|open| open.merged.len()).sum();
+        if waits && self.queue.len() + merged >= self.limits.queued {
             return Err(RoomRefusal::TooManyRequests);
         }
         let mut shown = object(payload.clone());
@@ -312,7 +315,7 @@ impl Model {
         self.says(MessageKind::Request, by, shown, &mut to);
         if waits {
             let text = text_of(payload).unwrap_or_default();
-            self.queue.push(Queued { from: by, request: id.to_owned(), text });
+            self.queue.push(Queued { from: by, request: id.to_owned(), text, again: false });
         }
         if forwards {
             let merges = self.mode == RequestMode::HostSubmit;
@@ -376,7 +379,9 @@ impl Model {
                 let twice = |other: &Queued| (other.from, &other.request) == (queued.from, &queued.request);
                 self.role(queued.from).is_some() && !self.queue.iter().any(twice)
             };
-            let again: Vec<Queued> = merged.into_iter().filter(waits).collect();
+            let once = merged.into_iter().filter(|queued| !queued.again);
+            let again = once.map(|queued| Queued { again: true, ..queued }).filter(waits);
+            let again: Vec<Queued> = again.collect();
             self.queue.splice(0..0, again);
         }
     }
