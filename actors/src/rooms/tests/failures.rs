@@ -239,3 +239,22 @@ async fn what_could_not_be_read_is_not_written_over() {
     let members: i64 = db.query_row("SELECT count(*) FROM members", [], |row| row.get(0)).unwrap();
     assert_eq!(members, 1);
 }
+
+/// A room of one's own wakes while the history takes nothing: what its owner asks fails, and its seat stays.
+#[actix::test]
+async fn an_owner_keeps_its_seat_when_nothing_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = Fixture::kept_by(impatient(folder.path()), 2, &["a"]).await;
+    f.run("a", "a", Command::SetMode(RequestMode::MasterOnly)).await.unwrap();
+    f.goes("a").await;
+    let stored = f.history.addr.send(LoadRooms).await.unwrap().unwrap().rooms;
+    assert!(stored.iter().all(|room| room.members.is_empty()), "it has left its seat");
+    f.comes("a").await;
+    let writer = Writer::begin(folder.path());
+    let submit = || Command::SetMode(RequestMode::HostSubmit);
+    for _ in 0..2 {
+        assert_eq!(outcome(f.run("a", "a", submit()).await), Err(RoomRefusal::ModeNotSet));
+    }
+    writer.end();
+    assert_eq!(outcome(f.run("a", "a", submit()).await), Ok(()));
+}
