@@ -254,13 +254,21 @@ async fn check(mut f: Fixture, limits: RouterLimits, acts: Vec<Act>) -> Result<(
                         .requesters
                         .iter()
                         .map(|(who, peers)| {
-                            let served = peers.iter().filter(|peer| !peer.newcomer);
-                            (who.client.to_string(), served.map(|peer| peer.socket).collect::<Vec<_>>())
+                            let sockets = |waiting: bool| -> Vec<SocketKey> {
+                                let peers = peers.iter().filter(|peer| peer.newcomer == waiting);
+                                peers.map(|peer| peer.socket).collect()
+                            };
+                            (who.client.to_string(), sockets(false), sockets(true))
                         })
                         .collect();
                     let expected: Vec<_> = model.requesters[&route.request]
                         .iter()
-                        .map(|client| (client.clone(), model.sockets_for(client, opened.route)))
+                        .map(|client| {
+                            let served = model.sockets_for(client, opened.route);
+                            let mut waiting = model.sockets(client);
+                            waiting.retain(|socket| !served.contains(socket));
+                            (client.clone(), served, waiting)
+                        })
                         .collect();
                     prop_assert_eq!(got, expected);
                 }
