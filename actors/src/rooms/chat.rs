@@ -115,9 +115,7 @@ impl RoomState {
         if forwards && self.flight.len() >= self.limits.open_requests {
             return Err(RoomRefusal::TooManyRequests);
         }
-        // Those that are being asked may wait again.
-        let merged = || self.flight.values().map(|flight| flight.merged.len()).sum::<usize>();
-        if mode == RequestMode::HostSubmit && !host && self.queue.len() + merged() >= self.limits.queued {
+        if mode == RequestMode::HostSubmit && !host && self.queue.len() >= self.limits.queued {
             return Err(RoomRefusal::TooManyRequests);
         }
         let mut effects = Effects::default();
@@ -201,6 +199,8 @@ impl RoomState {
         }
         let mut merged = self.flight.remove(request_id).map(|flight| flight.merged).unwrap_or_default();
         merged.retain_mut(|queued| !std::mem::replace(&mut queued.again, true));
+        // More than may wait at a time came with it, perhaps, and as many have come since.
+        merged.truncate((2 * self.limits.queued).saturating_sub(self.queue.len()));
         self.waits_again(merged);
     }
 

@@ -306,8 +306,7 @@ impl Model {
             }
         }
         let waits = self.mode == RequestMode::HostSubmit && !host;
-        let merged: usize = self.open.iter().map(|open| open.merged.len()).sum();
-        if waits && self.queue.len() + merged >= self.limits.queued {
+        if waits && self.queue.len() >= self.limits.queued {
             return Err(RoomRefusal::TooManyRequests);
         }
         let mut shown = object(payload.clone());
@@ -335,8 +334,7 @@ impl Model {
         if queue.is_empty() {
             return (merged, queue);
         }
-        let mut texts: Vec<String> = queue.iter().map(|queued| queued.text.clone()).collect();
-        texts.extend(text_of(host));
+        let texts: Vec<_> = queue.iter().map(|queued| queued.text.clone()).chain(text_of(host)).collect();
         let mut ids: Vec<Value> = queue.iter().map(|queued| json!(queued.request)).collect();
         ids.push(host["requestId"].clone());
         let text = json!(texts.join("\n\n"));
@@ -369,19 +367,17 @@ impl Model {
     }
 
     pub(super) fn unanswered(&mut self, request: &str) {
-        if let Some(open) = self.open.iter_mut().find(|open| open.request == request) {
-            open.expected -= 1;
-        }
+        self.open.iter_mut().filter(|open| open.request == request).for_each(|open| open.expected -= 1);
         let Some(at) = self.open.iter().position(|open| open.expected == 0) else { return };
         let merged = self.open.remove(at).merged;
         if self.mode == RequestMode::HostSubmit {
+            let ids: Vec<_> = self.queue.iter().map(|queued| (queued.from, queued.request.clone())).collect();
             let waits = |queued: &Queued| {
-                let twice = |other: &Queued| (other.from, &other.request) == (queued.from, &queued.request);
-                self.role(queued.from).is_some() && !self.queue.iter().any(twice)
+                self.role(queued.from).is_some() && !ids.contains(&(queued.from, queued.request.clone()))
             };
-            let once = merged.into_iter().filter(|queued| !queued.again);
-            let again = once.map(|queued| Queued { again: true, ..queued }).filter(waits);
-            let again: Vec<Queued> = again.collect();
+            let room = (2 * self.limits.queued).saturating_sub(self.queue.len());
+            let once = merged.into_iter().filter(|queued| !queued.again).take(room);
+            let again: Vec<_> = once.map(|queued| Queued { again: true, ..queued }).filter(waits).collect();
             self.queue.splice(0..0, again);
         }
     }
