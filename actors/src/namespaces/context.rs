@@ -68,6 +68,8 @@ impl Broker {
         };
         let object = payload::object(event);
         let since = payload::text(payload::present(object.get("since")).as_ref());
+        // A copy: it may be asked for again, and an id is not worth the packet in which it came.
+        let since = since.map(|since| ByteString::from(&*since));
         let page = payload::present(object.get("page")).and_then(|page| page.as_u64());
         let wanted = Wanted { whole: socket.labels.whole_context && page.is_none(), page };
         let key = socket.key;
@@ -175,30 +177,23 @@ impl Broker {
                 {
                     let id = uuid::Uuid::new_v4().to_string();
                     let update = Update { id, ns, key, room, pages: pages.into(), sent: 0, alone: false };
-                    broker.owed.under_way = false;
                     broker.send_first(cx, update, first, (wanted, None));
-                } else {
-                    broker.owed.under_way = false;
                 }
+                broker.owed.under_way = false;
                 broker.send_owed(cx);
             });
             Ok(())
         });
         if asked.is_err() {
             self.owed.rooms.push_front(owed);
-            self.send_owed_later(cx);
-        }
-    }
-
-    fn send_owed_later(&mut self, cx: &mut Cx<'_, '_>) {
-        self.owed.under_way = true;
-        cx.session().later(PATIENCE, |layer, session| {
-            layer.with_handler(session, |broker, cx| {
-                broker.owed.under_way = false;
-                broker.send_owed(cx);
+            cx.session().later(PATIENCE, |layer, session| {
+                layer.with_handler(session, |broker, cx| {
+                    broker.owed.under_way = false;
+                    broker.send_owed(cx);
+                });
+                Ok(())
             });
-            Ok(())
-        });
+        }
     }
 
     /// Sends the page that was wanted first, and sees to the others.
