@@ -188,8 +188,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let bytes = packets.iter().map(Encoded::bytes).sum();
         let count = packets.iter().map(Encoded::packets).sum();
-        let one_alone = state.packets.is_empty() && packets.len() == 1;
-        if !state.is_over() && !one_alone && !self.has_room(&state, bytes, count) {
+        if !self.fits(&state, packets.len(), bytes, count) {
             let OutboxLimits { max_bytes, max_packets } = self.limits;
             let behind = state.queued_bytes >= max_bytes / 2 || state.queued_packets >= max_packets / 2;
             if !behind || bytes > max_bytes || count > max_packets {
@@ -209,12 +208,17 @@ impl Outbox {
     /// Whether there is room for so many events, with so many bytes and packets in all. One alone may have any size.
     pub(crate) fn admits(&self, events: usize, bytes: usize, packets: usize) -> bool {
         let state = self.state.lock();
-        let one_alone = state.packets.is_empty() && events == 1;
-        let admits = state.is_over() || one_alone || self.has_room(&state, bytes, packets);
-        if !admits {
+        let fits = self.fits(&state, events, bytes, packets);
+        if !fits {
             self.metrics.limit_reached("limits.outbox_bytes");
         }
-        admits
+        fits
+    }
+
+    /// The same, not counted. Whoever pushes into one that is over learns so there.
+    fn fits(&self, state: &State, events: usize, bytes: usize, packets: usize) -> bool {
+        let one_alone = state.packets.is_empty() && events == 1;
+        state.is_over() || one_alone || self.has_room(state, bytes, packets)
     }
 
     /// Queues one whole packet; what others push because of `notices` comes behind it. `notices` must not
